@@ -1,0 +1,2 @@
+//! The ABI that Sixfour's agent and its BPF programs share.
+#![no_std]
