@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Counters per family and reason, kept per processor.
+
+use crate::Family;
+
+/// Declares the reasons once, with the names that operators see.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal,)+) => {
+        /// Why a packet was dropped or refused, or what became of a flow.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $reason,)+ }
+
+        impl Reason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$reason,)+];
+            /// How many reasons there are.
+            #[expect(clippy::cast_possible_truncation, reason = "a byte counts them")]
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// The name in metrics and on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$reason => $name,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A flow was created.
+    FlowCreated = "flow-created",
+    /// A flow was confirmed.
+    FlowConfirmed = "flow-confirmed",
+    /// The table of confirmed flows is full: the flow goes on half-open.
+    FlowTableFull = "flow-table-full",
+    /// A flow was given another source port than its client's.
+    SourcePortTranslated = "source-port-translated",
+    /// Dropped: no free source port was found for a flow.
+    DropSourcePorts = "drop-source-ports-exhausted",
+    /// Dropped: no room for a new flow.
+    DropFlowInsert = "drop-flow-insert",
+    /// Dropped: the tables changed under the look-up, twice in a row.
+    DropUpdateRace = "drop-update-race",
+    /// Dropped: a Local traffic policy, and no endpoint on this node.
+    DropPolicyLocal = "drop-no-local-endpoint",
+    /// Dropped: a pod is its own backend and the host has no address to stand between.
+    DropHairpin = "drop-hairpin-no-host-address",
+    /// Dropped: a translated packet could not be rewritten.
+    DropRewrite = "drop-rewrite",
+    /// Refused: the Service has no endpoints.
+    RejectNoEndpoints = "reject-no-endpoints",
+    /// Refused: the cluster IP has no such port.
+    RejectNoPort = "reject-no-port",
+    /// Refused: a packet amid a TCP connection that is not known.
+    RejectNoFlow = "reject-no-flow",
+    /// Dropped: a refusal that the rate limit swallowed.
+    DropRejectLimit = "drop-reject-rate-limit",
+    /// Dropped: a refusal that could not be built.
+    DropRejectFailed = "drop-reject-failed",
+}
+
+impl Reason {
+    /// The row of this reason's counter for a family.
+    #[must_use]
+    #[inline(always)]
+    pub const fn row<F: Family>(self) -> u32 {
+        F::INDEX * Self::COUNT + self as u32
+    }
+}
+
+/// Rows in the counters map: all reasons for both families.
+pub const ROWS: u32 = 2 * Reason::COUNT;
+
+#[cfg(test)]
+mod tests {
+    use super::{ROWS, Reason};
+    use crate::{V4, V6};
+
+    #[test]
+    fn each_family_and_reason_has_a_row_of_its_own() {
+        for (place, reason) in (0..).zip(Reason::ALL) {
+            assert_eq!(reason.row::<V4>(), place);
+            assert_eq!(reason.row::<V6>(), place + Reason::COUNT);
+        }
+        assert_eq!(ROWS, 2 * Reason::COUNT);
+    }
+}

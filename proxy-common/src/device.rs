@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the programs must know of the device that they run on.
+
+use crate::pod;
+
+/// The most devices of one node.
+pub const MAX_DEVICES: u32 = 1 << 14;
+
+/// A device with programs, by its interface index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// The bridge that the device is a port of, by interface index; zero if of none.
+    pub bridge: u32,
+    /// The bridge's MAC address: on a bridge port, a frame for the node carries this one.
+    pub bridge_mac: [u8; 6],
+    /// Always zero.
+    reserved: u16,
+}
+
+impl Device {
+    /// A port of the bridge with this index and MAC address.
+    #[must_use]
+    pub const fn bridge_port(bridge: u32, bridge_mac: [u8; 6]) -> Self {
+        Self {
+            bridge,
+            bridge_mac,
+            reserved: 0,
+        }
+    }
+
+    /// A device that frames are routed from.
+    #[must_use]
+    pub const fn routed() -> Self {
+        Self {
+            bridge: 0,
+            bridge_mac: [0; 6],
+            reserved: 0,
+        }
+    }
+}
+
+pod!(Device);
+
+const _: () = assert!(size_of::<Device>() == 12);

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The two IP families, as types that the tables and the datapath are generic over.
+
+use core::{
+    fmt::Debug,
+    hash::Hash,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use crate::pod;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::V4 {}
+    impl Sealed for super::V6 {}
+}
+
+/// An IP family. Sealed: there are two, and every table exists for both.
+pub trait Family: sealed::Sealed + Copy + Eq + Ord + Hash + Debug + 'static {
+    /// An address of this family.
+    type Addr: Address;
+    /// How the family is written in logs, metrics and Kubernetes objects: `IPv4` or `IPv6`.
+    const NAME: &'static str;
+    /// Where this family's counters start in the counters map, in rows of
+    /// [`Reason::COUNT`](crate::counter::Reason::COUNT).
+    const INDEX: u32;
+}
+
+/// An address in network byte order, as it stands in a packet.
+pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAddr> {
+    /// The address as 32-bit words, each as it lies in memory (that is, in network order).
+    fn words(&self) -> &[u32];
+    /// Whether this is a multicast address (for IPv4 also the limited broadcast address).
+    fn is_multicast(&self) -> bool;
+    /// Whether this is a link-local address (RFC 3927, RFC 4291 section 2.5.6).
+    fn is_link_local(&self) -> bool;
+    /// This address, if `address` is of this family.
+    fn from_ip(address: IpAddr) -> Option<Self>;
+}
+
+/// IPv4 (RFC 791).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct V4;
+
+/// IPv6 (RFC 8200).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct V6;
+
+/// An IPv4 address in network order.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct V4Addr([u32; 1]);
+
+/// An IPv6 address in network order. Aligned to 4 bytes, as in the header.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct V6Addr([u32; 4]);
+
+impl Family for V4 {
+    type Addr = V4Addr;
+    const NAME: &'static str = "IPv4";
+    const INDEX: u32 = 0;
+}
+
+impl Family for V6 {
+    type Addr = V6Addr;
+    const NAME: &'static str = "IPv6";
+    const INDEX: u32 = 1;
+}
+
+impl Address for V4Addr {
+    #[inline(always)]
+    fn words(&self) -> &[u32] {
+        &self.0
+    }
+
+    #[inline(always)]
+    fn is_multicast(&self) -> bool {
+        // 224.0.0.0/4, and 255.255.255.255 with the reserved 240.0.0.0/4: never a Service.
+        u32::from_be(self.0[0]) >= 0xe000_0000
+    }
+
+    #[inline(always)]
+    fn is_link_local(&self) -> bool {
+        u32::from_be(self.0[0]) & 0xffff_0000 == 0xa9fe_0000
+    }
+
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(v4) => Some(v4.into()),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl Address for V6Addr {
+    #[inline(always)]
+    fn words(&self) -> &[u32] {
+        &self.0
+    }
+
+    #[inline(always)]
+    fn is_multicast(&self) -> bool {
+        u32::from_be(self.0[0]) >> 24 == 0xff
+    }
+
+    #[inline(always)]
+    fn is_link_local(&self) -> bool {
+        u32::from_be(self.0[0]) & 0xffc0_0000 == 0xfe80_0000
+    }
+
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(v6.into()),
+        }
+    }
+}
+
+impl From<Ipv4Addr> for V4Addr {
+    fn from(address: Ipv4Addr) -> Self {
+        Self([u32::from_ne_bytes(address.octets())])
+    }
+}
+
+impl From<Ipv6Addr> for V6Addr {
+    fn from(address: Ipv6Addr) -> Self {
+        let octets = address.octets();
+        let (words, _) = octets.as_chunks::<4>();
+        Self([words[0], words[1], words[2], words[3]].map(u32::from_ne_bytes))
+    }
+}
+
+impl From<V4Addr> for IpAddr {
+    fn from(address: V4Addr) -> Self {
+        IpAddr::V4(Ipv4Addr::from(address.0[0].to_ne_bytes()))
+    }
+}
+
+impl From<V6Addr> for IpAddr {
+    fn from(address: V6Addr) -> Self {
+        IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(concat(address.0))))
+    }
+}
+
+/// The sixteen octets of four words that lie in memory in network order.
+fn concat(words: [u32; 4]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    for (chunk, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *chunk = word.to_ne_bytes();
+    }
+    octets
+}
+
+pod!(V4Addr, V6Addr);
+
+const _: () = assert!(size_of::<V4Addr>() == 4 && align_of::<V4Addr>() == 4);
+const _: () = assert!(size_of::<V6Addr>() == 16 && align_of::<V6Addr>() == 4);
+
+#[cfg(test)]
+mod tests {
+    use core::net::IpAddr;
+
+    use super::{Address, V4Addr, V6Addr};
+
+    fn round_trip<A: Address>(text: &str) {
+        let ip: IpAddr = text.parse().unwrap();
+        let address = A::from_ip(ip).unwrap();
+        assert_eq!(address.into(), ip);
+    }
+
+    #[test]
+    fn addresses_keep_network_order() {
+        round_trip::<V4Addr>("10.96.0.1");
+        round_trip::<V6Addr>("fd00:10:96::1");
+        let vip = V4Addr::from_ip("10.96.0.1".parse().unwrap()).unwrap();
+        assert_eq!(vip.words()[0].to_ne_bytes(), [10, 96, 0, 1]);
+    }
+
+    #[test]
+    fn scopes_are_told_apart() {
+        let v4 = |text: &str| V4Addr::from_ip(text.parse().unwrap()).unwrap();
+        let v6 = |text: &str| V6Addr::from_ip(text.parse().unwrap()).unwrap();
+        assert!(v4("224.0.0.1").is_multicast() && v4("255.255.255.255").is_multicast());
+        assert!(v6("ff02::1").is_multicast() && !v6("fe80::1").is_multicast());
+        assert!(v4("169.254.1.1").is_link_local() && v6("fe80::1").is_link_local());
+        assert!(!v4("10.0.0.1").is_link_local() && !v6("fd00::1").is_link_local());
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_refused() {
+        assert_eq!(V4Addr::from_ip("::1".parse().unwrap()), None);
+        assert_eq!(V6Addr::from_ip("127.0.0.1".parse().unwrap()), None);
+    }
+}

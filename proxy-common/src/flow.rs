@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Flows: what has been decided about a connection, one entry per direction.
+//!
+//! An entry maps the addresses and ports of a packet as it arrives at a hook to those that it
+//! leaves with. The forward entry of a flow is found at the ingress of the client's device, its
+//! reply entry at the egress of the same device; each holds the other's key (reversed), so that
+//! they can keep each other alive. Only in a hairpin both apply at ingress.
+
+use crate::{
+    Family, Port, Protocol,
+    backend::BackendId,
+    clock::{Tick, seconds},
+    frontend::ServiceIndex,
+    pod,
+};
+
+/// The most confirmed entries of one family.
+pub const MAX_FLOWS: u32 = 1 << 19;
+/// The most half-open entries of one family; the least recently used make room for new ones.
+pub const MAX_HALF_OPEN: u32 = 1 << 17;
+
+/// Addresses and ports of a packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple<F: Family> {
+    /// The source address.
+    pub source: F::Addr,
+    /// The destination address.
+    pub destination: F::Addr,
+    /// The source port.
+    pub source_port: Port,
+    /// The destination port.
+    pub destination_port: Port,
+}
+
+impl<F: Family> Tuple<F> {
+    /// The tuple of a packet that answers one with this tuple.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+}
+
+/// The hook at which an entry translates packets.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hook(u8);
+
+impl Hook {
+    /// The ingress of the client's device: forward entries, and both of a hairpin.
+    pub const INGRESS: Self = Self(0);
+    /// The egress of the client's device: reply entries.
+    pub const EGRESS: Self = Self(1);
+}
+
+/// The key of a flow entry. It names no interface: a reply may come by any.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey<F: Family> {
+    /// Addresses and ports as the packet arrives with them.
+    pub tuple: Tuple<F>,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Where the packet arrives.
+    pub hook: Hook,
+    /// Always zero.
+    reserved: u16,
+}
+
+impl<F: Family> FlowKey<F> {
+    /// The key of packets with this tuple at this hook.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(tuple: Tuple<F>, protocol: Protocol, hook: Hook) -> Self {
+        Self {
+            tuple,
+            protocol,
+            hook,
+            reserved: 0,
+        }
+    }
+}
+
+/// What one side of a flow has been seen to do, as bits. Only ever written by packets of that
+/// side, so that two processors never write one byte for different reasons.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seen(pub u8);
+
+impl Seen {
+    /// A packet at all.
+    pub const ANY: u8 = 1;
+    /// A TCP FIN: this side sends no more data.
+    pub const FIN: u8 = 1 << 1;
+    /// A TCP RST, and nothing after it.
+    pub const RST: u8 = 1 << 2;
+
+    /// Whether any of these bits is set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// What kind of entry this is, as bits.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Kind(pub u8);
+
+impl Kind {
+    /// The entry of replies.
+    pub const REPLY: u8 = 1;
+    /// The backend is the client itself: packets turn around at the device.
+    pub const HAIRPIN: u8 = 1 << 1;
+    /// The backend is on the client's own bridge: [`Flow::mac`] is its MAC address.
+    pub const SAME_BRIDGE: u8 = 1 << 2;
+    /// A direct connection to an endpoint, tracked for the sake of its reply tuple.
+    pub const DIRECT: u8 = 1 << 3;
+
+    /// Whether any of these bits is set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// The value of a flow entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow<F: Family> {
+    /// Addresses and ports that the packet leaves with.
+    pub to: Tuple<F>,
+    /// The Service port; [`ServiceIndex::DIRECT`] for a direct connection.
+    pub service: ServiceIndex,
+    /// The backend that serves the flow.
+    pub backend: BackendId,
+    /// The backend's generation when it was chosen.
+    pub generation: u32,
+    /// The last packet of either direction, to within a second.
+    pub last_seen: Tick,
+    /// TCP, forward entry: the acknowledgement number that proves that the client has seen the
+    /// backend's SYN-ACK, in the machine's order. Meaningful once `backend_seen` has a packet.
+    pub proof: u32,
+    /// The next hop's MAC address, where the kind says so.
+    pub mac: [u8; 6],
+    /// What kind of entry this is.
+    pub kind: Kind,
+    /// What the client has done.
+    pub client_seen: Seen,
+    /// What the backend has done.
+    pub backend_seen: Seen,
+    /// Always zero.
+    pub reserved: [u8; 3],
+}
+
+/// Seconds until a flow that is not confirmed is forgotten: long enough for the retransmissions
+/// of a SYN, and Linux's `nf_conntrack_udp_timeout` doubled.
+pub const HALF_OPEN_SECONDS: u32 = 60;
+/// Seconds of silence until an established TCP flow is forgotten: kube-proxy's
+/// `conntrack.tcpEstablishedTimeout`.
+pub const TCP_ESTABLISHED_SECONDS: u32 = 86_400;
+/// Seconds of silence after one side's FIN: kube-proxy's `conntrack.tcpCloseWaitTimeout`.
+pub const TCP_HALF_CLOSED_SECONDS: u32 = 3_600;
+/// Seconds of silence after both sides' FIN: Linux's `nf_conntrack_tcp_timeout_time_wait`.
+pub const TCP_CLOSED_SECONDS: u32 = 120;
+/// Seconds of silence after a RST: Linux's `nf_conntrack_tcp_timeout_close`.
+pub const TCP_RESET_SECONDS: u32 = 10;
+/// Seconds of silence until a confirmed UDP flow is forgotten: Linux's
+/// `nf_conntrack_udp_timeout_stream`.
+pub const UDP_SECONDS: u32 = 120;
+
+impl<F: Family> Flow<F> {
+    /// The silence, in ticks, after which the flow is forgotten.
+    #[must_use]
+    #[inline(always)]
+    pub fn timeout(&self, protocol: Protocol, confirmed: bool) -> u32 {
+        if self.client_seen.has(Seen::RST) || self.backend_seen.has(Seen::RST) {
+            return seconds(TCP_RESET_SECONDS);
+        }
+        if !confirmed {
+            return seconds(HALF_OPEN_SECONDS);
+        }
+        if protocol != Protocol::TCP {
+            return seconds(UDP_SECONDS);
+        }
+        match (
+            self.client_seen.has(Seen::FIN),
+            self.backend_seen.has(Seen::FIN),
+        ) {
+            (false, false) => seconds(TCP_ESTABLISHED_SECONDS),
+            (true, true) => seconds(TCP_CLOSED_SECONDS),
+            _ => seconds(TCP_HALF_CLOSED_SECONDS),
+        }
+    }
+
+    /// Whether the flow has been silent for longer than its time-out.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_expired(&self, protocol: Protocol, confirmed: bool, now: Tick) -> bool {
+        now.since(self.last_seen) > self.timeout(protocol, confirmed)
+    }
+
+    /// Whether a TCP flow has ended, so that a SYN with the same tuple opens a new one (RFC 9293
+    /// section 3.6.1 on reuse; Linux reuses client ports after a RST at once).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_closed(&self) -> bool {
+        self.client_seen.has(Seen::RST)
+            || self.backend_seen.has(Seen::RST)
+            || (self.client_seen.has(Seen::FIN) && self.backend_seen.has(Seen::FIN))
+    }
+}
+
+pod!(Hook, Seen, Kind);
+pod!(generic Tuple, FlowKey, Flow);
+
+const _: () = assert!(size_of::<FlowKey<crate::V4>>() == 16);
+const _: () = assert!(size_of::<FlowKey<crate::V6>>() == 40);
+const _: () = assert!(size_of::<Flow<crate::V4>>() == 44);
+const _: () = assert!(size_of::<Flow<crate::V6>>() == 68);
+
+#[cfg(test)]
+mod tests {
+    use super::{Flow, Kind, Seen, Tuple};
+    use crate::{
+        Address, Family, Port, Protocol, V4, V6,
+        backend::BackendId,
+        clock::{Tick, seconds},
+        frontend::ServiceIndex,
+    };
+
+    fn flow<F: Family>(address: &str) -> Flow<F> {
+        let address = F::Addr::from_ip(address.parse().unwrap()).unwrap();
+        Flow {
+            to: Tuple {
+                source: address,
+                destination: address,
+                source_port: Port::new(40_000),
+                destination_port: Port::new(80),
+            },
+            service: ServiceIndex::FIRST,
+            backend: BackendId::FIRST,
+            generation: 1,
+            last_seen: Tick(100),
+            proof: 0,
+            mac: [0; 6],
+            kind: Kind::default(),
+            client_seen: Seen::default(),
+            backend_seen: Seen::default(),
+            reserved: [0; 3],
+        }
+    }
+
+    fn time_outs_follow_the_state<F: Family>(address: &str) {
+        let mut flow = flow::<F>(address);
+        assert_eq!(flow.timeout(Protocol::TCP, false), seconds(60));
+        assert_eq!(flow.timeout(Protocol::TCP, true), seconds(86_400));
+        assert_eq!(flow.timeout(Protocol::UDP, true), seconds(120));
+        flow.client_seen.0 |= Seen::FIN;
+        assert_eq!(flow.timeout(Protocol::TCP, true), seconds(3_600));
+        assert!(!flow.is_closed());
+        flow.backend_seen.0 |= Seen::FIN;
+        assert_eq!(flow.timeout(Protocol::TCP, true), seconds(120));
+        assert!(flow.is_closed());
+        flow.backend_seen.0 = Seen::RST;
+        assert_eq!(flow.timeout(Protocol::TCP, true), seconds(10));
+        assert!(flow.is_closed());
+        assert!(!flow.is_expired(Protocol::TCP, true, Tick(100 + seconds(10))));
+        assert!(flow.is_expired(Protocol::TCP, true, Tick(101 + seconds(10))));
+    }
+
+    #[test]
+    fn time_outs_follow_the_state_in_both_families() {
+        time_outs_follow_the_state::<V4>("10.0.0.1");
+        time_outs_follow_the_state::<V6>("fd00::1");
+    }
+}

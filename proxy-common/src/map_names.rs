@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the maps are called, in the object file and under the pin root.
+//!
+//! The kernel keeps fifteen bytes of a map's name. Maps of a family end in `_V4` and `_V6`.
+
+/// Frontends of a family, without the family's ending.
+pub const FRONTENDS: &str = "FRONTENDS";
+/// Service ports of a family.
+pub const SERVICES: &str = "SERVICES";
+/// Names of the service ports of a family.
+pub const NAMES: &str = "NAMES";
+/// Slots of a family.
+pub const SLOTS: &str = "SLOTS";
+/// Backends of a family.
+pub const BACKENDS: &str = "BACKENDS";
+/// Confirmed flows of a family.
+pub const FLOWS: &str = "FLOWS";
+/// Half-open flows of a family.
+pub const HALF_OPEN: &str = "HALF_OPEN";
+/// The host's address towards the pods behind a device, per family.
+pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
+/// Devices with programs.
+pub const DEVICES: &str = "DEVICES";
+/// Counters of both families.
+pub const COUNTERS: &str = "COUNTERS";
+
+/// The ending of the maps of a family.
+#[must_use]
+pub const fn family_ending<F: crate::Family>() -> &'static str {
+    if F::INDEX == 0 { "_V4" } else { "_V6" }
+}
