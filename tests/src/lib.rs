@@ -1,1 +1,24 @@
-//! What the tests of Sixfour share.
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the tests and the demo of Sixfour share.
+//!
+//! * [`topology`]: nodes, pods and clients as network namespaces, dual-stack
+//!   from one definition, on top of [`netns`];
+//! * [`traffic`]: servers and clients inside of them;
+//! * [`cleanup`]: whatever is made is taken down again, on failure and on a
+//!   signal too.
+//!
+//! Nothing here knows of a test framework, and nothing is printed except
+//! what could not be cleaned up.
+
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "all errors are anyhow's, each names the command, path or address that failed"
+)]
+
+pub mod cleanup;
+pub mod family;
+pub mod netns;
+pub mod process;
+pub mod topology;
+pub mod traffic;

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What `ip link`, `ip address`, `ip route` and `bridge fdb` do, in one
+//! namespace, without starting them.
+
+use std::fmt;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::Namespace;
+
+/// An address with the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix(pub IpAddr, pub u8);
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.0, self.1)
+    }
+}
+
+/// One end of a veth pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Veth<'a> {
+    /// Its name, at most 15 bytes.
+    pub name: &'a str,
+    /// Its hardware address, or the kernel's choice.
+    pub mac: Option<[u8; 6]>,
+    /// Its MTU in bytes, or the kernel's default.
+    pub mtu: Option<u32>,
+}
+
+impl<'a> Veth<'a> {
+    /// An end with the kernel's defaults.
+    #[must_use]
+    pub const fn named(name: &'a str) -> Self {
+        Self {
+            name,
+            mac: None,
+            mtu: None,
+        }
+    }
+
+    fn describe<T>(self, mut link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+        if let Some(mac) = self.mac {
+            link = link.address(mac.to_vec());
+        }
+        if let Some(mtu) = self.mtu {
+            link = link.mtu(mtu);
+        }
+        link.name(self.name)
+    }
+}
+
+/// A link in a namespace, by index.
+#[derive(Clone, Copy, Debug)]
+pub struct Link(u32);
+
+/// An rtnetlink socket of a namespace; it may be used from any thread.
+#[derive(Debug)]
+pub struct Netlink {
+    runtime: Runtime,
+    handle: Handle,
+}
+
+impl Namespace {
+    /// Opens an rtnetlink socket in this namespace.
+    pub fn netlink(&self) -> Result<Netlink> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let handle = self.run(|| {
+            let _guard = runtime.enter();
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            drop(runtime.spawn(connection));
+            Ok(handle)
+        })?;
+        Ok(Netlink { runtime, handle })
+    }
+}
+
+impl Netlink {
+    /// The link called `name`.
+    pub fn link(&self, name: &str) -> Result<Link> {
+        let mut links = self.handle.link().get().match_name(name).execute();
+        let found = self.runtime.block_on(links.try_next());
+        let message = found
+            .ok()
+            .flatten()
+            .with_context(|| format!("there is no link {name}"))?;
+        Ok(Link(message.header.index))
+    }
+
+    /// The names of all links.
+    pub fn link_names(&self) -> Result<Vec<String>> {
+        use rtnetlink::packet_route::link::LinkAttribute::IfName;
+        let links = self.handle.link().get().execute();
+        let messages: Vec<_> = self
+            .runtime
+            .block_on(links.try_collect())
+            .context("listing links")?;
+        let attributes = messages.into_iter().flat_map(|message| message.attributes);
+        Ok(attributes
+            .filter_map(|a| {
+                if let IfName(name) = a {
+                    Some(name)
+                } else {
+                    None
+                }
+            })
+            .collect())
+    }
+
+    /// `ip link set NAME up`.
+    pub fn up(&self, name: &str) -> Result<()> {
+        self.set(LinkUnspec::new_with_name(name).up().build(), || {
+            format!("setting {name} up")
+        })
+    }
+
+    /// `ip link set NAME master BRIDGE`.
+    pub fn enslave(&self, name: &str, bridge: Link) -> Result<()> {
+        let message = LinkUnspec::new_with_name(name).controller(bridge.0).build();
+        self.set(message, || format!("making {name} a bridge port"))
+    }
+
+    /// `ip link delete NAME`.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let link = self.link(name)?;
+        let request = self.handle.link().del(link.0).execute();
+        self.runtime
+            .block_on(request)
+            .with_context(|| format!("deleting link {name}"))
+    }
+
+    /// A veth pair, `here` in this namespace and `there` in another, both up.
+    pub fn add_veth(&self, here: Veth<'_>, there: Veth<'_>, other: &Namespace) -> Result<()> {
+        let file = File::open(other.path())?;
+        let peer = there.describe(LinkMessageBuilder::<LinkUnspec>::default());
+        let peer = peer.setns_by_fd(file.as_raw_fd()).build();
+        let pair = here.describe(LinkVeth::new(here.name, there.name));
+        let pair = pair.set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+        self.add(pair.up().build(), here.name)?;
+        // The kernel refuses to make a peer that is up.
+        other.netlink()?.up(there.name)
+    }
+
+    /// A bridge that is up, with a hardware address that does not change
+    /// when ports are added.
+    pub fn add_bridge(&self, name: &str, mac: [u8; 6]) -> Result<Link> {
+        self.add(LinkBridge::new(name).address(mac.to_vec()).build(), name)?;
+        self.link(name)
+    }
+
+    /// A vxlan device that is up and knows only what it is told
+    /// ([`Netlink::add_vxlan_peer`]).
+    pub fn add_vxlan(&self, name: &str, vxlan: Vxlan<'_>) -> Result<Link> {
+        let lower = self.link(vxlan.device)?;
+        let link = LinkVxlan::new(name, vxlan.id).dev(lower.0).port(vxlan.port);
+        let link = match vxlan.local {
+            IpAddr::V4(local) => link.local(local),
+            IpAddr::V6(local) => link.local6(local),
+        };
+        let link = link.learning(false).address(vxlan.mac.to_vec()).up();
+        self.add(link.build(), name)?;
+        self.link(name)
+    }
+
+    /// Tells a vxlan device that `mac` is behind `remote`.
+    pub fn add_vxlan_peer(&self, vxlan: Link, mac: [u8; 6], remote: IpAddr) -> Result<()> {
+        let request = self.handle.neighbours().add_bridge(vxlan.0, &mac);
+        let request = request
+            .flags(rtnetlink::packet_route::neighbour::NeighbourFlags::Own)
+            .destination(remote)
+            .execute();
+        self.runtime
+            .block_on(request)
+            .with_context(|| format!("adding vxlan peer {remote}"))
+    }
+
+    /// A permanent neighbour.
+    pub fn add_neighbour(&self, link: Link, address: IpAddr, mac: [u8; 6]) -> Result<()> {
+        let request = self
+            .handle
+            .neighbours()
+            .add(link.0, address)
+            .link_layer_address(&mac);
+        self.runtime
+            .block_on(request.execute())
+            .with_context(|| format!("adding neighbour {address}"))
+    }
+
+    /// `ip address add PREFIX dev LINK`.
+    pub fn add_address(&self, link: Link, prefix: Prefix) -> Result<()> {
+        let request = self.handle.address().add(link.0, prefix.0, prefix.1);
+        self.runtime
+            .block_on(request.execute())
+            .with_context(|| format!("adding address {prefix}"))
+    }
+
+    /// `ip route add DESTINATION [via GATEWAY] dev LINK [onlink]`; a gateway
+    /// is taken to be on the link.
+    pub fn add_route(
+        &self,
+        destination: Prefix,
+        gateway: Option<IpAddr>,
+        link: Link,
+    ) -> Result<()> {
+        let adding = || format!("adding a route to {destination}");
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(destination.0, destination.1)
+            .with_context(adding)?
+            .output_interface(link.0);
+        let route = match gateway {
+            Some(gateway) => route.gateway(gateway).with_context(adding)?.onlink(),
+            None => route.scope(RouteScope::Link),
+        };
+        let request = self.handle.route().add(route.build()).execute();
+        self.runtime.block_on(request).with_context(adding)
+    }
+
+    fn add(&self, message: LinkMessage, name: &str) -> Result<()> {
+        let request = self.handle.link().add(message).execute();
+        self.runtime
+            .block_on(request)
+            .with_context(|| format!("adding link {name}"))
+    }
+
+    fn set(&self, message: LinkMessage, doing: impl FnOnce() -> String) -> Result<()> {
+        let request = self.handle.link().set(message).execute();
+        self.runtime.block_on(request).with_context(doing)
+    }
+}
+
+/// What a vxlan device is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Vxlan<'a> {
+    /// The network identifier.
+    pub id: u32,
+    /// The device it sends by.
+    pub device: &'a str,
+    /// Its source address there; its family is the tunnel's.
+    pub local: IpAddr,
+    /// The UDP port.
+    pub port: u16,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What nodes, pods and outside machines have in common.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+
+use super::Families;
+use crate::family::{DualAddress, IpFamily, TestFamily};
+use crate::netns::Namespace;
+
+/// A namespace with a name and an address per family.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    addresses: DualAddress,
+    families: Families,
+    namespace: Namespace,
+}
+
+impl Host {
+    /// A namespace that is ready for addresses.
+    pub(super) fn new(name: &str, addresses: DualAddress, families: Families) -> Result<Self> {
+        let namespace = Namespace::new(name)?;
+        prepare(&namespace, families)?;
+        Ok(Self {
+            name: name.to_owned(),
+            addresses,
+            families,
+            namespace,
+        })
+    }
+
+    /// The name that it has in the topology, and by which its servers answer.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Its address of a family, whether or not that family exists.
+    #[must_use]
+    pub const fn address(&self, family: IpFamily) -> IpAddr {
+        self.addresses.of(family)
+    }
+
+    /// Its address of the family of a scenario, with a port.
+    #[must_use]
+    pub const fn socket<F: TestFamily>(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address(F::FAMILY), port)
+    }
+
+    /// Its addresses, of the families that exist.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.families
+            .list()
+            .into_iter()
+            .map(|family| self.address(family))
+    }
+}
+
+/// Sets what all namespaces of a topology have in common.
+pub(super) fn prepare(namespace: &Namespace, families: Families) -> Result<()> {
+    if families.contains(IpFamily::V6) {
+        // Addresses are usable at once, and nobody configures himself.
+        namespace.sysctl([
+            ("ipv6/conf/all/accept_dad", "0"),
+            ("ipv6/conf/default/accept_dad", "0"),
+            ("ipv6/conf/default/accept_ra", "0"),
+            ("ipv6/conf/default/router_solicitations", "0"),
+        ])
+    } else {
+        namespace.sysctl([
+            ("ipv6/conf/all/disable_ipv6", "1"),
+            ("ipv6/conf/default/disable_ipv6", "1"),
+        ])
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a topology is to look like.
+
+use crate::family::IpFamily;
+
+/// How a node's network plugin connects its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodNetwork {
+    /// Pods are ports of a bridge that is their gateway, as with the bridge
+    /// plugin, flannel and kubenet.
+    Bridge {
+        /// Whether bridged packets pass through iptables (`br_netfilter`).
+        netfilter: bool,
+    },
+    /// Each pod has a veth pair of its own, a host route, and a link-local
+    /// gateway, as with Calico.
+    Routed,
+}
+
+/// How packets get from node to node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BetweenNodes {
+    /// Pod CIDRs are routed through the other node's address.
+    Direct,
+    /// Pod CIDRs are routed through a vxlan device, as with flannel.
+    Vxlan,
+}
+
+/// Which families exist. The other one has no addresses; IPv6 is then
+/// disabled by sysctl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// Both.
+    Dual,
+    /// One only.
+    Single(IpFamily),
+}
+
+impl Families {
+    /// Those that exist.
+    #[must_use]
+    pub fn list(self) -> Vec<IpFamily> {
+        match self {
+            Self::Dual => IpFamily::ALL.to_vec(),
+            Self::Single(family) => vec![family],
+        }
+    }
+
+    /// Whether `family` exists.
+    #[must_use]
+    pub fn contains(self, family: IpFamily) -> bool {
+        self == Self::Dual || self == Self::Single(family)
+    }
+}
+
+/// A node and its pods.
+#[derive(Clone, Debug)]
+pub struct NodeSpec {
+    pub(super) name: String,
+    pub(super) network: PodNetwork,
+    pub(super) pods: Vec<(String, u8)>,
+}
+
+impl NodeSpec {
+    /// A node without pods.
+    #[must_use]
+    pub fn new(name: &str, network: PodNetwork) -> Self {
+        Self {
+            name: name.to_owned(),
+            network,
+            pods: Vec::new(),
+        }
+    }
+
+    /// A node with a bridge whose packets do not pass through iptables.
+    #[must_use]
+    pub fn bridge(name: &str) -> Self {
+        Self::new(name, PodNetwork::Bridge { netfilter: false })
+    }
+
+    /// A node with a bridge whose packets pass through iptables.
+    #[must_use]
+    pub fn bridge_with_netfilter(name: &str) -> Self {
+        Self::new(name, PodNetwork::Bridge { netfilter: true })
+    }
+
+    /// A node that routes to each pod.
+    #[must_use]
+    pub fn routed(name: &str) -> Self {
+        Self::new(name, PodNetwork::Routed)
+    }
+
+    /// Adds a pod with the host number `host` (2 to 254) in the node's pod
+    /// CIDR. Pod names are unique in a topology and at most 10 bytes long.
+    #[must_use]
+    pub fn pod(mut self, name: &str, host: u8) -> Self {
+        self.pods.push((name.to_owned(), host));
+        self
+    }
+}
+
+/// Nodes, their pods, and what is around them.
+#[derive(Clone, Debug)]
+pub struct TopologySpec {
+    pub(super) families: Families,
+    pub(super) between: BetweenNodes,
+    pub(super) checksum_offload: bool,
+    pub(super) nodes: Vec<NodeSpec>,
+    pub(super) outsiders: Vec<(String, u8)>,
+}
+
+impl Default for TopologySpec {
+    fn default() -> Self {
+        Self {
+            families: Families::Dual,
+            between: BetweenNodes::Direct,
+            checksum_offload: true,
+            nodes: Vec::new(),
+            outsiders: Vec::new(),
+        }
+    }
+}
+
+impl TopologySpec {
+    /// Dual-stack, direct routing, checksums offloaded, nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which families exist.
+    #[must_use]
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = families;
+        self
+    }
+
+    /// How packets get from node to node.
+    #[must_use]
+    pub fn between_nodes(mut self, between: BetweenNodes) -> Self {
+        self.between = between;
+        self
+    }
+
+    /// Whether pods leave checksums to the device, as veth does by default:
+    /// then packets arrive with partial checksums and in large segments.
+    #[must_use]
+    pub fn checksum_offload(mut self, on: bool) -> Self {
+        self.checksum_offload = on;
+        self
+    }
+
+    /// Adds a node. The first one has the number 1, so 192.168.50.1 and the
+    /// pod CIDR 10.244.1.0/24.
+    #[must_use]
+    pub fn node(mut self, node: NodeSpec) -> Self {
+        self.nodes.push(node);
+        self
+    }
+
+    /// Adds a machine of the nodes' network that is not of the cluster, with
+    /// the host number `host` (100 to 253).
+    #[must_use]
+    pub fn outsider(mut self, name: &str, host: u8) -> Self {
+        self.outsiders.push((name.to_owned(), host));
+        self
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Clients.
+
+use std::fmt;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use socket2::{Socket, Type};
+
+use super::{Answer, CountedStream, Failure, Shares, answer, http, server, socket};
+use crate::family::IpFamily;
+use crate::topology::Host;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP; the server speaks first.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// HTTP/1.1 over TCP.
+    Http,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Http => "HTTP",
+        })
+    }
+}
+
+/// How a host asks servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    host: &'a Host,
+    patience: Duration,
+    source_port: Option<u16>,
+}
+
+impl<'a> Client<'a> {
+    /// A client in `host` that waits for two seconds.
+    #[must_use]
+    pub const fn new(host: &'a Host) -> Self {
+        Self {
+            host,
+            patience: Duration::from_secs(2),
+            source_port: None,
+        }
+    }
+
+    /// How long to wait for each step: the connection, the answer.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The source port of all requests, instead of the kernel's choice.
+    ///
+    /// TCP connections from it are ended by a RST, so that the next one need
+    /// not wait for the end of `TIME_WAIT`.
+    #[must_use]
+    pub const fn source_port(mut self, port: u16) -> Self {
+        self.source_port = Some(port);
+        self
+    }
+
+    /// Asks once.
+    pub fn ask(&self, protocol: Protocol, target: SocketAddr) -> Result<Answer, Failure> {
+        let start = Instant::now();
+        let line = match protocol {
+            Protocol::Tcp => self.connect(target).and_then(|stream| read_line(&stream)),
+            Protocol::Udp => self.exchange(target, b"?"),
+            Protocol::Http => self
+                .connect(target)
+                .and_then(|stream| self.get(stream, target)),
+        };
+        let parsed = line.and_then(|line| answer::parse(&line));
+        let elapsed = start.elapsed();
+        match parsed {
+            Ok((server, source)) => Ok(Answer {
+                server,
+                source,
+                elapsed,
+            }),
+            Err(error) => Err(Failure { error, elapsed }),
+        }
+    }
+
+    /// Asks `count` times, each time anew, and counts who answers.
+    #[must_use]
+    pub fn ask_often(&self, protocol: Protocol, target: SocketAddr, count: usize) -> Shares {
+        (0..count).map(|_| self.ask(protocol, target)).collect()
+    }
+
+    /// Opens a connection that stays.
+    pub fn stay(&self, target: SocketAddr) -> Result<CountedStream, Failure> {
+        let start = Instant::now();
+        self.connect(target)
+            .and_then(CountedStream::new)
+            .map_err(|error| Failure {
+                error,
+                elapsed: start.elapsed(),
+            })
+    }
+
+    /// Opens a connection.
+    pub fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        let socket = self.socket(target, Type::STREAM)?;
+        socket.connect_timeout(&target.into(), self.patience)?;
+        if self.source_port.is_some() {
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(socket.into())
+    }
+
+    /// A UDP socket that only hears `target`, and the ICMP errors about it.
+    pub fn udp_socket(&self, target: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self.socket(target, Type::DGRAM)?;
+        socket.connect(&target.into())?;
+        Ok(socket.into())
+    }
+
+    fn socket(&self, target: SocketAddr, kind: Type) -> io::Result<Socket> {
+        let socket = socket::open(self.host, target, kind).map_err(socket::io_error)?;
+        socket.set_read_timeout(Some(self.patience))?;
+        socket.set_write_timeout(Some(self.patience))?;
+        if let Some(port) = self.source_port {
+            let any = IpFamily::of(target.ip()).unspecified();
+            socket.bind(&SocketAddr::new(any, port).into())?;
+        }
+        Ok(socket)
+    }
+
+    fn exchange(&self, target: SocketAddr, datagram: &[u8]) -> io::Result<String> {
+        let socket = self.udp_socket(target)?;
+        let _ = socket.send(datagram)?;
+        let mut reply = [0; 512];
+        let length = socket.recv(&mut reply)?;
+        let line = reply[..length]
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        String::from_utf8(line.to_vec()).map_err(io::Error::other)
+    }
+
+    fn get(&self, stream: TcpStream, target: SocketAddr) -> io::Result<String> {
+        stream.set_nonblocking(true)?;
+        server::runtime().block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            tokio::time::timeout(self.patience, http::get(stream, target)).await?
+        })
+    }
+}
+
+pub(super) fn read_line(stream: &TcpStream) -> io::Result<String> {
+    let mut line = String::new();
+    match BufReader::with_capacity(1, stream).read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line),
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Servers that say who they are and whom they see, and clients that ask.
+//!
+//! An answer is one line: the name of the server's host and the address and
+//! port that the client has in the server's eyes. Sockets are opened in the
+//! host's namespace and used from anywhere.
+
+mod answer;
+mod client;
+mod counted_stream;
+mod http;
+mod server;
+mod shares;
+mod socket;
+
+pub use answer::{Answer, Failure};
+pub use client::{Client, Protocol};
+pub use counted_stream::CountedStream;
+pub use server::{HttpServer, TcpServer, UdpServer};
+pub use shares::Shares;

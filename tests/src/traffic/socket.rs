@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sockets in a host's namespace.
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, Socket, Type};
+
+use crate::topology::Host;
+
+/// A socket of `host` for the family of `address`.
+///
+/// Its address may be used again at once.
+pub(super) fn open(host: &Host, address: SocketAddr, kind: Type) -> Result<Socket> {
+    let socket = host.namespace().run(|| {
+        let socket = Socket::new(Domain::for_address(address), kind, None)?;
+        socket.set_reuse_address(true)?;
+        Ok(socket)
+    });
+    socket.with_context(|| format!("opening a socket in {}", host.name()))
+}
+
+/// A socket of `host` that is bound to `address` and does not block, as
+/// tokio wants it.
+pub(super) fn bind(host: &Host, address: SocketAddr, kind: Type) -> Result<Socket> {
+    let socket = open(host, address, kind)?;
+    let bound = socket
+        .set_nonblocking(true)
+        .and_then(|()| socket.bind(&address.into()));
+    bound.with_context(|| format!("binding {address} in {}", host.name()))?;
+    Ok(socket)
+}
+
+/// Makes an I/O error of any error, keeping it as the source.
+pub(super) fn io_error(error: anyhow::Error) -> io::Error {
+    error
+        .downcast::<io::Error>()
+        .unwrap_or_else(io::Error::other)
+}
