@@ -1,1 +1,3 @@
 //! The node agent of Sixfour.
+
+pub mod preflight;

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the node must have, looked at before anything is touched.
+//!
+//! [`Facts::gather`] reads the node, [`check`] judges: pure, so that every lack can be tested
+//! without lacking it.
+
+use std::{
+    collections::HashSet,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use caps::{CapSet, Capability, CapsHashSet};
+use procfs::{KernelVersion, ProcError, process::Process};
+use proxy_common::{Family, V4, V6};
+use rustix::{io::Errno, process::geteuid};
+use thiserror::Error;
+
+/// The oldest kernel that the programs are made for: major and minor.
+pub const OLDEST_KERNEL: (u8, u8) = (6, 1);
+
+/// `BPF_FS_MAGIC` of `linux/magic.h`.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Where the kernel keeps its own type information.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Where distributions mount the BPF file system.
+const USUAL_BPFFS: &str = "/sys/fs/bpf";
+
+/// What the node is like, as far as Sixfour depends on it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whether the effective user is root.
+    pub root: bool,
+    /// The effective capabilities.
+    pub capabilities: HashSet<Capability>,
+    /// The running kernel: major and minor.
+    pub kernel: (u8, u8),
+    /// Whether the kernel has its type information at hand.
+    pub btf: bool,
+    /// Where maps and links are to be pinned.
+    pub pin_root: PathBuf,
+    /// Whether that is (or would be made) on a BPF file system.
+    pub pin_root_on_bpffs: bool,
+    /// A BPF file system that is mounted somewhere.
+    pub bpffs: Option<PathBuf>,
+    /// Where a cgroup2 hierarchy is mounted.
+    pub cgroup2: Option<PathBuf>,
+    /// The IP families of the kernel.
+    pub families: Families,
+}
+
+/// Which IP families the kernel has (`ipv6.disable=1` takes one away).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families([bool; 2]);
+
+impl Families {
+    /// Whether the kernel has this family.
+    #[must_use]
+    pub fn has<F: Family>(self) -> bool {
+        self.0[F::INDEX as usize]
+    }
+
+    /// The names of those that it does not have, to be logged: the agent serves the other.
+    pub fn missing(self) -> impl Iterator<Item = &'static str> {
+        let names = [V4::NAME, V6::NAME];
+        names
+            .into_iter()
+            .zip(self.0)
+            .filter_map(|(name, has)| (!has).then_some(name))
+    }
+}
+
+/// Something that Sixfour needs and the node lacks; displayed as one sentence with the fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// These capabilities are missing.
+    Capabilities {
+        /// Whether the user is root nevertheless, as in an unprivileged container.
+        root: bool,
+        /// The missing ones.
+        missing: Vec<Capability>,
+    },
+    /// The kernel is older than [`OLDEST_KERNEL`]: its major and minor version.
+    Kernel(u8, u8),
+    /// The kernel was built without `CONFIG_DEBUG_INFO_BTF`.
+    Btf,
+    /// The pin root is not on a BPF file system.
+    Bpffs {
+        /// The pin root.
+        pin_root: PathBuf,
+        /// A BPF file system elsewhere.
+        elsewhere: Option<PathBuf>,
+    },
+    /// No cgroup2 hierarchy is mounted.
+    Cgroup2,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capabilities { root, missing } => {
+                let who = if *root { "root here lacks" } else { "not root, and without" };
+                let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                let names = names.join(" and ");
+                write!(f, "{who} {names}: run as root, or grant CAP_BPF and CAP_NET_ADMIN.")
+            }
+            Self::Kernel(major, minor) => {
+                let (oldest_major, oldest_minor) = OLDEST_KERNEL;
+                write!(
+                    f,
+                    "the kernel is {major}.{minor}, and Sixfour needs {oldest_major}.{oldest_minor} or later."
+                )
+            }
+            Self::Btf => write!(
+                f,
+                "the kernel has no {KERNEL_BTF}: run one that is built with CONFIG_DEBUG_INFO_BTF=y."
+            ),
+            Self::Bpffs { pin_root, elsewhere } => {
+                let usual = Path::new(USUAL_BPFFS);
+                let at = if pin_root.starts_with(usual) { usual } else { pin_root };
+                let (pin_root, at) = (pin_root.display(), at.display());
+                write!(
+                    f,
+                    "the pin root {pin_root} is not on a BPF file system: mount one with `mount -t bpf bpf {at}`"
+                )?;
+                match elsewhere {
+                    Some(found) => {
+                        write!(f, ", or name a --pin-root below {}.", found.display())
+                    }
+                    None => f.write_str("."),
+                }
+            }
+            Self::Cgroup2 => f.write_str(
+                "no cgroup2 hierarchy is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup`.",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Lack {}
+
+/// The facts cannot be read.
+#[derive(Debug, Error)]
+pub enum FactsError {
+    /// Capabilities.
+    #[error("cannot read the capabilities of this process")]
+    Capabilities(#[from] caps::errors::CapsError),
+    /// The kernel's version, or the mounts.
+    #[error("cannot read what /proc says of this node")]
+    Proc(#[from] ProcError),
+    /// The file system of the pin root.
+    #[error("cannot tell which file system the pin root {path} is on")]
+    PinRoot {
+        /// The pin root, or the deepest directory above it that exists.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Facts {
+    /// Reads them from the node. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` or the pin root's file system cannot be read.
+    pub fn gather(pin_root: &Path) -> Result<Self, FactsError> {
+        let kernel = KernelVersion::current()?;
+        let mut mounts = Vec::new();
+        for mount in Process::myself()?.mountinfo()? {
+            mounts.push((mount.fs_type, mount.mount_point));
+        }
+        let mounted = |kind: &str| {
+            let found = mounts.iter().find(|(fs_type, _)| fs_type == kind);
+            found.map(|(_, at)| at.clone())
+        };
+        Ok(Self {
+            root: geteuid().is_root(),
+            capabilities: effective_capabilities()?,
+            kernel: (kernel.major, kernel.minor),
+            btf: Path::new(KERNEL_BTF).exists(),
+            pin_root: pin_root.to_owned(),
+            pin_root_on_bpffs: on_bpffs(pin_root)?,
+            bpffs: mounted("bpf"),
+            cgroup2: mounted("cgroup2"),
+            families: Families(
+                ["ipv4", "ipv6"].map(|name| Path::new("/proc/sys/net").join(name).exists()),
+            ),
+        })
+    }
+}
+
+fn effective_capabilities() -> Result<CapsHashSet, caps::errors::CapsError> {
+    caps::read(None, CapSet::Effective)
+}
+
+/// Whether the path, or the deepest directory above it that exists, is on a BPF file system.
+fn on_bpffs(path: &Path) -> Result<bool, FactsError> {
+    for path in path.ancestors() {
+        match rustix::fs::statfs(path) {
+            Ok(fs) => return Ok(u64::try_from(fs.f_type) == Ok(BPF_FS_MAGIC)),
+            Err(Errno::NOENT) => {}
+            Err(errno) => {
+                return Err(FactsError::PinRoot {
+                    path: path.to_owned(),
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// What of all that Sixfour needs is lacking; empty if it can start.
+///
+/// One family is enough: a node without IPv6 is served in IPv4, and the other way round.
+#[must_use]
+pub fn check(facts: &Facts) -> Vec<Lack> {
+    let mut lacks = Vec::new();
+    let missing = missing_capabilities(&facts.capabilities);
+    if !missing.is_empty() {
+        lacks.push(Lack::Capabilities {
+            root: facts.root,
+            missing,
+        });
+    }
+    if facts.kernel < OLDEST_KERNEL {
+        lacks.push(Lack::Kernel(facts.kernel.0, facts.kernel.1));
+    }
+    if !facts.btf {
+        lacks.push(Lack::Btf);
+    }
+    if !facts.pin_root_on_bpffs {
+        lacks.push(Lack::Bpffs {
+            pin_root: facts.pin_root.clone(),
+            elsewhere: facts.bpffs.clone(),
+        });
+    }
+    if facts.cgroup2.is_none() {
+        lacks.push(Lack::Cgroup2);
+    }
+    lacks
+}
+
+/// `CAP_BPF` (which `CAP_SYS_ADMIN` contains) for maps and programs, `CAP_NET_ADMIN` to attach.
+fn missing_capabilities(effective: &HashSet<Capability>) -> Vec<Capability> {
+    let bpf =
+        effective.contains(&Capability::CAP_BPF) || effective.contains(&Capability::CAP_SYS_ADMIN);
+    let net_admin = effective.contains(&Capability::CAP_NET_ADMIN);
+    [
+        (bpf, Capability::CAP_BPF),
+        (net_admin, Capability::CAP_NET_ADMIN),
+    ]
+    .into_iter()
+    .filter_map(|(has, capability)| (!has).then_some(capability))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;
