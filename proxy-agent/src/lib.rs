@@ -1,3 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The node agent of Sixfour.
+//!
+//! Objects walk through it in one direction: [`watch`] delivers them, [`model`] holds them,
+//! [`plan`] says what the tables of one Service must hold, [`reconcile`] turns the difference to
+//! what they do hold into ordered operations, and [`dataplane`] carries those out. Only the two
+//! ends do I/O.
 
+pub mod dataplane;
+pub mod model;
+pub mod plan;
 pub mod preflight;
+pub mod reconcile;
+pub mod watch;

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! EndpointSlices.
+
+use std::{net::IpAddr, sync::Arc};
+
+use proxy_common::{Port, Protocol};
+
+use super::{ObjectName, ServiceName};
+
+/// Some of the endpoints of one Service, in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its namespace and name.
+    pub name: ObjectName,
+    /// The Service whose endpoints these are (label `kubernetes.io/service-name`).
+    pub service: ServiceName,
+    /// The endpoints; all addresses are of the slice's `addressType`.
+    pub endpoints: Vec<Endpoint>,
+    /// The ports that each of the endpoints has.
+    pub ports: Vec<EndpointPort>,
+}
+
+/// One endpoint. What the API leaves out is filled in: ready and serving unless it says
+/// otherwise, not terminating unless it says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The first of its addresses, the only one that is used.
+    pub address: IpAddr,
+    /// `conditions.ready`.
+    pub ready: bool,
+    /// `conditions.serving`.
+    pub serving: bool,
+    /// `conditions.terminating`.
+    pub terminating: bool,
+    /// The node it is on; nothing for endpoints outside of the cluster, which are never local.
+    pub node: Option<Arc<str>>,
+    /// `hints.forZones`: the zones that should use it.
+    pub zone_hints: Vec<Arc<str>>,
+    /// `hints.forNodes`: the nodes that should use it.
+    pub node_hints: Vec<Arc<str>>,
+}
+
+/// A port of the endpoints of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// The name of the Service port behind which it stands.
+    pub name: Arc<str>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: Port,
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Nodes.
+
+use std::sync::Arc;
+
+/// A Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its zone (label `topology.kubernetes.io/zone`), if it says so and not with an empty text.
+    pub zone: Option<Arc<str>>,
+}

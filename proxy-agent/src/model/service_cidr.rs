@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Service CIDRs.
+
+use std::{net::IpAddr, sync::Arc};
+
+/// Where the cluster takes its cluster IPs from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCidr {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its ranges: an address with no bits after the prefix, and the prefix length in bits.
+    pub cidrs: Vec<(IpAddr, u8)>,
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! All objects, and which Services have changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use super::{
+    EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceCidr, ServiceName,
+};
+
+/// Holds objects by key, and remembers which Services may have to be planned anew.
+///
+/// EndpointSlices may come before their Service, and stay when it goes.
+#[derive(Debug)]
+pub struct Store {
+    node_name: Arc<str>,
+    node: Option<Node>,
+    services: HashMap<ServiceName, Known>,
+    /// How many of the names in `services` have a Service.
+    service_count: usize,
+    /// The Service that each EndpointSlice belongs to: its label may change.
+    owners: HashMap<ObjectName, ServiceName>,
+    service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
+    dirty: BTreeSet<ServiceName>,
+}
+
+/// What is known of one Service name.
+#[derive(Debug, Default)]
+struct Known {
+    service: Option<Service>,
+    /// Ordered by name, so that what is planned does not depend on the order of arrival.
+    slices: BTreeMap<ObjectName, EndpointSlice>,
+}
+
+impl Store {
+    /// An empty store of the node with this name.
+    #[must_use]
+    pub fn new(node_name: &str) -> Self {
+        Self {
+            node_name: node_name.into(),
+            node: None,
+            services: HashMap::new(),
+            service_count: 0,
+            owners: HashMap::new(),
+            service_cidrs: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a new or a changed object.
+    pub fn apply(&mut self, object: Object) {
+        match object {
+            Object::Service(service) => {
+                let known = self.services.entry(service.name.clone()).or_default();
+                if known.service.as_ref() != Some(&service) {
+                    let _ = self.dirty.insert(service.name.clone());
+                    let before = known.service.replace(service);
+                    self.service_count += usize::from(before.is_none());
+                }
+            }
+            Object::EndpointSlice(slice) => self.apply_slice(slice),
+            // Only the own Node bears on what is planned.
+            Object::Node(node) if node.name == self.node_name => self.set_node(Some(node)),
+            Object::Node(_) => {}
+            Object::ServiceCidr(cidr) => {
+                let _ = self.service_cidrs.insert(cidr.name.clone(), cidr);
+            }
+        }
+    }
+
+    /// Forgets an object, if it is known.
+    pub fn delete(&mut self, key: &ObjectKey) {
+        match key.kind {
+            Kind::Service => {
+                if let Some(known) = self.services.get_mut(&key.name)
+                    && known.service.take().is_some()
+                {
+                    let _ = self.dirty.insert(key.name.clone());
+                    self.service_count -= 1;
+                    self.forget_if_empty(&key.name);
+                }
+            }
+            Kind::EndpointSlice => self.delete_slice(&key.name),
+            Kind::Node if key.name.name == self.node_name => self.set_node(None),
+            Kind::Node => {}
+            Kind::ServiceCidr => {
+                let _ = self.service_cidrs.remove(&key.name.name);
+            }
+        }
+    }
+
+    /// The names of the Services that have changed since the last call, gone ones included.
+    pub fn take_dirty(&mut self) -> BTreeSet<ServiceName> {
+        mem::take(&mut self.dirty)
+    }
+
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.get(name)?.service.as_ref()
+    }
+
+    /// The EndpointSlices of a Service, by name.
+    pub fn slices(&self, name: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
+        self.services
+            .get(name)
+            .into_iter()
+            .flat_map(|known| known.slices.values())
+    }
+
+    /// How many Services there are.
+    #[must_use]
+    pub const fn service_count(&self) -> usize {
+        self.service_count
+    }
+
+    /// The name of the own Node.
+    #[must_use]
+    pub fn node_name(&self) -> &Arc<str> {
+        &self.node_name
+    }
+
+    /// The own Node.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// The Service CIDRs, by name.
+    pub fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidr> {
+        self.service_cidrs.values()
+    }
+
+    fn apply_slice(&mut self, slice: EndpointSlice) {
+        let owner = self
+            .owners
+            .insert(slice.name.clone(), slice.service.clone());
+        if let Some(owner) = owner
+            && owner != slice.service
+        {
+            self.remove_from(&owner, &slice.name);
+        }
+        let known = self.services.entry(slice.service.clone()).or_default();
+        if known.slices.get(&slice.name) != Some(&slice) {
+            let _ = self.dirty.insert(slice.service.clone());
+            let _ = known.slices.insert(slice.name.clone(), slice);
+        }
+    }
+
+    fn delete_slice(&mut self, name: &ObjectName) {
+        if let Some(owner) = self.owners.remove(name) {
+            self.remove_from(&owner, name);
+        }
+    }
+
+    fn remove_from(&mut self, owner: &ServiceName, slice: &ObjectName) {
+        if let Some(known) = self.services.get_mut(owner)
+            && known.slices.remove(slice).is_some()
+        {
+            let _ = self.dirty.insert(owner.clone());
+            self.forget_if_empty(owner);
+        }
+    }
+
+    fn forget_if_empty(&mut self, name: &ServiceName) {
+        if let Some(known) = self.services.get(name)
+            && known.service.is_none()
+            && known.slices.is_empty()
+        {
+            let _ = self.services.remove(name);
+        }
+    }
+
+    /// Takes the own Node. Its zone decides which hints apply, so with another zone every Service
+    /// may have another plan; nothing else about it matters.
+    fn set_node(&mut self, node: Option<Node>) {
+        let zone = |node: &Option<Node>| node.as_ref().and_then(|node| node.zone.clone());
+        if zone(&self.node) != zone(&node) {
+            self.dirty.extend(self.services.keys().cloned());
+        }
+        self.node = node;
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

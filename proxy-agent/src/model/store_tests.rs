@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which changes make a Service dirty, and which do not.
+
+use super::*;
+use crate::model::TrafficPolicy;
+
+fn names(store: &mut Store) -> Vec<String> {
+    store.take_dirty().iter().map(ToString::to_string).collect()
+}
+
+fn service(name: &str) -> Object {
+    Object::Service(Service {
+        name: ObjectName::new("ns", name),
+        created: None,
+        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
+        internal_traffic_policy: TrafficPolicy::Cluster,
+        ports: Vec::new(),
+    })
+}
+
+fn slice(name: &str, service: &str) -> Object {
+    Object::EndpointSlice(EndpointSlice {
+        name: ObjectName::new("ns", name),
+        service: ObjectName::new("ns", service),
+        endpoints: Vec::new(),
+        ports: Vec::new(),
+    })
+}
+
+fn node(name: &str, zone: Option<&str>) -> Object {
+    Object::Node(Node {
+        name: name.into(),
+        zone: zone.map(Into::into),
+    })
+}
+
+#[test]
+fn only_what_changed_is_dirty() {
+    let mut store = Store::new("me");
+    store.apply(service("a"));
+    store.apply(service("b"));
+    assert_eq!(names(&mut store), ["ns/a", "ns/b"]);
+    store.apply(service("a"));
+    assert!(names(&mut store).is_empty(), "the same object again");
+    store.apply(slice("b-1", "b"));
+    assert_eq!(names(&mut store), ["ns/b"]);
+    store.delete(&slice("b-1", "b").key());
+    assert_eq!(names(&mut store), ["ns/b"]);
+    store.delete(&slice("b-1", "b").key());
+    assert!(
+        names(&mut store).is_empty(),
+        "unknown objects do not matter"
+    );
+}
+
+#[test]
+fn slices_wait_for_their_service_and_outlive_it() {
+    let mut store = Store::new("me");
+    let name = ObjectName::new("ns", "a");
+    store.apply(slice("a-1", "a"));
+    store.apply(service("a"));
+    assert_eq!(store.slices(&name).count(), 1);
+    store.delete(&service("a").key());
+    assert_eq!(
+        (store.service(&name), store.slices(&name).count()),
+        (None, 1)
+    );
+    store.delete(&slice("a-1", "a").key());
+    assert!(store.services.is_empty() && store.owners.is_empty());
+}
+
+#[test]
+fn a_slice_may_move_to_another_service() {
+    let mut store = Store::new("me");
+    store.apply(slice("x", "a"));
+    let _ = store.take_dirty();
+    store.apply(slice("x", "b"));
+    assert_eq!(names(&mut store), ["ns/a", "ns/b"]);
+    assert_eq!(store.slices(&ObjectName::new("ns", "a")).count(), 0);
+    assert_eq!(store.slices(&ObjectName::new("ns", "b")).count(), 1);
+}
+
+#[test]
+fn of_nodes_only_the_own_zone_matters() {
+    let mut store = Store::new("me");
+    store.apply(service("a"));
+    let _ = store.take_dirty();
+    store.apply(node("other", Some("z")));
+    store.apply(node("me", None));
+    assert!(names(&mut store).is_empty());
+    store.apply(node("me", Some("z")));
+    assert_eq!(names(&mut store), ["ns/a"]);
+    store.delete(&node("me", None).key());
+    assert_eq!(names(&mut store), ["ns/a"]);
+}

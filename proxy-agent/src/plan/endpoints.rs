@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The endpoints of a Service port: the union over its Service's EndpointSlices.
+
+use std::collections::BTreeMap;
+
+use proxy_common::{Family, family::Address as _};
+
+use super::{EndpointAddress, categorize::NodeContext};
+use crate::model::{Endpoint, EndpointSlice, ServicePort};
+
+/// The endpoints behind a Service port in one family, each address and port once, in order.
+///
+/// Slices know the port by its name. Where several speak of one endpoint (it moved from slice to
+/// slice, or its address went to another pod while the old one terminates), the one that says
+/// most for it counts, as in kube-proxy's cache of slices: ready before not, not terminating
+/// before terminating, serving before not, on this node before elsewhere.
+#[must_use]
+pub fn of_port<'a, F: Family>(
+    port: &ServicePort,
+    slices: &[&'a EndpointSlice],
+    node: NodeContext<'_>,
+) -> Vec<(EndpointAddress<F>, &'a Endpoint)> {
+    let mut union: BTreeMap<EndpointAddress<F>, &'a Endpoint> = BTreeMap::new();
+    let weight = |endpoint: &Endpoint| {
+        (
+            endpoint.ready,
+            !endpoint.terminating,
+            endpoint.serving,
+            node.is_local(endpoint),
+        )
+    };
+    for slice in slices {
+        let ports = slice
+            .ports
+            .iter()
+            .filter(|known| known.name == port.name && known.protocol == port.protocol);
+        for known in ports {
+            for endpoint in &slice.endpoints {
+                let Some(address) = F::Addr::from_ip(endpoint.address) else {
+                    continue;
+                };
+                let key = EndpointAddress {
+                    address,
+                    port: known.port,
+                };
+                let best = union.entry(key).or_insert(endpoint);
+                if weight(endpoint) > weight(best) {
+                    *best = endpoint;
+                }
+            }
+        }
+    }
+    union.into_iter().collect()
+}

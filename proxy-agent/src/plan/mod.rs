@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Says what the tables must hold for one Service, in one family. Pure: the same objects give the
+//! same plan, in the same order.
+//!
+//! A plan names endpoints and frontends, not rows of tables: which rows they get is
+//! [`reconcile`](crate::reconcile)'s to decide, and to keep.
+
+pub mod categorize;
+pub mod endpoints;
+
+use proxy_common::{
+    Family, Port, Protocol,
+    frontend::FrontendKey,
+    service::{EmptySet, Policy},
+};
+
+use self::categorize::{Categories, Demand, NodeContext, categorize};
+use crate::model::{
+    EndpointSlice, Service, ServiceName, ServicePort, ServicePortName, TrafficPolicy,
+};
+
+/// What one Service needs in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePlan<F: Family> {
+    /// The Service.
+    pub service: ServiceName,
+    /// When it was created (Unix time in seconds): of two Services that want one frontend the
+    /// older gets it.
+    pub created: Option<i64>,
+    /// Addresses of which every other port is refused.
+    pub vips: Vec<F::Addr>,
+    /// Its ports, by number and protocol.
+    pub ports: Vec<PortPlan<F>>,
+}
+
+/// What one Service port needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPlan<F: Family> {
+    /// What it is, for as long as clients may dial it.
+    pub id: PortId,
+    /// What it is called.
+    pub name: ServicePortName,
+    /// What clients dial.
+    pub frontends: Vec<FrontendKey<F>>,
+    /// All endpoints that serve, by address and port, also those that no set holds at present: a
+    /// flow that has one of them keeps it.
+    pub serving: Vec<EndpointAddress<F>>,
+    /// The endpoints of all nodes that are eligible here, if a policy wants them.
+    pub cluster: Option<SetPlan<F>>,
+    /// The endpoints of this node, if a policy wants them.
+    pub local: Option<SetPlan<F>>,
+    /// Which set serves whom.
+    pub policy: Policy,
+}
+
+/// A Service port among the ports of its Service: what clients see of it. A port that is renamed
+/// is the same one, so that its row, its endpoints and its flows stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId {
+    /// The number that clients dial.
+    pub number: Port,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// Where an endpoint listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointAddress<F: Family> {
+    /// Its address.
+    pub address: F::Addr,
+    /// Its port.
+    pub port: Port,
+}
+
+/// What a backend set must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetPlan<F: Family> {
+    /// These endpoints, at least one, by address and port.
+    Endpoints(Vec<EndpointAddress<F>>),
+    /// None, and what becomes of new flows.
+    Empty(EmptySet),
+}
+
+/// Plans a Service in one family; nothing if it has no cluster IP there.
+#[must_use]
+pub fn plan<F: Family>(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    node: NodeContext<'_>,
+) -> Option<ServicePlan<F>> {
+    let vip = service.cluster_ip::<F>()?;
+    let mut ports: Vec<_> = service
+        .ports
+        .iter()
+        .map(|port| plan_port(service, port, vip, slices, node))
+        .collect();
+    ports.sort_by_key(|port| port.id);
+    Some(ServicePlan {
+        service: service.name.clone(),
+        created: service.created,
+        vips: vec![vip],
+        ports,
+    })
+}
+
+fn plan_port<F: Family>(
+    service: &Service,
+    port: &ServicePort,
+    vip: F::Addr,
+    slices: &[&EndpointSlice],
+    node: NodeContext<'_>,
+) -> PortPlan<F> {
+    let candidates = endpoints::of_port::<F>(port, slices, node);
+    // No frontend that is reached from outside is planned, so no external policy applies.
+    let demand = Demand::of(service.internal_traffic_policy, None);
+    let endpoints: Vec<_> = candidates.iter().map(|(_, endpoint)| *endpoint).collect();
+    let categories = categorize(&endpoints, demand, node);
+    let set = |members: &Option<Vec<usize>>| {
+        let addresses = members.as_ref()?.iter().map(|at| candidates[*at].0);
+        Some(SetPlan::new(addresses.collect(), &categories))
+    };
+    PortPlan {
+        id: PortId {
+            number: port.port,
+            protocol: port.protocol,
+        },
+        name: ServicePortName {
+            service: service.name.clone(),
+            port: port.name.clone(),
+            protocol: port.protocol,
+        },
+        frontends: vec![FrontendKey::new(vip, port.port, port.protocol)],
+        cluster: set(&categories.cluster),
+        local: set(&categories.local),
+        serving: candidates
+            .iter()
+            .filter(|(_, endpoint)| endpoint.ready || endpoint.serving)
+            .map(|(address, _)| *address)
+            .collect(),
+        policy: match service.internal_traffic_policy {
+            TrafficPolicy::Cluster => Policy::default(),
+            TrafficPolicy::Local => Policy::INTERNAL_LOCAL,
+        },
+    }
+}
+
+impl<F: Family> SetPlan<F> {
+    /// A set of these endpoints. If there are none, new flows are refused where the Service has
+    /// none at all, and dropped where only a policy keeps them from those that it has.
+    fn new(members: Vec<EndpointAddress<F>>, categories: &Categories) -> Self {
+        if !members.is_empty() {
+            Self::Endpoints(members)
+        } else if categories.any_usable {
+            Self::Empty(EmptySet::Drop)
+        } else {
+            Self::Empty(EmptySet::Reject)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Plans of whole Services: families, slices, duplicates, verdicts.
+
+use proxy_common::{V4, V6, family::Address as _};
+
+use super::*;
+use crate::model::{Endpoint, EndpointPort, ObjectName};
+
+const NODE: NodeContext<'_> = NodeContext {
+    name: "me",
+    zone: None,
+};
+
+fn service(policy: TrafficPolicy) -> Service {
+    Service {
+        name: ObjectName::new("ns", "web"),
+        created: Some(1),
+        cluster_ips: vec![
+            "fd00:10:96::1".parse().unwrap(),
+            "10.96.0.1".parse().unwrap(),
+        ],
+        internal_traffic_policy: policy,
+        ports: [("dns", Protocol::UDP, 53), ("dns-tcp", Protocol::TCP, 53)]
+            .map(|(name, protocol, port)| ServicePort {
+                name: name.into(),
+                protocol,
+                port: Port::new(port),
+            })
+            .to_vec(),
+    }
+}
+
+fn slice(port: (&str, Protocol, u16), endpoints: Vec<Endpoint>) -> EndpointSlice {
+    EndpointSlice {
+        name: ObjectName::new("ns", "web-1"),
+        service: ObjectName::new("ns", "web"),
+        endpoints,
+        ports: vec![EndpointPort {
+            name: port.0.into(),
+            protocol: port.1,
+            port: Port::new(port.2),
+        }],
+    }
+}
+
+fn endpoint(address: &str, [ready, serving, terminating]: [bool; 3]) -> Endpoint {
+    Endpoint {
+        address: address.parse().unwrap(),
+        ready,
+        serving,
+        terminating,
+        node: None,
+        zone_hints: Vec::new(),
+        node_hints: Vec::new(),
+    }
+}
+
+const READY: [bool; 3] = [true, true, false];
+const DRAINING: [bool; 3] = [false, true, true];
+const GONE: [bool; 3] = [false, false, false];
+
+fn at<F: Family>(address: &str, port: u16) -> EndpointAddress<F> {
+    EndpointAddress {
+        address: F::Addr::from_ip(address.parse().unwrap()).unwrap(),
+        port: Port::new(port),
+    }
+}
+
+fn plan_of<F: Family>(service: &Service, slices: &[EndpointSlice]) -> ServicePlan<F> {
+    let slices: Vec<_> = slices.iter().collect();
+    plan(service, &slices, NODE).unwrap()
+}
+
+#[test]
+fn each_family_gets_its_own_endpoints_and_frontends() {
+    let slices = [
+        slice(
+            ("dns", Protocol::UDP, 5353),
+            vec![endpoint("10.0.0.2", READY)],
+        ),
+        slice(
+            ("dns", Protocol::UDP, 5353),
+            vec![endpoint("fd00::2", READY)],
+        ),
+    ];
+    let service = service(TrafficPolicy::Cluster);
+    let v4 = plan_of::<V4>(&service, &slices);
+    let v6 = plan_of::<V6>(&service, &slices);
+    let vip = at::<V4>("10.96.0.1", 53);
+    // By number and protocol: TCP (6) is before UDP (17).
+    let [tcp, udp] = &v4.ports[..] else { panic!() };
+    assert_eq!(v4.vips, [vip.address]);
+    let udp_key = FrontendKey::new(vip.address, vip.port, Protocol::UDP);
+    assert_eq!(udp.frontends, [udp_key]);
+    assert_eq!(udp.serving, [at("10.0.0.2", 5353)]);
+    assert_eq!(tcp.serving, []);
+    assert_eq!(tcp.cluster, Some(SetPlan::Empty(EmptySet::Reject)));
+    assert_eq!(v6.ports[1].serving, [at("fd00::2", 5353)]);
+}
+
+#[test]
+fn a_service_without_an_address_of_the_family_has_no_plan() {
+    let mut service = service(TrafficPolicy::Cluster);
+    service.cluster_ips.truncate(1);
+    assert!(plan::<V4>(&service, &[], NODE).is_none());
+    assert!(plan::<V6>(&service, &[], NODE).is_some());
+}
+
+#[test]
+fn slices_are_united_and_duplicates_count_once() {
+    let port = ("dns", Protocol::UDP, 53);
+    let other = ("dns", Protocol::UDP, 54);
+    let slices = [
+        slice(
+            port,
+            vec![endpoint("10.0.0.9", READY), endpoint("10.0.0.3", GONE)],
+        ),
+        slice(
+            port,
+            vec![endpoint("10.0.0.3", READY), endpoint("10.0.0.9", GONE)],
+        ),
+        // The address of a pod that terminates has gone to one that is not ready yet.
+        slice(port, vec![endpoint("10.0.0.4", DRAINING)]),
+        slice(port, vec![endpoint("10.0.0.4", GONE)]),
+        slice(other, vec![endpoint("10.0.0.3", READY)]),
+        slice(
+            ("dns", Protocol::TCP, 53),
+            vec![endpoint("10.0.0.7", READY)],
+        ),
+    ];
+    let plan = plan_of::<V4>(&service(TrafficPolicy::Cluster), &slices);
+    let all = vec![at("10.0.0.3", 53), at("10.0.0.3", 54), at("10.0.0.9", 53)];
+    assert_eq!(plan.ports[1].serving, all);
+    assert_eq!(plan.ports[1].cluster, Some(SetPlan::Endpoints(all)));
+}
+
+#[test]
+fn an_endpoint_that_serves_outside_of_every_set_is_kept() {
+    let slices = [slice(
+        ("dns", Protocol::UDP, 53),
+        vec![
+            endpoint("10.0.0.1", READY),
+            endpoint("10.0.0.2", DRAINING),
+            endpoint("10.0.0.3", GONE),
+        ],
+    )];
+    let plan = plan_of::<V4>(&service(TrafficPolicy::Cluster), &slices);
+    let udp = &plan.ports[1];
+    assert_eq!(
+        udp.cluster,
+        Some(SetPlan::Endpoints(vec![at("10.0.0.1", 53)]))
+    );
+    assert_eq!(udp.serving, [at("10.0.0.1", 53), at("10.0.0.2", 53)]);
+}
+
+#[test]
+fn a_local_policy_drops_only_while_there_are_endpoints_elsewhere() {
+    let service = service(TrafficPolicy::Local);
+    let port = ("dns", Protocol::UDP, 53);
+    let verdict = |conditions| {
+        let slices = [slice(port, vec![endpoint("10.0.0.1", conditions)])];
+        let plan = plan_of::<V4>(&service, &slices);
+        assert_eq!(plan.ports[1].policy, Policy::INTERNAL_LOCAL);
+        assert_eq!(plan.ports[1].cluster, None);
+        plan.ports[1].local.clone()
+    };
+    assert_eq!(verdict(READY), Some(SetPlan::Empty(EmptySet::Drop)));
+    assert_eq!(verdict(DRAINING), Some(SetPlan::Empty(EmptySet::Drop)));
+    assert_eq!(verdict(GONE), Some(SetPlan::Empty(EmptySet::Reject)));
+}
