@@ -17,9 +17,7 @@ const OBJECT: &str = "sixfour.bpf.o";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
-    let workspace = package
-        .parent()
-        .expect("the package is a folder of the workspace");
+    let workspace = package.parent().expect("the package is a folder of the workspace");
     embed_object(workspace)?;
     println!("cargo::rustc-env=SIXFOUR_VERSION={}", version(workspace));
     Ok(())

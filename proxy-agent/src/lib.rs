@@ -6,6 +6,7 @@
 //! what they do hold into ordered operations, and [`dataplane`] carries those out. Only the two
 //! ends do I/O.
 
+pub mod bpf;
 pub mod dataplane;
 pub mod model;
 pub mod plan;

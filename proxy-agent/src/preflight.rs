@@ -65,10 +65,7 @@ impl Families {
     /// The names of those that it does not have, to be logged: the agent serves the other.
     pub fn missing(self) -> impl Iterator<Item = &'static str> {
         let names = [V4::NAME, V6::NAME];
-        names
-            .into_iter()
-            .zip(self.0)
-            .filter_map(|(name, has)| (!has).then_some(name))
+        names.into_iter().zip(self.0).filter_map(|(name, has)| (!has).then_some(name))
     }
 }
 
@@ -204,10 +201,7 @@ fn on_bpffs(path: &Path) -> Result<bool, FactsError> {
             Ok(fs) => return Ok(u64::try_from(fs.f_type) == Ok(BPF_FS_MAGIC)),
             Err(Errno::NOENT) => {}
             Err(errno) => {
-                return Err(FactsError::PinRoot {
-                    path: path.to_owned(),
-                    source: errno.into(),
-                });
+                return Err(FactsError::PinRoot { path: path.to_owned(), source: errno.into() });
             }
         }
     }
@@ -222,10 +216,7 @@ pub fn check(facts: &Facts) -> Vec<Lack> {
     let mut lacks = Vec::new();
     let missing = missing_capabilities(&facts.capabilities);
     if !missing.is_empty() {
-        lacks.push(Lack::Capabilities {
-            root: facts.root,
-            missing,
-        });
+        lacks.push(Lack::Capabilities { root: facts.root, missing });
     }
     if facts.kernel < OLDEST_KERNEL {
         lacks.push(Lack::Kernel(facts.kernel.0, facts.kernel.1));
@@ -234,10 +225,8 @@ pub fn check(facts: &Facts) -> Vec<Lack> {
         lacks.push(Lack::Btf);
     }
     if !facts.pin_root_on_bpffs {
-        lacks.push(Lack::Bpffs {
-            pin_root: facts.pin_root.clone(),
-            elsewhere: facts.bpffs.clone(),
-        });
+        lacks
+            .push(Lack::Bpffs { pin_root: facts.pin_root.clone(), elsewhere: facts.bpffs.clone() });
     }
     if facts.cgroup2.is_none() {
         lacks.push(Lack::Cgroup2);
@@ -250,13 +239,10 @@ fn missing_capabilities(effective: &HashSet<Capability>) -> Vec<Capability> {
     let bpf =
         effective.contains(&Capability::CAP_BPF) || effective.contains(&Capability::CAP_SYS_ADMIN);
     let net_admin = effective.contains(&Capability::CAP_NET_ADMIN);
-    [
-        (bpf, Capability::CAP_BPF),
-        (net_admin, Capability::CAP_NET_ADMIN),
-    ]
-    .into_iter()
-    .filter_map(|(has, capability)| (!has).then_some(capability))
-    .collect()
+    [(bpf, Capability::CAP_BPF), (net_admin, Capability::CAP_NET_ADMIN)]
+        .into_iter()
+        .filter_map(|(has, capability)| (!has).then_some(capability))
+        .collect()
 }
 
 #[cfg(test)]

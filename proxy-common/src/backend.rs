@@ -38,12 +38,7 @@ impl<F: Family> Backend<F> {
     /// A backend.
     #[inline(always)]
     pub const fn new(address: F::Addr, port: Port, generation: u32) -> Self {
-        Self {
-            address,
-            port,
-            reserved: 0,
-            generation,
-        }
+        Self { address, port, reserved: 0, generation }
     }
 }
 

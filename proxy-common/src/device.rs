@@ -22,21 +22,13 @@ impl Device {
     /// A port of the bridge with this index and MAC address.
     #[must_use]
     pub const fn bridge_port(bridge: u32, bridge_mac: [u8; 6]) -> Self {
-        Self {
-            bridge,
-            bridge_mac,
-            reserved: 0,
-        }
+        Self { bridge, bridge_mac, reserved: 0 }
     }
 
     /// A device that frames are routed from.
     #[must_use]
     pub const fn routed() -> Self {
-        Self {
-            bridge: 0,
-            bridge_mac: [0; 6],
-            reserved: 0,
-        }
+        Self { bridge: 0, bridge_mac: [0; 6], reserved: 0 }
     }
 }
 

@@ -26,8 +26,18 @@ pub trait Family: sealed::Sealed + Copy + Eq + Ord + Hash + Debug + 'static {
     const INDEX: u32;
 }
 
+/// What the agent can copy to and from map memory.
+#[cfg(feature = "user")]
+pub trait Plain: aya::Pod {}
+/// What the agent can copy to and from map memory.
+#[cfg(not(feature = "user"))]
+pub trait Plain {}
+
+impl Plain for V4Addr {}
+impl Plain for V6Addr {}
+
 /// An address in network byte order, as it stands in a packet.
-pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAddr> {
+pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAddr> {
     /// The address as 32-bit words, each as it lies in memory (that is, in network order).
     fn words(&self) -> &[u32];
     /// Whether this is a multicast address (for IPv4 also the limited broadcast address).

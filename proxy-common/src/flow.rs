@@ -7,7 +7,7 @@
 //! they can keep each other alive. Only in a hairpin both apply at ingress.
 
 use crate::{
-    Family, Port, Protocol,
+    Address, Family, Port, Protocol,
     backend::BackendId,
     clock::{Tick, seconds},
     frontend::ServiceIndex,
@@ -78,12 +78,27 @@ impl<F: Family> FlowKey<F> {
     #[must_use]
     #[inline(always)]
     pub const fn new(tuple: Tuple<F>, protocol: Protocol, hook: Hook) -> Self {
-        Self {
-            tuple,
-            protocol,
-            hook,
-            reserved: 0,
+        Self { tuple, protocol, hook, reserved: 0 }
+    }
+
+    /// A hash of the key, kept in the entry: whoever has found an entry can tell by it that the
+    /// entry is still this key's and has not been deleted and recycled since.
+    #[must_use]
+    #[inline(always)]
+    pub fn tag(&self) -> u32 {
+        // The finaliser's constants of MurmurHash3; what matters is that every bit counts.
+        let mix = |hash: u32, word: u32| (hash ^ word).wrapping_mul(0x85eb_ca6b).rotate_left(13);
+        let ports = u32::from(self.tuple.source_port.to_wire()) << 16
+            | u32::from(self.tuple.destination_port.to_wire());
+        let mut hash = u32::from(self.protocol.number()) << 8 | u32::from(self.hook.0);
+        hash = mix(hash, ports);
+        for word in self.tuple.source.words() {
+            hash = mix(hash, *word);
         }
+        for word in self.tuple.destination.words() {
+            hash = mix(hash, *word);
+        }
+        hash.wrapping_mul(0xc2b2_ae35)
     }
 }
 
@@ -100,6 +115,15 @@ impl Seen {
     pub const FIN: u8 = 1 << 1;
     /// A TCP RST, and nothing after it.
     pub const RST: u8 = 1 << 2;
+
+    /// What a TCP segment with these flags (as in the header) shows of its sender; without flags,
+    /// what any packet shows.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_segment(flags: u8) -> u8 {
+        // FIN is bit 0 of the header's flags, RST bit 2. No branches: this is on every packet's way.
+        Self::ANY | (flags & 1) << 1 | flags & Self::RST
+    }
 
     /// Whether any of these bits is set.
     #[must_use]
@@ -136,6 +160,9 @@ impl Kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<F: Family> {
+    /// The [`tag`](FlowKey::tag) of the entry's key. First, because whoever recycles an entry
+    /// writes it from its beginning, and whoever reads one reads this last.
+    pub tag: u32,
     /// Addresses and ports that the packet leaves with.
     pub to: Tuple<F>,
     /// The Service port; [`ServiceIndex::DIRECT`] for a direct connection.
@@ -191,10 +218,7 @@ impl<F: Family> Flow<F> {
         if protocol != Protocol::TCP {
             return seconds(UDP_SECONDS);
         }
-        match (
-            self.client_seen.has(Seen::FIN),
-            self.backend_seen.has(Seen::FIN),
-        ) {
+        match (self.client_seen.has(Seen::FIN), self.backend_seen.has(Seen::FIN)) {
             (false, false) => seconds(TCP_ESTABLISHED_SECONDS),
             (true, true) => seconds(TCP_CLOSED_SECONDS),
             _ => seconds(TCP_HALF_CLOSED_SECONDS),
@@ -224,12 +248,12 @@ pod!(generic Tuple, FlowKey, Flow);
 
 const _: () = assert!(size_of::<FlowKey<crate::V4>>() == 16);
 const _: () = assert!(size_of::<FlowKey<crate::V6>>() == 40);
-const _: () = assert!(size_of::<Flow<crate::V4>>() == 44);
-const _: () = assert!(size_of::<Flow<crate::V6>>() == 68);
+const _: () = assert!(size_of::<Flow<crate::V4>>() == 48);
+const _: () = assert!(size_of::<Flow<crate::V6>>() == 72);
 
 #[cfg(test)]
 mod tests {
-    use super::{Flow, Kind, Seen, Tuple};
+    use super::{Flow, FlowKey, Hook, Kind, Seen, Tuple};
     use crate::{
         Address, Family, Port, Protocol, V4, V6,
         backend::BackendId,
@@ -240,6 +264,7 @@ mod tests {
     fn flow<F: Family>(address: &str) -> Flow<F> {
         let address = F::Addr::from_ip(address.parse().unwrap()).unwrap();
         Flow {
+            tag: 0,
             to: Tuple {
                 source: address,
                 destination: address,
@@ -275,6 +300,30 @@ mod tests {
         assert!(flow.is_closed());
         assert!(!flow.is_expired(Protocol::TCP, true, Tick(100 + seconds(10))));
         assert!(flow.is_expired(Protocol::TCP, true, Tick(101 + seconds(10))));
+    }
+
+    fn a_tag_is_the_keys_own<F: Family>(address: &str, other: &str) {
+        let flow = flow::<F>(address);
+        let key = FlowKey::new(flow.to, Protocol::TCP, Hook::INGRESS);
+        let mut far = flow.to;
+        far.destination = F::Addr::from_ip(other.parse().unwrap()).unwrap();
+        let mut next = flow.to;
+        next.source_port = Port::new(40_001);
+        for different in [
+            FlowKey::new(flow.to, Protocol::UDP, Hook::INGRESS),
+            FlowKey::new(flow.to, Protocol::TCP, Hook::EGRESS),
+            FlowKey::new(flow.to.reversed(), Protocol::TCP, Hook::INGRESS),
+            FlowKey::new(far, Protocol::TCP, Hook::INGRESS),
+            FlowKey::new(next, Protocol::TCP, Hook::INGRESS),
+        ] {
+            assert_ne!(different.tag(), key.tag());
+        }
+    }
+
+    #[test]
+    fn a_tag_is_the_keys_own_in_both_families() {
+        a_tag_is_the_keys_own::<V4>("10.0.0.1", "10.0.0.2");
+        a_tag_is_the_keys_own::<V6>("fd00::1", "fd00::2");
     }
 
     #[test]

@@ -8,6 +8,9 @@
 
 use crate::{Family, Port, Protocol, pod};
 
+/// The most frontends of one family, with the entries of whole VIPs and of endpoints.
+pub const MAX_FRONTENDS: u32 = 1 << 20;
+
 /// What a client dials: an address, a port and a protocol.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,12 +29,7 @@ impl<F: Family> FrontendKey<F> {
     /// One port of a VIP.
     #[inline(always)]
     pub const fn new(address: F::Addr, port: Port, protocol: Protocol) -> Self {
-        Self {
-            address,
-            port,
-            protocol,
-            reserved: 0,
-        }
+        Self { address, port, protocol, reserved: 0 }
     }
 
     /// The whole VIP: what answers for the ports that no Service port has taken.

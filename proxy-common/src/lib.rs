@@ -23,6 +23,7 @@ pub mod map_names;
 pub mod name;
 pub mod port;
 pub mod protocol;
+pub mod reject;
 pub mod service;
 
 pub use family::{Address, Family, V4, V6};

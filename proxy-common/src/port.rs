@@ -64,9 +64,6 @@ mod tests {
     #[test]
     fn a_port_lies_in_memory_as_on_the_wire() {
         assert_eq!(Port::new(80).to_wire().to_ne_bytes(), [0, 80]);
-        assert_eq!(
-            Port::from_wire(u16::from_ne_bytes([0x1f, 0x90])).number(),
-            8080
-        );
+        assert_eq!(Port::from_wire(u16::from_ne_bytes([0x1f, 0x90])).number(), 8080);
     }
 }

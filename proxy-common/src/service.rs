@@ -141,10 +141,7 @@ mod tests {
     #[test]
     fn a_set_is_one_word() {
         let set = BackendSet::new(0xdead_beef, 7);
-        assert_eq!(
-            (set.start(), set.count(), set.when_empty()),
-            (0xdead_beef, 7, None)
-        );
+        assert_eq!((set.start(), set.count(), set.when_empty()), (0xdead_beef, 7, None));
         assert_eq!(BackendSet::from_word(set.to_word()), set);
         assert_eq!(BackendSet::new(0, 1).when_empty(), None);
     }

@@ -1,9 +1,75 @@
-//! The BPF programs of Sixfour.
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The BPF programs of Sixfour: entry points, and nothing else.
+//!
+//! A packet is translated on the device through which its client reaches the node: its
+//! destination at that device's ingress, the source of the replies at its egress. Between the two
+//! the node sees only clients and backends.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::needless_pass_by_value,
+    reason = "what the classifier macro asks for and generates"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "sizes and offsets within a packet's headers, and halves of words that are meant"
+)]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values stay in map memory; by value they would be copied to the stack"
+)]
+
+mod bridge;
+mod counter;
+mod egress;
+mod family;
+mod flow;
+mod hairpin;
+mod ingress;
+mod maps;
+mod open;
+mod packet;
+mod reject;
+mod rewrite;
+mod verdict;
+mod work;
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use proxy_common::{V4, V6};
+
+use crate::{family::Datapath, verdict::Verdict};
+
+/// At the ingress of a client's device: requests, on their way from the client.
+#[classifier]
+pub fn sixfour_ingress(context: TcContext) -> i32 {
+    match packet::ethertype(&context) {
+        V4::ETHERTYPE => ingress::run::<V4>(&context),
+        V6::ETHERTYPE => ingress::run::<V6>(&context),
+        _ => Verdict::Pass.to_action(),
+    }
+}
+
+/// At the egress of a client's device: replies, on their way to the client.
+#[classifier]
+pub fn sixfour_egress(context: TcContext) -> i32 {
+    match packet::ethertype(&context) {
+        V4::ETHERTYPE => egress::run::<V4>(&context),
+        V6::ETHERTYPE => egress::run::<V6>(&context),
+        _ => Verdict::Pass.to_action(),
+    }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
 
+/// The verifier rejects a program in which this can be reached.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

@@ -29,10 +29,7 @@ struct Registry {
     made: BTreeMap<u64, Made>,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
-    next: 0,
-    made: BTreeMap::new(),
-});
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { next: 0, made: BTreeMap::new() });
 
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -81,10 +78,7 @@ where
     let (value, undo) = make().with_context(|| format!("making {what}"))?;
     let id = registry.next;
     registry.next += 1;
-    let entry = Made {
-        what,
-        undo: Box::new(undo),
-    };
+    let entry = Made { what, undo: Box::new(undo) };
     drop(registry.made.insert(id, entry));
     Ok((value, Lease(id)))
 }

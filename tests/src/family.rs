@@ -77,10 +77,7 @@ pub struct DualAddress {
 
 impl DualAddress {
     const fn new(v4: [u8; 4], v6: u128) -> Self {
-        Self {
-            v4: Ipv4Addr::from_octets(v4),
-            v6: Ipv6Addr::from_bits(v6),
-        }
+        Self { v4: Ipv4Addr::from_octets(v4), v6: Ipv6Addr::from_bits(v6) }
     }
 
     /// The address of a family.
@@ -103,10 +100,7 @@ impl DualAddress {
     #[must_use]
     pub const fn pod(node: u8, host: u8) -> Self {
         let prefix = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0).to_bits();
-        Self::new(
-            [10, 244, node, host],
-            prefix | digits_as_hex(node) << 64 | digits_as_hex(host),
-        )
+        Self::new([10, 244, node, host], prefix | digits_as_hex(node) << 64 | digits_as_hex(host))
     }
 
     /// A ClusterIP of the Service CIDR.
@@ -193,10 +187,7 @@ mod tests {
         assert_eq!(DualAddress::pod(1, 12).v4.to_string(), "10.244.1.12");
         assert_eq!(DualAddress::pod(1, 12).v6.to_string(), "fd00:10:244:1::12");
         assert_eq!(DualAddress::underlay(2).v6.to_string(), "fd00:50::2");
-        assert_eq!(
-            DualAddress::cluster_ip(254).v6.to_string(),
-            "fd00:10:96::254"
-        );
+        assert_eq!(DualAddress::cluster_ip(254).v6.to_string(), "fd00:10:96::254");
         assert_eq!(V6::pod(2, 0).to_string(), "fd00:10:244:2::");
     }
 }

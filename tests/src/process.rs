@@ -30,22 +30,14 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
 impl Process {
     /// Starts `command` in `namespace`; see also [`Namespace::command`].
     pub fn spawn(namespace: &Namespace, mut command: Command) -> Result<Self> {
-        let what = format!(
-            "{} in {}",
-            command.get_program().display(),
-            namespace.name()
-        );
+        let what = format!("{} in {}", command.get_program().display(), namespace.name());
         let (child, lease) = cleanup::acquire(what.clone(), || {
             let child = namespace.run(|| command.spawn().context("starting it"))?;
             let child = Arc::new(Mutex::new(child));
             let to_end = Arc::clone(&child);
             Ok((child, move || end(&mut lock(&to_end))))
         })?;
-        Ok(Self {
-            what,
-            child,
-            _lease: lease,
-        })
+        Ok(Self { what, child, _lease: lease })
     }
 
     /// Its process id.
@@ -56,9 +48,7 @@ impl Process {
 
     /// Its exit status if it has ended.
     pub fn status(&self) -> Result<Option<ExitStatus>> {
-        lock(&self.child)
-            .try_wait()
-            .with_context(|| format!("waiting for {}", self.what))
+        lock(&self.child).try_wait().with_context(|| format!("waiting for {}", self.what))
     }
 
     /// Sends it a signal, unless it has ended.

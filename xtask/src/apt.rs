@@ -46,10 +46,7 @@ pub(crate) fn installed(package: &str) -> Result<Option<String>> {
 }
 
 fn policy(package: &str, field: &str) -> Result<Option<String>> {
-    let policy = command("apt-cache")
-        .args(["policy", package])
-        .env("LC_ALL", "C")
-        .read()?;
+    let policy = command("apt-cache").args(["policy", package]).env("LC_ALL", "C").read()?;
     Ok(policy
         .lines()
         .find_map(|line| line.trim().strip_prefix(field))
@@ -74,10 +71,7 @@ pub(crate) fn update() -> Result<()> {
 /// If that is not possible here, or only by removing other packages.
 pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
     usable()?;
-    report::step(format_args!(
-        "apt-get install {}: {why}",
-        packages.join(" ")
-    ));
+    report::step(format_args!("apt-get install {}: {why}", packages.join(" ")));
     with_fresh_lists(|| {
         apt_get()
             // What a person has installed is never removed for the sake of a test.
@@ -104,10 +98,7 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path, why: &str) -> Result<()> 
     let result = fetch(packages, &scratch.join("archives")).and_then(|archives| {
         let tree = scratch.join("tree");
         for archive in archives {
-            let _ = command("dpkg")
-                .arg("-x")
-                .args([&archive, &tree])
-                .run_quietly()?;
+            let _ = command("dpkg").arg("-x").args([&archive, &tree]).run_quietly()?;
         }
         // The tree appears whole or not at all, also when another xtask does the same.
         match fs::rename(&tree, folder) {
@@ -126,12 +117,7 @@ fn fetch(packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder.join("partial"))
         .with_context(|| format!("cannot create {}", folder.display()))?;
     with_fresh_lists(|| {
-        apt_get()
-            .current_dir(folder)
-            .arg("download")
-            .args(packages)
-            .run_quietly()
-            .map(drop)
+        apt_get().current_dir(folder).arg("download").args(packages).run_quietly().map(drop)
     })?;
     let mut archives = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -66,13 +66,9 @@ pub(crate) fn lint() -> Result<()> {
         Ok(cargo_clippy) => {
             report::step(format_args!("clippy for {TARGET} with {toolchain}"));
             let linker = linker::ensure(&toolchain)?;
-            with_bpf_target(
-                toolchain.command(cargo_clippy).arg("clippy"),
-                &toolchain,
-                &linker,
-            )
-            .args(["--", "-Dwarnings"])
-            .run()
+            with_bpf_target(toolchain.command(cargo_clippy).arg("clippy"), &toolchain, &linker)
+                .args(["--", "-Dwarnings"])
+                .run()
         }
         Err(reason) => {
             report::note(format_args!(
@@ -100,14 +96,7 @@ fn with_bpf_target<'a>(
     cargo
         // In this form flags may contain spaces, as the path of the linker may.
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .args([
-            "--quiet",
-            "--release",
-            "--package",
-            PACKAGE,
-            "--target",
-            TARGET,
-        ])
+        .args(["--quiet", "--release", "--package", PACKAGE, "--target", TARGET])
         .args(toolchain.build_std().then_some("-Zbuild-std=core"))
         .arg("--target-dir")
         .arg(build_folder())
@@ -123,10 +112,7 @@ fn build_folder() -> PathBuf {
 /// object that is left alone does not make cargo compile the agent again.
 fn publish(built: &Path, object: &Path) -> Result<bool> {
     let content = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
-    if !content
-        .windows(BTF_SECTION.len())
-        .any(|window| window == BTF_SECTION)
-    {
+    if !content.windows(BTF_SECTION.len()).any(|window| window == BTF_SECTION) {
         bail!("{} has no BTF: the linker ignored --btf", built.display());
     }
     if fs::read(object).is_ok_and(|present| present == content) {

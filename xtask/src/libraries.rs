@@ -54,10 +54,7 @@ fn parse(said: &str) -> Result<Vec<Library>> {
         }
         // What has no path (linux-vdso) is in the kernel.
         if path.starts_with('/') {
-            libraries.push(Library {
-                name: name.to_owned(),
-                path: path.into(),
-            });
+            libraries.push(Library { name: name.to_owned(), path: path.into() });
         }
     }
     Ok(libraries)

@@ -21,23 +21,14 @@ pub(crate) fn run() -> Result<()> {
     for (component, verb) in COMPONENTS {
         if cargo().args([verb, "--version"]).run_quietly().is_err() {
             report::step(format_args!("rustup component add {component}: to lint"));
-            command("rustup")
-                .args(["component", "add", component])
-                .run()?;
+            command("rustup").args(["component", "add", component]).run()?;
         }
     }
     report::step("checking the formatting");
     cargo().args(["fmt", "--all", "--check"]).run()?;
     report::step("clippy for this machine");
     cargo()
-        .args([
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-Dwarnings",
-        ])
+        .args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"])
         .run()?;
     bpf::lint()
 }

@@ -43,9 +43,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 fn is_set_by_cargo(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
         SET_BY_CARGO.contains(&name)
-            || SET_BY_CARGO_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
+            || SET_BY_CARGO_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     })
 }
 
@@ -89,9 +87,7 @@ pub(crate) trait Run {
 
 impl Run for Command {
     fn run(&mut self) -> Result<()> {
-        let status = self
-            .status()
-            .with_context(|| format!("cannot run {}", words(self)))?;
+        let status = self.status().with_context(|| format!("cannot run {}", words(self)))?;
         if !status.success() {
             bail!("`{}` failed: {status}", words(self));
         }
@@ -110,13 +106,8 @@ impl Run for Command {
     }
 
     fn run_quietly(&mut self) -> Result<String> {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self
-            .output()
-            .with_context(|| format!("cannot run {}", words(self)))?;
+        let Output { status, stdout, stderr } =
+            self.output().with_context(|| format!("cannot run {}", words(self)))?;
         if !status.success() {
             let said = [stdout, stderr].concat();
             let said = String::from_utf8_lossy(&said);

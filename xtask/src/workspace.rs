@@ -7,9 +7,7 @@ pub(crate) const MINIMUM_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// The top of the workspace.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
 /// A path below `<workspace>/target`, which is used for all that xtask keeps, wherever

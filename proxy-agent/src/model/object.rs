@@ -20,12 +20,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Service,
-        Self::EndpointSlice,
-        Self::Node,
-        Self::ServiceCidr,
-    ];
+    pub const ALL: [Self; 4] = [Self::Service, Self::EndpointSlice, Self::Node, Self::ServiceCidr];
 
     /// The name that the API uses.
     #[must_use]
@@ -77,10 +72,7 @@ impl Object {
     /// How the object is found again.
     #[must_use]
     pub fn key(&self) -> ObjectKey {
-        let global = |name: &Arc<str>| ObjectName {
-            namespace: "".into(),
-            name: name.clone(),
-        };
+        let global = |name: &Arc<str>| ObjectName { namespace: "".into(), name: name.clone() };
         let (kind, name) = match self {
             Self::Service(service) => (Kind::Service, service.name.clone()),
             Self::EndpointSlice(slice) => (Kind::EndpointSlice, slice.name.clone()),

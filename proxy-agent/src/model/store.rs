@@ -105,10 +105,7 @@ impl Store {
 
     /// The EndpointSlices of a Service, by name.
     pub fn slices(&self, name: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
-        self.services
-            .get(name)
-            .into_iter()
-            .flat_map(|known| known.slices.values())
+        self.services.get(name).into_iter().flat_map(|known| known.slices.values())
     }
 
     /// How many Services there are.
@@ -135,9 +132,7 @@ impl Store {
     }
 
     fn apply_slice(&mut self, slice: EndpointSlice) {
-        let owner = self
-            .owners
-            .insert(slice.name.clone(), slice.service.clone());
+        let owner = self.owners.insert(slice.name.clone(), slice.service.clone());
         if let Some(owner) = owner
             && owner != slice.service
         {

@@ -28,10 +28,7 @@ fn slice(name: &str, service: &str) -> Object {
 }
 
 fn node(name: &str, zone: Option<&str>) -> Object {
-    Object::Node(Node {
-        name: name.into(),
-        zone: zone.map(Into::into),
-    })
+    Object::Node(Node { name: name.into(), zone: zone.map(Into::into) })
 }
 
 #[test]
@@ -47,10 +44,7 @@ fn only_what_changed_is_dirty() {
     store.delete(&slice("b-1", "b").key());
     assert_eq!(names(&mut store), ["ns/b"]);
     store.delete(&slice("b-1", "b").key());
-    assert!(
-        names(&mut store).is_empty(),
-        "unknown objects do not matter"
-    );
+    assert!(names(&mut store).is_empty(), "unknown objects do not matter");
 }
 
 #[test]
@@ -61,10 +55,7 @@ fn slices_wait_for_their_service_and_outlive_it() {
     store.apply(service("a"));
     assert_eq!(store.slices(&name).count(), 1);
     store.delete(&service("a").key());
-    assert_eq!(
-        (store.service(&name), store.slices(&name).count()),
-        (None, 1)
-    );
+    assert_eq!((store.service(&name), store.slices(&name).count()), (None, 1));
     store.delete(&slice("a-1", "a").key());
     assert!(store.services.is_empty() && store.owners.is_empty());
 }

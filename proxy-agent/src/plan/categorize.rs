@@ -63,9 +63,7 @@ pub struct Categories {
 #[must_use]
 pub fn categorize(endpoints: &[&Endpoint], demand: Demand, node: NodeContext<'_>) -> Categories {
     let select = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<usize> {
-        (0..endpoints.len())
-            .filter(|at| wanted(endpoints[*at]))
-            .collect()
+        (0..endpoints.len()).filter(|at| wanted(endpoints[*at])).collect()
     };
     let ready_or_draining = |wanted: &dyn Fn(&Endpoint) -> bool,
                              draining: &dyn Fn(&Endpoint) -> bool| {
@@ -83,9 +81,7 @@ pub fn categorize(endpoints: &[&Endpoint], demand: Demand, node: NodeContext<'_>
             .cluster
             .then(|| ready_or_draining(&|endpoint| topology.admits(endpoint, node), &|_| true)),
         local: demand.local.then(|| ready_or_draining(&local, &local)),
-        any_usable: endpoints
-            .iter()
-            .any(|endpoint| endpoint.ready || is_draining(endpoint)),
+        any_usable: endpoints.iter().any(|endpoint| endpoint.ready || is_draining(endpoint)),
     }
 }
 

@@ -22,12 +22,7 @@ pub fn of_port<'a, F: Family>(
 ) -> Vec<(EndpointAddress<F>, &'a Endpoint)> {
     let mut union: BTreeMap<EndpointAddress<F>, &'a Endpoint> = BTreeMap::new();
     let weight = |endpoint: &Endpoint| {
-        (
-            endpoint.ready,
-            !endpoint.terminating,
-            endpoint.serving,
-            node.is_local(endpoint),
-        )
+        (endpoint.ready, !endpoint.terminating, endpoint.serving, node.is_local(endpoint))
     };
     for slice in slices {
         let ports = slice
@@ -39,10 +34,7 @@ pub fn of_port<'a, F: Family>(
                 let Some(address) = F::Addr::from_ip(endpoint.address) else {
                     continue;
                 };
-                let key = EndpointAddress {
-                    address,
-                    port: known.port,
-                };
+                let key = EndpointAddress { address, port: known.port };
                 let best = union.entry(key).or_insert(endpoint);
                 if weight(endpoint) > weight(best) {
                     *best = endpoint;

@@ -89,11 +89,8 @@ pub fn plan<F: Family>(
     node: NodeContext<'_>,
 ) -> Option<ServicePlan<F>> {
     let vip = service.cluster_ip::<F>()?;
-    let mut ports: Vec<_> = service
-        .ports
-        .iter()
-        .map(|port| plan_port(service, port, vip, slices, node))
-        .collect();
+    let mut ports: Vec<_> =
+        service.ports.iter().map(|port| plan_port(service, port, vip, slices, node)).collect();
     ports.sort_by_key(|port| port.id);
     Some(ServicePlan {
         service: service.name.clone(),
@@ -120,10 +117,7 @@ fn plan_port<F: Family>(
         Some(SetPlan::new(addresses.collect(), &categories))
     };
     PortPlan {
-        id: PortId {
-            number: port.port,
-            protocol: port.protocol,
-        },
+        id: PortId { number: port.port, protocol: port.protocol },
         name: ServicePortName {
             service: service.name.clone(),
             port: port.name.clone(),

@@ -6,19 +6,13 @@ use proxy_common::{V4, V6, family::Address as _};
 use super::*;
 use crate::model::{Endpoint, EndpointPort, ObjectName};
 
-const NODE: NodeContext<'_> = NodeContext {
-    name: "me",
-    zone: None,
-};
+const NODE: NodeContext<'_> = NodeContext { name: "me", zone: None };
 
 fn service(policy: TrafficPolicy) -> Service {
     Service {
         name: ObjectName::new("ns", "web"),
         created: Some(1),
-        cluster_ips: vec![
-            "fd00:10:96::1".parse().unwrap(),
-            "10.96.0.1".parse().unwrap(),
-        ],
+        cluster_ips: vec!["fd00:10:96::1".parse().unwrap(), "10.96.0.1".parse().unwrap()],
         internal_traffic_policy: policy,
         ports: [("dns", Protocol::UDP, 53), ("dns-tcp", Protocol::TCP, 53)]
             .map(|(name, protocol, port)| ServicePort {
@@ -74,14 +68,8 @@ fn plan_of<F: Family>(service: &Service, slices: &[EndpointSlice]) -> ServicePla
 #[test]
 fn each_family_gets_its_own_endpoints_and_frontends() {
     let slices = [
-        slice(
-            ("dns", Protocol::UDP, 5353),
-            vec![endpoint("10.0.0.2", READY)],
-        ),
-        slice(
-            ("dns", Protocol::UDP, 5353),
-            vec![endpoint("fd00::2", READY)],
-        ),
+        slice(("dns", Protocol::UDP, 5353), vec![endpoint("10.0.0.2", READY)]),
+        slice(("dns", Protocol::UDP, 5353), vec![endpoint("fd00::2", READY)]),
     ];
     let service = service(TrafficPolicy::Cluster);
     let v4 = plan_of::<V4>(&service, &slices);
@@ -111,22 +99,13 @@ fn slices_are_united_and_duplicates_count_once() {
     let port = ("dns", Protocol::UDP, 53);
     let other = ("dns", Protocol::UDP, 54);
     let slices = [
-        slice(
-            port,
-            vec![endpoint("10.0.0.9", READY), endpoint("10.0.0.3", GONE)],
-        ),
-        slice(
-            port,
-            vec![endpoint("10.0.0.3", READY), endpoint("10.0.0.9", GONE)],
-        ),
+        slice(port, vec![endpoint("10.0.0.9", READY), endpoint("10.0.0.3", GONE)]),
+        slice(port, vec![endpoint("10.0.0.3", READY), endpoint("10.0.0.9", GONE)]),
         // The address of a pod that terminates has gone to one that is not ready yet.
         slice(port, vec![endpoint("10.0.0.4", DRAINING)]),
         slice(port, vec![endpoint("10.0.0.4", GONE)]),
         slice(other, vec![endpoint("10.0.0.3", READY)]),
-        slice(
-            ("dns", Protocol::TCP, 53),
-            vec![endpoint("10.0.0.7", READY)],
-        ),
+        slice(("dns", Protocol::TCP, 53), vec![endpoint("10.0.0.7", READY)]),
     ];
     let plan = plan_of::<V4>(&service(TrafficPolicy::Cluster), &slices);
     let all = vec![at("10.0.0.3", 53), at("10.0.0.3", 54), at("10.0.0.9", 53)];
@@ -146,10 +125,7 @@ fn an_endpoint_that_serves_outside_of_every_set_is_kept() {
     )];
     let plan = plan_of::<V4>(&service(TrafficPolicy::Cluster), &slices);
     let udp = &plan.ports[1];
-    assert_eq!(
-        udp.cluster,
-        Some(SetPlan::Endpoints(vec![at("10.0.0.1", 53)]))
-    );
+    assert_eq!(udp.cluster, Some(SetPlan::Endpoints(vec![at("10.0.0.1", 53)])));
     assert_eq!(udp.serving, [at("10.0.0.1", 53), at("10.0.0.2", 53)]);
 }
 

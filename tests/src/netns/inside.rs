@@ -18,17 +18,12 @@ pub(super) fn end_processes(name: &str) {
     let Ok(processes) = fs::read_dir("/proc") else {
         return;
     };
-    let pids = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for pid in pids {
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
             continue;
         };
-        if environment
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == mark.as_bytes())
-        {
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
             // It may have ended by itself meanwhile.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }

@@ -57,11 +57,7 @@ impl Namespace {
             let file = create(&path)?;
             Ok((file, move || remove(&path)))
         })?;
-        let namespace = Self {
-            name,
-            file,
-            _lease: lease,
-        };
+        let namespace = Self { name, file, _lease: lease };
         namespace.netlink()?.up("lo")?;
         Ok(namespace)
     }
@@ -154,11 +150,7 @@ fn share_directory() -> Result<()> {
     let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
     let share = || mount(None::<&str>, DIRECTORY, None::<&str>, shared, None::<&str>);
     if share().is_err() {
-        bind(
-            DIRECTORY,
-            Path::new(DIRECTORY),
-            MsFlags::MS_BIND | MsFlags::MS_REC,
-        )?;
+        bind(DIRECTORY, Path::new(DIRECTORY), MsFlags::MS_BIND | MsFlags::MS_REC)?;
         share().context("making /run/netns a shared mount (are you root?)")?;
     }
     Ok(())

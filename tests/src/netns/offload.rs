@@ -30,16 +30,10 @@ impl Namespace {
 }
 
 fn set_tx_checksum(device: &str, on: bool) -> Result<()> {
-    let mut value = EthtoolValue {
-        command: SET_TX_CHECKSUM,
-        data: on.into(),
-    };
+    let mut value = EthtoolValue { command: SET_TX_CHECKSUM, data: on.into() };
     // SAFETY: all bytes zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    ensure!(
-        device.len() < request.ifr_name.len(),
-        "{device} is too long for a device's name"
-    );
+    ensure!(device.len() < request.ifr_name.len(), "{device} is too long for a device's name");
     for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
         *to = c_char::from_ne_bytes([from]);
     }

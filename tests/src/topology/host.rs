@@ -24,12 +24,7 @@ impl Host {
     pub(super) fn new(name: &str, addresses: DualAddress, families: Families) -> Result<Self> {
         let namespace = Namespace::new(name)?;
         prepare(&namespace, families)?;
-        Ok(Self {
-            name: name.to_owned(),
-            addresses,
-            families,
-            namespace,
-        })
+        Ok(Self { name: name.to_owned(), addresses, families, namespace })
     }
 
     /// The name that it has in the topology, and by which its servers answer.
@@ -58,10 +53,7 @@ impl Host {
 
     /// Its addresses, of the families that exist.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.families
-            .list()
-            .into_iter()
-            .map(|family| self.address(family))
+        self.families.list().into_iter().map(|family| self.address(family))
     }
 }
 
@@ -76,9 +68,7 @@ pub(super) fn prepare(namespace: &Namespace, families: Families) -> Result<()> {
             ("ipv6/conf/default/router_solicitations", "0"),
         ])
     } else {
-        namespace.sysctl([
-            ("ipv6/conf/all/disable_ipv6", "1"),
-            ("ipv6/conf/default/disable_ipv6", "1"),
-        ])
+        namespace
+            .sysctl([("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])
     }
 }

@@ -66,11 +66,7 @@ impl NodeSpec {
     /// A node without pods.
     #[must_use]
     pub fn new(name: &str, network: PodNetwork) -> Self {
-        Self {
-            name: name.to_owned(),
-            network,
-            pods: Vec::new(),
-        }
+        Self { name: name.to_owned(), network, pods: Vec::new() }
     }
 
     /// A node with a bridge whose packets do not pass through iptables.

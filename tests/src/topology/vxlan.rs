@@ -26,13 +26,7 @@ pub(super) fn join(node: &mut Node, peers: &[u8]) -> Result<()> {
     let netlink = node.host().namespace().netlink()?;
     let local = node.host().address(tunnel);
     let mac = mac(node.number());
-    let vxlan = Vxlan {
-        id: 1,
-        device: DEVICE,
-        local,
-        port: 8472,
-        mac,
-    };
+    let vxlan = Vxlan { id: 1, device: DEVICE, local, port: 8472, mac };
     let device = netlink.add_vxlan(VXLAN_DEVICE, vxlan)?;
     for family in &families {
         // The pod CIDR's own address, which no pod has.

@@ -37,20 +37,13 @@ impl Failure {
     /// Whether nobody answered in time.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(
-            self.error.kind(),
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
-        )
+        matches!(self.error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "no answer after {:?}: {}",
-            self.elapsed, self.error
-        )
+        write!(formatter, "no answer after {:?}: {}", self.elapsed, self.error)
     }
 }
 

@@ -46,11 +46,7 @@ impl<'a> Client<'a> {
     /// A client in `host` that waits for two seconds.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self {
-            host,
-            patience: Duration::from_secs(2),
-            source_port: None,
-        }
+        Self { host, patience: Duration::from_secs(2), source_port: None }
     }
 
     /// How long to wait for each step: the connection, the answer.
@@ -76,18 +72,12 @@ impl<'a> Client<'a> {
         let line = match protocol {
             Protocol::Tcp => self.connect(target).and_then(|stream| read_line(&stream)),
             Protocol::Udp => self.exchange(target, b"?"),
-            Protocol::Http => self
-                .connect(target)
-                .and_then(|stream| self.get(stream, target)),
+            Protocol::Http => self.connect(target).and_then(|stream| self.get(stream, target)),
         };
         let parsed = line.and_then(|line| answer::parse(&line));
         let elapsed = start.elapsed();
         match parsed {
-            Ok((server, source)) => Ok(Answer {
-                server,
-                source,
-                elapsed,
-            }),
+            Ok((server, source)) => Ok(Answer { server, source, elapsed }),
             Err(error) => Err(Failure { error, elapsed }),
         }
     }
@@ -103,10 +93,7 @@ impl<'a> Client<'a> {
         let start = Instant::now();
         self.connect(target)
             .and_then(CountedStream::new)
-            .map_err(|error| Failure {
-                error,
-                elapsed: start.elapsed(),
-            })
+            .map_err(|error| Failure { error, elapsed: start.elapsed() })
     }
 
     /// Opens a connection.
@@ -142,10 +129,7 @@ impl<'a> Client<'a> {
         let _ = socket.send(datagram)?;
         let mut reply = [0; 512];
         let length = socket.recv(&mut reply)?;
-        let line = reply[..length]
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = reply[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
         String::from_utf8(line.to_vec()).map_err(io::Error::other)
     }
 

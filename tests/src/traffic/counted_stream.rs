@@ -22,12 +22,7 @@ impl CountedStream {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let (server, source) = answer::parse(&client::read_line(&stream)?)?;
-        Ok(Self {
-            stream,
-            server,
-            source,
-            next: 0,
-        })
+        Ok(Self { stream, server, source, next: 0 })
     }
 
     /// The name of the host that answered.

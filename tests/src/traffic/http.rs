@@ -21,9 +21,8 @@ pub(super) async fn serve(stream: TcpStream, body: String) {
         async move { Ok::<_, Infallible>(response) }
     });
     // The client may be gone, or leave at any time.
-    let _ = server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ =
+        server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Asks for `/` and returns the body.
@@ -36,16 +35,8 @@ pub(super) async fn get(stream: TcpStream, host: SocketAddr) -> io::Result<Strin
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(io::Error::other)?;
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(io::Error::other)?
-        .to_bytes();
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     connection.abort();
     String::from_utf8(body.into()).map_err(io::Error::other)
 }

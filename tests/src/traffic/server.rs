@@ -22,10 +22,7 @@ const BACKLOG: i32 = 1024;
 const LONGEST_DATAGRAM: usize = 65_536;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("starting threads for servers")
 });
 
@@ -47,11 +44,7 @@ impl TcpServer {
     pub fn start(host: &Host, port: u16) -> Result<Self> {
         let tasks = listen(host, port, |name, mut stream, source| async move {
             // The client may be gone, or leave at any time.
-            if stream
-                .write_all(answer::line(&name, source).as_bytes())
-                .await
-                .is_ok()
-            {
+            if stream.write_all(answer::line(&name, source).as_bytes()).await.is_ok() {
                 let (mut from, mut to) = stream.split();
                 let _ = copy(&mut from, &mut to).await;
             }
@@ -125,9 +118,7 @@ where
     let name: Arc<str> = host.name().into();
     for address in host.addresses() {
         let socket = socket::bind(host, SocketAddr::new(address, port), Type::STREAM)?;
-        socket
-            .listen(BACKLOG)
-            .with_context(|| format!("listening in {name}"))?;
+        socket.listen(BACKLOG).with_context(|| format!("listening in {name}"))?;
         let listener = TcpListener::from_std(StdTcpListener::from(socket))?;
         let name = Arc::clone(&name);
         drop(tasks.spawn(async move {

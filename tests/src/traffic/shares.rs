@@ -28,10 +28,7 @@ impl Shares {
     ///
     /// The number of answers of one server is binomial; a fair one is more
     /// than five standard deviations off once in a million times.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "there are fewer than 2^52 requests"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 requests")]
     #[must_use]
     pub fn is_fair(&self, servers: &[&str]) -> bool {
         let requests = self.requests() as f64;
@@ -65,9 +62,7 @@ impl fmt::Display for Shares {
             write!(formatter, "{server} {count}, ")?;
         }
         write!(formatter, "failed {}", self.failures.len())?;
-        self.failures
-            .first()
-            .map_or(Ok(()), |failure| write!(formatter, " ({failure})"))
+        self.failures.first().map_or(Ok(()), |failure| write!(formatter, " ({failure})"))
     }
 }
 
@@ -76,13 +71,8 @@ mod tests {
     use super::*;
 
     fn shares(answers: &[(&str, usize)]) -> Shares {
-        let answers = answers
-            .iter()
-            .map(|(name, count)| ((*name).to_owned(), *count));
-        Shares {
-            answers: answers.collect(),
-            failures: Vec::new(),
-        }
+        let answers = answers.iter().map(|(name, count)| ((*name).to_owned(), *count));
+        Shares { answers: answers.collect(), failures: Vec::new() }
     }
 
     #[test]

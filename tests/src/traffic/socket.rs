@@ -26,16 +26,12 @@ pub(super) fn open(host: &Host, address: SocketAddr, kind: Type) -> Result<Socke
 /// tokio wants it.
 pub(super) fn bind(host: &Host, address: SocketAddr, kind: Type) -> Result<Socket> {
     let socket = open(host, address, kind)?;
-    let bound = socket
-        .set_nonblocking(true)
-        .and_then(|()| socket.bind(&address.into()));
+    let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&address.into()));
     bound.with_context(|| format!("binding {address} in {}", host.name()))?;
     Ok(socket)
 }
 
 /// Makes an I/O error of any error, keeping it as the source.
 pub(super) fn io_error(error: anyhow::Error) -> io::Error {
-    error
-        .downcast::<io::Error>()
-        .unwrap_or_else(io::Error::other)
+    error.downcast::<io::Error>().unwrap_or_else(io::Error::other)
 }

@@ -30,9 +30,7 @@ pub(super) fn present() -> Result<Toolchain> {
     let sysroot = command(RUSTC).args(["--print", "sysroot"]).run_quietly()?;
     // Asked of the compiler rather than of the package manager: other distributions name
     // their packages in other ways.
-    let core = Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(super::TARGET);
+    let core = Path::new(sysroot.trim()).join("lib/rustlib").join(super::TARGET);
     if !core.is_dir() {
         bail!("{RUSTC} has no {}", core.display());
     }
@@ -73,10 +71,6 @@ pub(super) fn cargo_clippy() -> Result<PathBuf> {
         .with_context(|| format!("{RUSTC} is not of the package {}", PACKAGES[0]))?;
     let folder = workspace::target("tools").join(format!("{CLIPPY_PACKAGE}-{version}"));
     let package = format!("{CLIPPY_PACKAGE}={version}");
-    apt::unpack(
-        &[&package],
-        &folder,
-        "clippy for the BPF programs' compiler",
-    )?;
+    apt::unpack(&[&package], &folder, "clippy for the BPF programs' compiler")?;
     Ok(folder.join("usr/bin/cargo-clippy"))
 }

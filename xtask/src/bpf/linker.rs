@@ -64,19 +64,8 @@ fn install(toolchain: &Toolchain, root: &Path) -> Result<()> {
     link_llvm(toolchain, &prefix)?;
     let build = root.join("build");
     let _ = cargo()
-        .args([
-            "install",
-            "--quiet",
-            "--locked",
-            "--force",
-            "--no-default-features",
-        ])
-        .args([
-            "--features",
-            &format!("llvm-{llvm}"),
-            "--version",
-            &format!("={VERSION}"),
-        ])
+        .args(["install", "--quiet", "--locked", "--force", "--no-default-features"])
+        .args(["--features", &format!("llvm-{llvm}"), "--version", &format!("={VERSION}")])
         .arg("--root")
         .arg(root)
         .arg("--target-dir")

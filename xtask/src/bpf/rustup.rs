@@ -35,32 +35,14 @@ pub(super) fn present() -> Result<Toolchain> {
 pub(super) fn install() -> Result<Toolchain> {
     let why = "to compile `core` for BPF";
     if which("rustc").is_ok() {
-        report::step(format_args!(
-            "rustup component add rust-src clippy to nightly: {why}"
-        ));
+        report::step(format_args!("rustup component add rust-src clippy to nightly: {why}"));
         command("rustup")
-            .args([
-                "component",
-                "add",
-                "--toolchain",
-                "nightly",
-                "rust-src",
-                "clippy",
-            ])
+            .args(["component", "add", "--toolchain", "nightly", "rust-src", "clippy"])
             .run()?;
     } else {
-        report::step(format_args!(
-            "rustup toolchain install nightly with rust-src: {why}"
-        ));
+        report::step(format_args!("rustup toolchain install nightly with rust-src: {why}"));
         command("rustup")
-            .args([
-                "toolchain",
-                "install",
-                "nightly",
-                "--no-self-update",
-                "--profile",
-                "minimal",
-            ])
+            .args(["toolchain", "install", "nightly", "--no-self-update", "--profile", "minimal"])
             .args(["--component", "rust-src,clippy"])
             .run()?;
     }

@@ -57,18 +57,9 @@ impl Toolchain {
         let release = field("release:")?;
         let llvm = field("LLVM version:")?;
         if !is_recent(&release) {
-            bail!(
-                "{} is {release}, older than {MINIMUM_RUST}",
-                rustc.display()
-            );
+            bail!("{} is {release}, older than {MINIMUM_RUST}", rustc.display());
         }
-        Ok(Self {
-            provider,
-            cargo,
-            rustc,
-            release,
-            llvm,
-        })
+        Ok(Self { provider, cargo, rustc, release, llvm })
     }
 
     /// Its cargo.
@@ -124,25 +115,16 @@ impl fmt::Display for Toolchain {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (provider, why) = match self.provider {
             Provider::Rustup => ("rustup's nightly", "it has the sources of `core`"),
-            Provider::Debian => (
-                "the system's",
-                "no nightly of rustup has the sources of `core`",
-            ),
+            Provider::Debian => ("the system's", "no nightly of rustup has the sources of `core`"),
         };
-        write!(
-            formatter,
-            "{provider} rustc {}, LLVM {} ({why})",
-            self.release, self.llvm
-        )
+        write!(formatter, "{provider} rustc {}, LLVM {} ({why})", self.release, self.llvm)
     }
 }
 
 /// Whether the version `release` is the workspace's minimum or later.
 pub(super) fn is_recent(release: &str) -> bool {
     let number = |version: &str| {
-        let mut parts = version
-            .split(['.', '-', '+'])
-            .map(|part| part.parse::<u32>().ok());
+        let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
         Some((parts.next()??, parts.next()??))
     };
     number(release) >= number(MINIMUM_RUST)
@@ -181,12 +163,7 @@ mod tests {
 
     #[test]
     fn compares_versions_by_number() {
-        for recent in [
-            "1.101.0-nightly",
-            "1.96.0+dfsg1-1~deb12u2",
-            "2.0.0",
-            MINIMUM_RUST,
-        ] {
+        for recent in ["1.101.0-nightly", "1.96.0+dfsg1-1~deb12u2", "2.0.0", MINIMUM_RUST] {
             assert!(is_recent(recent), "{recent}");
         }
         for old in ["1.9.0", "1.63.0+dfsg1-2", "unknown"] {

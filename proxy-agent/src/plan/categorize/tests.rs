@@ -43,11 +43,7 @@ fn endpoint(text: &str) -> Endpoint {
     let (mut zone_hints, mut node_hints) = (Vec::new(), Vec::new());
     for word in words {
         let (kind, names) = word.split_once('=').unwrap();
-        let hints = if kind == "z" {
-            &mut zone_hints
-        } else {
-            &mut node_hints
-        };
+        let hints = if kind == "z" { &mut zone_hints } else { &mut node_hints };
         hints.extend(names.split('+').map(Arc::from));
     }
     Endpoint {
@@ -71,22 +67,14 @@ fn check(cases: &[Case<'_>]) {
             .map(endpoint)
             .collect();
         let demand = Demand::of(case.policies.0, case.policies.1);
-        let node = NodeContext {
-            name: "me",
-            zone: case.zone,
-        };
+        let node = NodeContext { name: "me", zone: case.zone };
         let expected = Categories {
             cluster: case.cluster.map(<[_]>::to_vec),
             local: case.local.map(<[_]>::to_vec),
             any_usable: case.any,
         };
         let references: Vec<_> = endpoints.iter().collect();
-        assert_eq!(
-            categorize(&references, demand, node),
-            expected,
-            "{}",
-            case.name
-        );
+        assert_eq!(categorize(&references, demand, node), expected, "{}", case.name);
     }
 }
 
@@ -150,14 +138,8 @@ fn node_hint_rows() {
 
 #[test]
 fn serving_but_neither_ready_nor_terminating_is_not_used() {
-    let serving = Endpoint {
-        ready: false,
-        ..endpoint("R")
-    };
-    let node = NodeContext {
-        name: "me",
-        zone: None,
-    };
+    let serving = Endpoint { ready: false, ..endpoint("R") };
+    let node = NodeContext { name: "me", zone: None };
     let categories = categorize(&[&serving], Demand::of(Cluster, None), node);
     assert_eq!(categories.cluster, Some(Vec::new()));
     assert!(!categories.any_usable);

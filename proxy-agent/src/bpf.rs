@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kernel's side of the agent: the BPF object, and the tables in typed form.
+
+mod mapped;
+pub mod object;
+pub mod tables;
+
+pub use object::Object;
+pub use tables::Tables;
+
+use std::path::PathBuf;
+
+/// What can go wrong between the agent and its maps and programs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The binary was built without the BPF programs.
+    #[error(
+        "this binary was built without its BPF programs: run `cargo xtask build-ebpf`, then build it again"
+    )]
+    NotBuilt,
+    /// The pin directory could not be made.
+    #[error("cannot create {}", .0.display())]
+    PinDirectory(PathBuf, #[source] std::io::Error),
+    /// The object could not be loaded.
+    #[error("cannot load the BPF object")]
+    Load(#[source] aya::EbpfError),
+    /// The object lacks a map.
+    #[error("the BPF object has no map {0}")]
+    NoMap(String),
+    /// The object lacks a program.
+    #[error("the BPF object has no program {0}")]
+    NoProgram(String),
+    /// A program was refused.
+    #[error("the kernel refuses the program {0}")]
+    Program(String, #[source] aya::programs::ProgramError),
+    /// A map could not be opened, read or written.
+    #[error("map {0}")]
+    Map(String, #[source] aya::maps::MapError),
+    /// A map could not be mapped into memory.
+    #[error("cannot map {0} into memory")]
+    Mmap(String, #[source] std::io::Error),
+    /// An index is outside its table.
+    #[error("row {row} is outside {table}")]
+    Row {
+        /// The table's name.
+        table: String,
+        /// The row asked for.
+        row: u32,
+    },
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The tables of one family, opened from their pins.
+
+use std::path::Path;
+
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData, MapError},
+};
+use proxy_common::{
+    Family,
+    backend::{Backend, BackendId},
+    flow::{Flow, FlowKey},
+    frontend::{FrontendKey, ServiceIndex},
+    map_names::{self, family_ending},
+    name::ServiceName,
+    service::{BackendSet, Policy, Service},
+};
+
+use super::{Error, mapped::MappedArray, object::pinned};
+
+/// A BPF hash with its name, for errors.
+#[derive(Debug)]
+struct Table<K, V> {
+    name: String,
+    map: HashMap<MapData, K, V>,
+}
+
+/// The tables of one family.
+#[derive(Debug)]
+pub struct Tables<F: Family> {
+    frontends: Table<FrontendKey<F>, ServiceIndex>,
+    names: Table<ServiceIndex, ServiceName>,
+    flows: Table<FlowKey<F>, Flow<F>>,
+    half_open: Table<FlowKey<F>, Flow<F>>,
+    host_addresses: Table<u32, F::Addr>,
+    services: MappedArray<Service>,
+    slots: MappedArray<BackendId>,
+    backends: MappedArray<Backend<F>>,
+}
+
+impl<K: Pod, V: Pod> Table<K, V> {
+    fn open<F: Family>(pins: &Path, base: &str) -> Result<Self, Error> {
+        let name = format!("{base}{}", family_ending::<F>());
+        let map =
+            pinned(pins, &name)?.try_into().map_err(|error| Error::Map(name.clone(), error))?;
+        Ok(Self { name, map })
+    }
+
+    fn error(&self, error: MapError) -> Error {
+        Error::Map(self.name.clone(), error)
+    }
+
+    fn put(&mut self, key: K, value: V) -> Result<(), Error> {
+        self.map.insert(key, value, 0).map_err(|error| Error::Map(self.name.clone(), error))
+    }
+
+    /// Removes a key; one that is not there is as good.
+    fn remove(&mut self, key: &K) -> Result<(), Error> {
+        match self.map.remove(key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Result<(K, V), Error>> + '_ {
+        self.map.iter().map(|entry| entry.map_err(|error| self.error(error)))
+    }
+}
+
+fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
+    let name = format!("{base}{}", family_ending::<F>());
+    match pinned(pins, &name)? {
+        Map::Array(data) => MappedArray::new(&name, data),
+        _ => Err(Error::NoMap(name)),
+    }
+}
+
+impl<F: Family> Tables<F> {
+    /// Opens the tables that are pinned in a directory.
+    ///
+    /// # Errors
+    ///
+    /// If one is not there or cannot be opened.
+    pub fn open(pins: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            frontends: Table::open::<F>(pins, map_names::FRONTENDS)?,
+            names: Table::open::<F>(pins, map_names::NAMES)?,
+            flows: Table::open::<F>(pins, map_names::FLOWS)?,
+            half_open: Table::open::<F>(pins, map_names::HALF_OPEN)?,
+            host_addresses: Table::open::<F>(pins, map_names::HOST_ADDRESSES)?,
+            services: mapped::<F, _>(pins, map_names::SERVICES)?,
+            slots: mapped::<F, _>(pins, map_names::SLOTS)?,
+            backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
+        })
+    }
+
+    /// Points a frontend at a Service port. What is there already must not be another's.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn put_frontend(&mut self, key: FrontendKey<F>, index: ServiceIndex) -> Result<(), Error> {
+        self.frontends.put(key, index)
+    }
+
+    /// Removes a frontend.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn remove_frontend(&mut self, key: &FrontendKey<F>) -> Result<(), Error> {
+        self.frontends.remove(key)
+    }
+
+    /// Names a Service port.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn put_name(&mut self, index: ServiceIndex, name: ServiceName) -> Result<(), Error> {
+        self.names.put(index, name)
+    }
+
+    /// Removes the name of a Service port.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn remove_name(&mut self, index: ServiceIndex) -> Result<(), Error> {
+        self.names.remove(&index)
+    }
+
+    /// Writes a backend: one that no program can refer to yet, or the same with another
+    /// generation.
+    ///
+    /// # Errors
+    ///
+    /// If the id is outside the table.
+    pub fn put_backend(&mut self, id: BackendId, backend: Backend<F>) -> Result<(), Error> {
+        self.backends.put(id.0, backend)
+    }
+
+    /// Writes a range of slots that no set publishes.
+    ///
+    /// # Errors
+    ///
+    /// If the range is outside the table.
+    pub fn put_slots(&mut self, start: u32, ids: &[BackendId]) -> Result<(), Error> {
+        for (slot, id) in (start..).zip(ids) {
+            self.slots.put(slot, *id)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the cluster-wide set of a Service port.
+    ///
+    /// # Errors
+    ///
+    /// If the index is outside the table.
+    pub fn publish_cluster(&mut self, index: ServiceIndex, set: BackendSet) -> Result<(), Error> {
+        self.services.publish(index.0, 0, set.to_word())
+    }
+
+    /// Publishes the node-local set of a Service port.
+    ///
+    /// # Errors
+    ///
+    /// If the index is outside the table.
+    pub fn publish_local(&mut self, index: ServiceIndex, set: BackendSet) -> Result<(), Error> {
+        self.services.publish(index.0, 1, set.to_word())
+    }
+
+    /// Publishes which set serves whom.
+    ///
+    /// # Errors
+    ///
+    /// If the index is outside the table.
+    pub fn publish_policy(&mut self, index: ServiceIndex, policy: Policy) -> Result<(), Error> {
+        self.services.publish(index.0, 2, policy.to_word())
+    }
+
+    /// Sets the host's address towards the pods behind a device, or that there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn set_host_address(&mut self, device: u32, address: Option<F::Addr>) -> Result<(), Error> {
+        match address {
+            Some(address) => self.host_addresses.put(device, address),
+            None => self.host_addresses.remove(&device),
+        }
+    }
+
+    /// A Service port's row.
+    ///
+    /// # Errors
+    ///
+    /// If the index is outside the table.
+    pub fn service(&self, index: ServiceIndex) -> Result<Service, Error> {
+        self.services.get(index.0)
+    }
+
+    /// A slot's backend.
+    ///
+    /// # Errors
+    ///
+    /// If the slot is outside the table.
+    pub fn slot(&self, slot: u32) -> Result<BackendId, Error> {
+        self.slots.get(slot)
+    }
+
+    /// A backend.
+    ///
+    /// # Errors
+    ///
+    /// If the id is outside the table.
+    pub fn backend(&self, id: BackendId) -> Result<Backend<F>, Error> {
+        self.backends.get(id.0)
+    }
+
+    /// How many backends the table holds.
+    #[must_use]
+    pub const fn backend_rows(&self) -> u32 {
+        self.backends.rows()
+    }
+
+    /// All frontends, in no order.
+    pub fn frontends(
+        &self,
+    ) -> impl Iterator<Item = Result<(FrontendKey<F>, ServiceIndex), Error>> + '_ {
+        self.frontends.entries()
+    }
+
+    /// The names of Service ports, in no order.
+    pub fn names(&self) -> impl Iterator<Item = Result<(ServiceIndex, ServiceName), Error>> + '_ {
+        self.names.entries()
+    }
+
+    /// All entries of one of the two flow tables, in no order.
+    pub fn flows(
+        &self,
+        confirmed: bool,
+    ) -> impl Iterator<Item = Result<(FlowKey<F>, Flow<F>), Error>> + '_ {
+        if confirmed { self.flows.entries() } else { self.half_open.entries() }
+    }
+
+    /// An entry of one of the two flow tables.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn flow(&self, confirmed: bool, key: &FlowKey<F>) -> Result<Option<Flow<F>>, Error> {
+        let table = if confirmed { &self.flows } else { &self.half_open };
+        match table.map.get(key, 0) {
+            Ok(flow) => Ok(Some(flow)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(table.error(error)),
+        }
+    }
+
+    /// Removes an entry from one of the two flow tables.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn remove_flow(&mut self, confirmed: bool, key: &FlowKey<F>) -> Result<(), Error> {
+        let table = if confirmed { &mut self.flows } else { &mut self.half_open };
+        table.remove(key)
+    }
+}

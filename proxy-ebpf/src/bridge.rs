@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Bridge ports: which frames are for the node, and backends on the client's own bridge.
+//!
+//! A request to a backend on the client's own bridge gets the backend's MAC address, so that it
+//! is switched as its replies are. Routed, it would make an ICMP redirect, and netfilter would see
+//! one direction of a connection only.
+
+use aya_ebpf::{
+    bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup},
+    helpers::generated::bpf_fib_lookup as look_up_route,
+    programs::TcContext,
+};
+use proxy_common::flow::Tuple;
+
+use crate::{
+    family::Datapath,
+    maps::DEVICES,
+    packet::{self, PACKET_HOST, PACKET_OTHERHOST, device, packet_type},
+};
+
+/// Whom a frame from a client is addressed to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// The node, which would route it.
+    Node,
+    /// A neighbour of the client's.
+    Neighbour,
+    /// A group.
+    Group,
+}
+
+/// Whom a frame is addressed to. On a bridge port the node has the bridge's MAC address, not the
+/// port's.
+#[inline(always)]
+pub(crate) fn addressee(context: &TcContext) -> Addressee {
+    match packet_type(context) {
+        PACKET_HOST => Addressee::Node,
+        PACKET_OTHERHOST => {
+            // SAFETY: a device's entry is replaced, not changed, and rarely.
+            let port = unsafe { DEVICES.get(device(context)) };
+            let destination: Option<[u8; 6]> = packet::read(context, 0);
+            match (port, destination) {
+                (Some(port), Some(mac)) if port.bridge != 0 && port.bridge_mac == mac => {
+                    Addressee::Node
+                }
+                _ => Addressee::Neighbour,
+            }
+        }
+        _ => Addressee::Group,
+    }
+}
+
+/// Finds the MAC address of a flow's backend, if it is on the bridge that the frame's device is a
+/// port of, and if the node knows it.
+#[inline(never)]
+pub(crate) fn neighbour<F: Datapath>(
+    context: &TcContext,
+    to: &Tuple<F>,
+    mac: &mut [u8; 6],
+) -> bool {
+    // SAFETY: a device's entry is replaced, not changed, and rarely.
+    let bridge = match unsafe { DEVICES.get(device(context)) } {
+        Some(device) if device.bridge != 0 => device.bridge,
+        _ => return false,
+    };
+    // SAFETY: all zero is a valid value of this structure of integers.
+    let mut route: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    route.family = F::ADDRESS_FAMILY;
+    route.ifindex = bridge;
+    F::set_route(&mut route, &to.source, &to.destination);
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: both pointers are valid for the call, and the size is the structure's.
+    let result = unsafe { look_up_route(context.skb.skb.cast(), &raw mut route, size, 0) };
+    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || route.ifindex != bridge {
+        return false;
+    }
+    *mac = route.dmac;
+    true
+}

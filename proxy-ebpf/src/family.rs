@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! What differs between the families. Everything else in this crate is generic over [`Datapath`].
+
+mod v4;
+mod v6;
+
+use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
+use proxy_common::{Family, Protocol};
+
+use crate::maps::Tables;
+
+/// What the network header says.
+pub(crate) struct Network<F: Family> {
+    pub(crate) source: F::Addr,
+    pub(crate) destination: F::Addr,
+    pub(crate) protocol: Protocol,
+    /// Where the transport header begins, in bytes from the beginning of the frame.
+    pub(crate) transport: u16,
+}
+
+/// A family's own part of the datapath.
+pub(crate) trait Datapath: Family {
+    /// The Ethernet type.
+    const ETHERTYPE: u16;
+    /// Where the source address begins, in bytes from the beginning of the frame; the destination
+    /// address follows it.
+    const ADDRESSES: usize;
+    /// Flags for storing addresses: where no header checksum balances a change of them, a
+    /// complete checksum of the frame (`CHECKSUM_COMPLETE`) must follow it.
+    const STORE_ADDRESSES: u64;
+    /// Flags of `bpf_fib_lookup` for the address family (`AF_INET` and so on).
+    const ADDRESS_FAMILY: u8;
+    /// The length of a network header without options, in bytes.
+    const HEADER: usize;
+
+    /// The tables of the family.
+    fn tables() -> Tables<Self>;
+
+    /// Reads the network header; nothing for what is not to be touched: fragments, malformed
+    /// packets, source routes, authenticated packets.
+    fn parse(context: &TcContext) -> Option<Network<Self>>;
+
+    /// Adds a change of the header's words to its checksum, if it has one.
+    fn adjust_header_checksum(context: &TcContext, difference: u32) -> Result<(), ()>;
+
+    /// Makes the network header that of a packet of the node's own with this much after it (in
+    /// bytes): the length, and a fresh time to live.
+    fn renew_header(context: &TcContext, transport: usize, payload: u16) -> Result<(), ()>;
+
+    /// The sum over the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1), not folded.
+    fn pseudo_header_sum(
+        source: &Self::Addr,
+        destination: &Self::Addr,
+        protocol: Protocol,
+        length: u16,
+    ) -> u64 {
+        use proxy_common::Address;
+
+        let mut sum = u64::from(length.to_be()) + u64::from(u16::from(protocol.number()).to_be());
+        for word in source.words() {
+            sum += u64::from(*word);
+        }
+        for word in destination.words() {
+            sum += u64::from(*word);
+        }
+        sum
+    }
+
+    /// Writes the headers of a port unreachable error, network and ICMP, behind the Ethernet
+    /// header. `quoted` is what follows, in bytes, and `sum` the sum over it.
+    fn write_unreachable(
+        context: &TcContext,
+        source: &Self::Addr,
+        destination: &Self::Addr,
+        quoted: u16,
+        sum: u64,
+    ) -> Result<(), ()>;
+
+    /// Puts addresses into the parameters of a look-up of a route.
+    fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr);
+}

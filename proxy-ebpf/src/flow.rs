@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The flow tables: finding, keeping alive, confirming and forgetting flows.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::bpf_ktime_get_coarse_ns,
+};
+use proxy_common::{
+    Protocol,
+    clock::{PER_SECOND, Tick},
+    counter::Reason,
+    flow::{Flow, FlowKey, Hook, Kind, Seen},
+};
+
+use crate::{counter::count, family::Datapath, packet::tcp, work::Work};
+
+/// Insert only what is not there.
+const NEW: u64 = BPF_NOEXIST as u64;
+/// Insert or replace.
+const ANY: u64 = BPF_ANY as u64;
+
+/// An entry in one of the two tables.
+///
+/// The pointer stays readable while the program runs, but the entry may be deleted and recycled
+/// meanwhile: what is read is to be believed only if [`Found::is`] says so afterwards, and what is
+/// written may at worst keep another flow alive or shorten its time-out, which its next packet
+/// mends.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<F: Datapath> {
+    pub(crate) entry: *mut Flow<F>,
+    pub(crate) confirmed: bool,
+}
+
+/// Which side of a flow a packet comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Backend,
+}
+
+/// The present.
+#[inline(always)]
+pub(crate) fn now() -> Tick {
+    // SAFETY: the helper takes nothing.
+    Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+}
+
+/// Looks a flow up. Its promotion may fall between two looks, hence the third.
+#[inline(always)]
+pub(crate) fn find<F: Datapath>(key: &FlowKey<F>) -> Option<Found<F>> {
+    let tables = F::tables();
+    let confirmed = |entry| Found { entry, confirmed: true };
+    if let Some(entry) = tables.flows.get_ptr_mut(key) {
+        return Some(confirmed(entry));
+    }
+    if let Some(entry) = tables.half_open.get_ptr_mut(key) {
+        return Some(Found { entry, confirmed: false });
+    }
+    tables.flows.get_ptr_mut(key).map(confirmed)
+}
+
+impl<F: Datapath> Found<F> {
+    /// Whether the entry is still that of a key. Read after everything else of it.
+    #[inline(always)]
+    pub(crate) fn is(&self, key: &FlowKey<F>) -> bool {
+        // SAFETY: map memory, see the type.
+        unsafe { (&raw const (*self.entry).tag).read_volatile() == key.tag() }
+    }
+
+    /// The entry as a reference, for reading parts of it.
+    #[inline(always)]
+    pub(crate) fn flow(&self) -> &Flow<F> {
+        // SAFETY: map memory, see the type.
+        unsafe { &*self.entry }
+    }
+
+    /// Whether the flow has been silent too long.
+    #[inline(always)]
+    pub(crate) fn is_expired(&self, protocol: Protocol, now: Tick) -> bool {
+        self.flow().is_expired(protocol, self.confirmed, now)
+    }
+
+    /// Takes note of the packet at hand, in this entry and where it matters in the other one:
+    /// what its sender has done, and that the flow is alive (at most once a second).
+    #[inline(always)]
+    pub(crate) fn observe(&self, work: &mut Work<F>, side: Side) {
+        let flow = self.flow();
+        let (seen, other) = match side {
+            Side::Client => (flow.client_seen, flow.backend_seen),
+            Side::Backend => (flow.backend_seen, flow.client_seen),
+        };
+        let flags = work.packet.segment.flags;
+        let bits = seen.0 & !Seen::RST | Seen::of_segment(flags);
+        // A RST may have been forged: whatever comes after it from either side revives the flow.
+        let revives = other.has(Seen::RST) && bits & Seen::RST == 0;
+        let stale = work.now.since(flow.last_seen) >= PER_SECOND;
+        if stale || seen.0 != bits || flags & tcp::SYN != 0 || revives {
+            self.update(work, side, bits);
+        }
+    }
+
+    /// Brings both entries of the flow up to date, and the other one back if it is gone.
+    #[inline(always)]
+    fn update(&self, work: &mut Work<F>, side: Side, bits: u8) {
+        let flow = self.flow();
+        let hook = match side {
+            Side::Client => reply_hook(flow.kind),
+            Side::Backend => Hook::INGRESS,
+        };
+        work.reply_key = FlowKey::new(flow.to.reversed(), work.packet.protocol, hook);
+        note(work, self.entry, side == Side::Client, bits);
+        let tables = F::tables();
+        let other = if self.confirmed {
+            tables.flows.get_ptr_mut(&work.reply_key)
+        } else {
+            tables.half_open.get_ptr_mut(&work.reply_key)
+        };
+        match other {
+            Some(other) => note(work, other, side == Side::Client, bits),
+            None => restore_other(work, self.entry),
+        }
+    }
+}
+
+/// Writes what the packet at hand says of its flow into an entry.
+#[inline(never)]
+fn note<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>, client: bool, bits: u8) {
+    // SAFETY: map memory, see `Found`.
+    let flow = unsafe { &mut *entry };
+    let (seen, other) = if client {
+        (&mut flow.client_seen, &mut flow.backend_seen)
+    } else {
+        (&mut flow.backend_seen, &mut flow.client_seen)
+    };
+    seen.0 = bits;
+    if bits & Seen::RST == 0 {
+        other.0 &= !Seen::RST;
+    }
+    flow.last_seen = work.now;
+    if work.packet.is_segment(tcp::SYN | tcp::ACK) {
+        flow.proof = work.packet.segment.sequence.wrapping_add(1);
+    }
+}
+
+/// Enters a flow's other entry again: the half-open table may have given it up.
+#[inline(never)]
+fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
+    let tables = F::tables();
+    let to = work.flow.to;
+    // SAFETY: map memory, see `Found`.
+    work.flow = unsafe { *entry };
+    work.flow.tag = work.reply_key.tag();
+    work.flow.to = work.packet.tuple.reversed();
+    work.flow.kind.0 ^= Kind::REPLY;
+    // What has been entered meanwhile is as good; if there is no room, the next packet tries.
+    let _: Result<(), i32> = if work.confirmed != 0 {
+        tables.flows.insert(&work.reply_key, &work.flow, NEW)
+    } else {
+        tables.half_open.insert(&work.reply_key, &work.flow, NEW)
+    };
+    work.flow.to = to;
+}
+
+/// Makes a half-open flow a confirmed one. If there is no room it goes on half-open.
+#[inline(never)]
+pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
+    let tables = F::tables();
+    // SAFETY: map memory, see `Found`.
+    work.flow = unsafe { *entry };
+    let forward_to = work.flow.to;
+    if !(Found { entry, confirmed: false }).is(&work.key) {
+        return;
+    }
+    work.reply_key =
+        FlowKey::new(forward_to.reversed(), work.packet.protocol, reply_hook(work.flow.kind));
+    work.flow.tag = work.reply_key.tag();
+    work.flow.to = work.packet.tuple.reversed();
+    work.flow.kind.0 |= Kind::REPLY;
+    // Another processor may be doing the same for a retransmission: then this entry is there
+    // already, and is the same. The reply entry comes first: it is the one that can be another
+    // flow's.
+    let mine = tables.flows.insert(&work.reply_key, &work.flow, NEW).is_ok();
+    // SAFETY: map memory, see `Found`.
+    let same = tables
+        .flows
+        .get_ptr(&work.reply_key)
+        .is_some_and(|other| unsafe { (*other).to } == work.flow.to);
+    work.flow.tag = work.key.tag();
+    work.flow.to = forward_to;
+    work.flow.kind.0 &= !Kind::REPLY;
+    if same && tables.flows.insert(&work.key, &work.flow, NEW).is_ok() {
+        count::<F>(Reason::FlowConfirmed);
+    } else if tables.flows.get_ptr(&work.key).is_none() {
+        if mine {
+            let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
+        }
+        count::<F>(Reason::FlowTableFull);
+    }
+}
+
+/// The hook at which the replies of a flow are translated.
+#[inline(always)]
+pub(crate) fn reply_hook(kind: Kind) -> Hook {
+    if kind.has(Kind::HAIRPIN) { Hook::INGRESS } else { Hook::EGRESS }
+}
+
+/// Forgets both entries of a flow, in both tables.
+#[inline(never)]
+pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
+    let found = Found { entry, confirmed: true };
+    let flow = found.flow();
+    let reply_key = FlowKey::new(flow.to.reversed(), key.protocol, reply_hook(flow.kind));
+    if !found.is(key) {
+        return;
+    }
+    let tables = F::tables();
+    // Whether they are there does not matter: they are to be gone.
+    let _: Result<(), i32> = tables.flows.remove(key);
+    let _: Result<(), i32> = tables.half_open.remove(key);
+    let _: Result<(), i32> = tables.flows.remove(reply_key);
+    let _: Result<(), i32> = tables.half_open.remove(reply_key);
+}
+
+/// Takes [`Work::reply_key`] for the replies of a new flow, with [`Work::flow`] as its entry. It
+/// is taken if a live flow has it, unless that is the very flow, left over or being opened
+/// elsewhere: then the entries are the same.
+#[inline(never)]
+pub(crate) fn claim<F: Datapath>(work: &Work<F>) -> bool {
+    let tables = F::tables();
+    let (key, reply) = (&work.reply_key, &work.flow);
+    if let Some(entry) = tables.flows.get_ptr_mut(key) {
+        let found = Found { entry, confirmed: true };
+        if !found.is_expired(key.protocol, work.now) && found.flow().to != reply.to {
+            return false;
+        }
+        let _: Result<(), i32> = tables.flows.remove(key);
+    }
+    if tables.half_open.insert(key, reply, NEW).is_ok() {
+        return true;
+    }
+    let Some(entry) = tables.half_open.get_ptr_mut(key) else {
+        return false;
+    };
+    let found = Found { entry, confirmed: false };
+    (found.is_expired(key.protocol, work.now) || found.flow().to == reply.to)
+        && tables.half_open.insert(key, reply, ANY).is_ok()
+}
+
+/// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has
+/// just done so for another packet of it (two datagrams of one socket).
+#[inline(never)]
+pub(crate) fn enter<F: Datapath>(work: &mut Work<F>) -> bool {
+    let tables = F::tables();
+    if tables.half_open.insert(&work.key, &work.flow, NEW).is_ok() {
+        return true;
+    }
+    let Some(entry) = tables.half_open.get_ptr_mut(&work.key) else {
+        return false;
+    };
+    let found = Found { entry, confirmed: false };
+    if found.is_expired(work.packet.protocol, work.now) {
+        return tables.half_open.insert(&work.key, &work.flow, ANY).is_ok();
+    }
+    if found.flow().to != work.flow.to {
+        // The other one's flow stands, and this one's replies are not expected.
+        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
+    }
+    true
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A pod that is its own backend: its packets turn around at its device.
+//!
+//! They must not go up the stack: a bridge does not send a frame back out of the port that it came
+//! by, and the host would take a packet from its own address for a martian. The pod sees the
+//! host's address as the client, or it would answer itself directly.
+
+use aya_ebpf::{helpers::generated::bpf_redirect, programs::TcContext};
+
+use crate::{packet, verdict::Verdict};
+
+/// Sends a frame back out of the device that it came by.
+#[inline(always)]
+pub(crate) fn turn_around(context: &TcContext) -> Result<Verdict, ()> {
+    packet::swap_mac_addresses(context)?;
+    Ok(send_back(context))
+}
+
+/// Sends a frame, as it is, out of the device that it came by.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "an action of the kernel's")]
+pub(crate) fn send_back(context: &TcContext) -> Verdict {
+    // SAFETY: the helper takes integers.
+    Verdict::Redirect(unsafe { bpf_redirect(packet::device(context), 0) } as i32)
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! All maps. Each table that holds addresses exists once per family, under one name.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+};
+use proxy_common::{
+    Family, V4, V6,
+    backend::{Backend, BackendId, MAX_BACKENDS},
+    counter,
+    device::{Device, MAX_DEVICES},
+    flow::{Flow, FlowKey, MAX_FLOWS, MAX_HALF_OPEN},
+    frontend::{FrontendKey, MAX_FRONTENDS, ServiceIndex},
+    name::ServiceName,
+    reject::Budget,
+    service::{MAX_SERVICES, MAX_SLOTS, Service},
+};
+
+use crate::{family::Datapath, work::Work};
+
+/// The tables of one family.
+pub(crate) struct Tables<F: Datapath> {
+    pub(crate) frontends: &'static HashMap<FrontendKey<F>, ServiceIndex>,
+    pub(crate) services: &'static Array<Service>,
+    pub(crate) slots: &'static Array<BackendId>,
+    pub(crate) backends: &'static Array<Backend<F>>,
+    pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
+    pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
+    pub(crate) host_addresses: &'static HashMap<u32, <F as Family>::Addr>,
+    pub(crate) work: &'static PerCpuArray<Work<F>>,
+}
+
+/// Declares the tables of one family, and the way to them.
+macro_rules! tables {
+    ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
+     $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $work:ident) => {
+        #[map]
+        static $frontends: HashMap<FrontendKey<$family>, ServiceIndex> =
+            HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
+        #[map]
+        static $services: Array<Service> = Array::pinned(MAX_SERVICES, BPF_F_MMAPABLE);
+        // Read by people only; here so that it is created and pinned with the others.
+        #[map]
+        static $names: HashMap<ServiceIndex, ServiceName> =
+            HashMap::pinned(MAX_SERVICES, BPF_F_NO_PREALLOC);
+        #[map]
+        static $slots: Array<BackendId> = Array::pinned(MAX_SLOTS, BPF_F_MMAPABLE);
+        #[map]
+        static $backends: Array<Backend<$family>> = Array::pinned(MAX_BACKENDS, BPF_F_MMAPABLE);
+        #[map]
+        static $flows: HashMap<FlowKey<$family>, Flow<$family>> =
+            HashMap::pinned(MAX_FLOWS, BPF_F_NO_PREALLOC);
+        #[map]
+        static $half_open: LruHashMap<FlowKey<$family>, Flow<$family>> =
+            LruHashMap::pinned(MAX_HALF_OPEN, 0);
+        #[map]
+        static $host_addresses: HashMap<u32, <$family as Family>::Addr> =
+            HashMap::pinned(MAX_DEVICES, BPF_F_NO_PREALLOC);
+        #[map]
+        static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
+
+        #[inline(always)]
+        pub(crate) fn $accessor() -> Tables<$family> {
+            Tables {
+                frontends: &$frontends,
+                services: &$services,
+                slots: &$slots,
+                backends: &$backends,
+                flows: &$flows,
+                half_open: &$half_open,
+                host_addresses: &$host_addresses,
+                work: &$work,
+            }
+        }
+    };
+}
+
+tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
+    HALF_OPEN_V4, HOST_ADDRS_V4, WORK_V4);
+tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
+    HALF_OPEN_V6, HOST_ADDRS_V6, WORK_V6);
+
+/// Devices with programs, by interface index.
+#[map]
+pub(crate) static DEVICES: HashMap<u32, Device> = HashMap::pinned(MAX_DEVICES, BPF_F_NO_PREALLOC);
+
+/// Counters of both families, by [`counter::Reason::row`].
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(counter::ROWS, 0);
+
+/// Each processor's budget of refusals.
+#[map]
+pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+
+/// The ports that translated sources take, first (upper half) and last (lower half), as numbers;
+/// set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static SOURCE_PORTS: Global<u32> = Global::new(61_000 << 16 | 65_535);

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Refusing: a TCP RST or an ICMP port unreachable, built from the packet and sent back.
+//!
+//! TCP gets a RST rather than an ICMP error: a blocking `connect` then fails at once, where Linux
+//! takes an ICMP error for a passing trouble and goes on trying for a second.
+
+use aya_ebpf::{
+    bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    helpers::generated::{bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes},
+    programs::TcContext,
+};
+use proxy_common::{Protocol, counter::Reason};
+
+use crate::{
+    counter::count,
+    family::Datapath,
+    hairpin,
+    maps::BUDGETS,
+    packet::{self, ETHERNET, Packet, store, tcp},
+    rewrite::fold,
+    verdict::Verdict,
+    work::Work,
+};
+
+/// How much of a refused packet an ICMP error quotes, in bytes: its headers and some more. RFC 792
+/// asks for 8 bytes behind the network header, RFC 4443 for what fits.
+pub(crate) const QUOTE: usize = 128;
+/// The length of an ICMP error's own header, in bytes.
+const ICMP_HEADER: usize = 8;
+/// The length of a TCP header without options, in bytes.
+const TCP_HEADER: u16 = 20;
+
+/// A RST's header.
+#[repr(C)]
+struct Reset {
+    source_port: u16,
+    destination_port: u16,
+    sequence: u32,
+    acknowledgement: u32,
+    offset: u8,
+    flags: u8,
+    window: u16,
+    checksum: u16,
+    urgent: u16,
+}
+
+/// Refuses a packet, within this processor's budget.
+#[inline(always)]
+pub(crate) fn refuse<F: Datapath>(
+    context: &TcContext,
+    work: &mut Work<F>,
+    reason: Reason,
+) -> Verdict {
+    // SAFETY: a row of a per-processor array is this processor's alone while a program runs.
+    let budget = BUDGETS.get_ptr_mut(0).map(|budget| unsafe { &mut *budget });
+    if !budget.is_some_and(|budget| budget.take(work.now)) {
+        count::<F>(Reason::DropRejectLimit);
+        return Verdict::Drop;
+    }
+    let built = if work.packet.is_tcp() {
+        reset(context, &work.packet)
+    } else {
+        unreachable(context, work)
+    };
+    if !built {
+        count::<F>(Reason::DropRejectFailed);
+        return Verdict::Drop;
+    }
+    count::<F>(reason);
+    hairpin::send_back(context)
+}
+
+/// Turns a segment into the RST that answers it (RFC 9293 section 3.10.7.1).
+#[inline(never)]
+fn reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> bool {
+    try_reset(context, packet).is_ok()
+}
+
+#[inline(always)]
+fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(), ()> {
+    let segment = packet.segment;
+    let (sequence, acknowledgement, flags) = if segment.flags & tcp::ACK != 0 {
+        (segment.acknowledgement, 0, tcp::RST)
+    } else {
+        // What the segment takes up of the sequence: its data, its SYN and its FIN.
+        let headers = u32::from(packet.transport) + u32::from(segment.header);
+        let data = context.len().saturating_sub(headers);
+        let marks = u32::from(segment.flags & tcp::SYN != 0) + u32::from(segment.flags & tcp::FIN);
+        (0, segment.sequence.wrapping_add(data + marks), tcp::RST | tcp::ACK)
+    };
+    let mut header = Reset {
+        source_port: packet.tuple.destination_port.to_wire(),
+        destination_port: packet.tuple.source_port.to_wire(),
+        sequence: sequence.to_be(),
+        acknowledgement: acknowledgement.to_be(),
+        offset: 5 << 4,
+        flags,
+        window: 0,
+        checksum: 0,
+        urgent: 0,
+    };
+    change_tail(context, u32::from(packet.transport) + u32::from(TCP_HEADER))?;
+    F::renew_header(context, packet.transport.into(), TCP_HEADER)?;
+    let addresses = [packet.tuple.destination, packet.tuple.source];
+    store(context, F::ADDRESSES, &addresses, F::STORE_ADDRESSES)?;
+
+    let pseudo = F::pseudo_header_sum(
+        &packet.tuple.destination,
+        &packet.tuple.source,
+        Protocol::TCP,
+        TCP_HEADER,
+    );
+    header.checksum = if is_checksum_partial(context, packet)? {
+        fold(pseudo)
+    } else {
+        // SAFETY: the pointer and the size are the header's.
+        let sum = unsafe {
+            bpf_csum_diff(
+                core::ptr::null_mut(),
+                0,
+                (&raw mut header).cast(),
+                size_of::<Reset>() as u32,
+                0,
+            )
+        };
+        !fold(pseudo + (sum as u64 & 0xffff_ffff))
+    };
+    store(context, packet.transport.into(), &header, packet::RECOMPUTE)?;
+    packet::swap_mac_addresses(context)
+}
+
+/// Whether the device is to complete the transport checksum (`CHECKSUM_PARTIAL`). Programs cannot
+/// see this, but the helper leaves such a checksum alone when something other than the pseudo
+/// header changes. The checksum is not to be used afterwards.
+#[inline(always)]
+fn is_checksum_partial<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<bool, ()> {
+    let offset = packet.checksum();
+    let before: u16 = 0;
+    store(context, offset, &before, packet::RECOMPUTE)?;
+    context.l4_csum_replace(offset, 0, 1, 0).map_err(|_| ())?;
+    let after: u16 = context.load(offset).map_err(|_| ())?;
+    Ok(after == before)
+}
+
+/// Puts the headers of an ICMP port unreachable before a packet, from its destination to its
+/// source.
+#[inline(never)]
+fn unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> bool {
+    try_unreachable(context, work).is_ok()
+}
+
+#[inline(always)]
+fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Result<(), ()> {
+    let packet = &work.packet;
+    let length = context.len() as usize;
+    let mut quoted = length.checked_sub(ETHERNET).ok_or(())?;
+    if quoted > QUOTE {
+        quoted = QUOTE;
+    }
+    if quoted == 0 {
+        return Err(());
+    }
+    let quote = &mut work.quote;
+    *quote = [0; QUOTE];
+    // SAFETY: `quoted` is no longer than the buffer.
+    let loaded = unsafe {
+        bpf_skb_load_bytes(
+            context.skb.skb.cast(),
+            ETHERNET as u32,
+            quote.as_mut_ptr().cast(),
+            quoted as u32,
+        )
+    };
+    if loaded != 0 {
+        return Err(());
+    }
+    // SAFETY: the pointer and the size are the buffer's; behind the quote it is zero.
+    let sum = unsafe {
+        bpf_csum_diff(core::ptr::null_mut(), 0, quote.as_mut_ptr().cast(), QUOTE as u32, 0)
+    };
+    change_tail(context, (ETHERNET + quoted) as u32)?;
+    let room = (F::HEADER + ICMP_HEADER) as i32;
+    context.adjust_room(room, BPF_ADJ_ROOM_MAC, 0).map_err(|_| ())?;
+    F::write_unreachable(
+        context,
+        &packet.tuple.destination,
+        &packet.tuple.source,
+        quoted as u16,
+        sum as u64 & 0xffff_ffff,
+    )?;
+    packet::swap_mac_addresses(context)
+}
+
+/// Cuts a frame to a length in bytes.
+#[inline(always)]
+fn change_tail(context: &TcContext, length: u32) -> Result<(), ()> {
+    // SAFETY: the kernel gives programs a valid context.
+    match unsafe { bpf_skb_change_tail(context.skb.skb, length, 0) } {
+        0 => Ok(()),
+        _ => Err(()),
+    }
+}

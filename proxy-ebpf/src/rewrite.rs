@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Rewriting the addresses and ports of a packet, and its checksums.
+//!
+//! A packet's transport checksum may be complete, partial (the sum of the pseudo header alone,
+//! to be completed by the device: what pods send) or not there (UDP over IPv4); the kernel's
+//! helpers tell them apart, so nothing here writes a checksum by hand. A segment of a large send
+//! (GSO) is like any other: its headers are copied when it is cut.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    programs::TcContext,
+};
+use proxy_common::{Address, flow::Tuple};
+
+use crate::{
+    family::Datapath,
+    packet::{Packet, store},
+};
+
+/// Gives a packet other addresses and ports. If it says no, the packet may be half rewritten and
+/// must be dropped.
+#[inline(never)]
+pub(crate) fn rewrite<F: Datapath>(context: &TcContext, packet: &Packet<F>, to: &Tuple<F>) -> bool {
+    try_rewrite(context, packet, to).is_ok()
+}
+
+#[inline(always)]
+fn try_rewrite<F: Datapath>(
+    context: &TcContext,
+    packet: &Packet<F>,
+    to: &Tuple<F>,
+) -> Result<(), ()> {
+    let from = &packet.tuple;
+    // Without a checksum, UDP keeps none; and what becomes zero is written as 0xffff.
+    let udp = if packet.is_tcp() { 0 } else { u64::from(BPF_F_MARK_MANGLED_0) };
+
+    let mut sum = 0;
+    for (old, new) in [(&from.source, &to.source), (&from.destination, &to.destination)] {
+        for (old, new) in old.words().iter().zip(new.words()) {
+            sum += u64::from(!*old) + u64::from(*new);
+        }
+    }
+    let difference = carry(sum);
+    F::adjust_header_checksum(context, difference)?;
+    adjust_checksum(context, packet, difference, udp | u64::from(BPF_F_PSEUDO_HDR))?;
+    // The two addresses lie in a tuple as they lie in a header.
+    let addresses = [to.source, to.destination];
+    store(context, F::ADDRESSES, &addresses, F::STORE_ADDRESSES)?;
+
+    if from.source_port != to.source_port || from.destination_port != to.destination_port {
+        let ports = [to.source_port.to_wire(), to.destination_port.to_wire()];
+        let sum = u64::from(!from.source_port.to_wire())
+            + u64::from(!from.destination_port.to_wire())
+            + u64::from(ports[0])
+            + u64::from(ports[1]);
+        adjust_checksum(context, packet, carry(sum), udp)?;
+        store(context, packet.transport.into(), &ports, 0)?;
+    }
+    Ok(())
+}
+
+/// Adds a difference to a packet's transport checksum.
+#[inline(always)]
+fn adjust_checksum<F: Datapath>(
+    context: &TcContext,
+    packet: &Packet<F>,
+    difference: u32,
+    flags: u64,
+) -> Result<(), ()> {
+    context.l4_csum_replace(packet.checksum(), 0, difference.into(), flags).map_err(|_| ())
+}
+
+/// Replaces a part of a network header in its checksum: `size` bytes (2 or 4), or a difference of
+/// sums (0).
+#[inline(always)]
+pub(crate) fn replace_header_checksum(
+    context: &TcContext,
+    offset: usize,
+    from: u32,
+    to: u32,
+    size: u64,
+) -> Result<(), ()> {
+    context.l3_csum_replace(offset, from.into(), to.into(), size).map_err(|_| ())
+}
+
+/// A one's complement sum in 32 bits.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the upper half has been added")]
+pub(crate) fn carry(sum: u64) -> u32 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    ((sum >> 32) + sum) as u32
+}
+
+/// A one's complement sum in 16 bits.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the upper halves have been added")]
+pub(crate) fn fold(sum: u64) -> u16 {
+    let sum = u64::from(carry(sum));
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + sum) as u16
+}

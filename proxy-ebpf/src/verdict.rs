@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! What becomes of a packet: the only place where decisions turn into return codes.
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+
+/// What becomes of a packet.
+#[derive(Clone, Copy)]
+pub(crate) enum Verdict {
+    /// It goes on its way, rewritten or not; other programs see it too (`TCX_NEXT`).
+    Pass,
+    /// It is gone. Whoever says so has counted it.
+    Drop,
+    /// It leaves by another way, with the code that the redirect helper returned.
+    Redirect(i32),
+}
+
+impl Verdict {
+    /// The action for the kernel.
+    #[inline(always)]
+    pub(crate) fn to_action(self) -> i32 {
+        match self {
+            Self::Pass => TC_ACT_UNSPEC,
+            Self::Drop => TC_ACT_SHOT,
+            Self::Redirect(code) => code,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A program's working memory.
+//!
+//! It is a map's, not the stack's, for two reasons. All functions of a program share 512 bytes of
+//! stack. And the verifier follows each value on the stack through each path on its own, which
+//! would multiply the paths of all phases; what it reads from a map it takes for any value, so that
+//! the paths of a phase end where the phase does. Hence each phase is a function of its own that
+//! takes this.
+
+use proxy_common::{
+    clock::Tick,
+    flow::{Flow, FlowKey},
+};
+
+use crate::{family::Datapath, packet::Packet, reject::QUOTE};
+
+/// One processor's working memory for a family. A processor runs one program at a time.
+#[repr(C)]
+pub(crate) struct Work<F: Datapath> {
+    /// The packet at hand.
+    pub(crate) packet: Packet<F>,
+    /// The key of its flow at this hook.
+    pub(crate) key: FlowKey<F>,
+    /// The present.
+    pub(crate) now: Tick,
+    /// Whether the flow that was found is a confirmed one (not zero).
+    pub(crate) confirmed: u8,
+    /// Whether the frame is for a neighbour of its sender's (not zero), so that only direct
+    /// connections are of interest.
+    pub(crate) direct_only: u8,
+    /// The key of the replies of a flow that is being made.
+    pub(crate) reply_key: FlowKey<F>,
+    /// An entry that is being made.
+    pub(crate) flow: Flow<F>,
+    /// What an ICMP error quotes.
+    pub(crate) quote: [u8; QUOTE],
+}
+
+impl<F: Datapath> Work<F> {
+    /// This processor's.
+    #[inline(always)]
+    pub(crate) fn get() -> Option<&'static mut Self> {
+        // SAFETY: a row of a per-processor array is this processor's alone while a program runs,
+        // and a program takes it once.
+        F::tables().work.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+    }
+}
