@@ -7,7 +7,7 @@
 //! undo it. The [`Lease`] undoes it when it is dropped, so also when a test
 //! panics. SIGINT, SIGTERM and SIGHUP undo everything in reverse order and
 //! then end the process as they would have done. After a SIGKILL the next
-//! run sweeps up, see [`crate::netns`].
+//! run sweeps up: names carry the process id of their maker.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};

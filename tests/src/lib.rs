@@ -5,6 +5,7 @@
 //! * [`topology`]: nodes, pods and clients as network namespaces, dual-stack
 //!   from one definition, on top of [`netns`];
 //! * [`traffic`]: servers and clients inside of them;
+//! * [`agent`]: the agent on a node, fed with [`manifests`];
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
 //!   signal too.
 //!
@@ -16,9 +17,15 @@
     reason = "all errors are anyhow's, each names the command, path or address that failed"
 )]
 
+pub mod agent;
+pub mod cgroup;
 pub mod cleanup;
 pub mod family;
+mod leftovers;
+pub mod manifests;
 pub mod netns;
 pub mod process;
+pub mod protocol;
+pub mod scratch;
 pub mod topology;
 pub mod traffic;

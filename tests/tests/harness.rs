@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::both_families;
 use proxy_tests::family::{IpFamily, TestFamily};
+use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{BetweenNodes, Families, NodeSpec, Topology, TopologySpec};
-use proxy_tests::traffic::{Client, HttpServer, Protocol, TcpServer, UdpServer};
+use proxy_tests::traffic::{Client, HttpServer, TcpServer, UdpServer};
 
 const TCP_PORT: u16 = 7000;
 const HTTP_PORT: u16 = 8080;
@@ -45,14 +46,18 @@ fn reaches<F: TestFamily>(topology: &Topology, from: &str, to: &str) -> Result<(
     let _tcp = TcpServer::start(server, TCP_PORT)?;
     let _http = HttpServer::start(server, HTTP_PORT)?;
     let _udp = UdpServer::start(server, UDP_PORT)?;
-    let ports = [(Protocol::Tcp, TCP_PORT), (Protocol::Http, HTTP_PORT), (Protocol::Udp, UDP_PORT)];
-    for (protocol, port) in ports {
-        let answer = Client::new(client).ask(protocol, server.socket::<F>(port));
-        let answer = answer.with_context(|| format!("{protocol} from {from} to {to}"))?;
+    let client = Client::new(client);
+    let answers = [
+        client.ask(Protocol::Tcp, server.socket::<F>(TCP_PORT)),
+        client.ask(Protocol::Udp, server.socket::<F>(UDP_PORT)),
+        client.get(server.socket::<F>(HTTP_PORT)),
+    ];
+    for answer in answers {
+        let answer = answer.with_context(|| format!("from {from} to {to}"))?;
         assert_eq!(answer.server, to);
-        assert_eq!(answer.source.ip(), client.address(F::FAMILY));
+        assert_eq!(answer.source.ip(), topology.pod(from).address(F::FAMILY));
     }
-    let mut stream = Client::new(client).stay(server.socket::<F>(TCP_PORT))?;
+    let mut stream = client.stay(server.socket::<F>(TCP_PORT))?;
     for _ in 0..100 {
         let _ = stream.exchange()?;
     }
@@ -62,7 +67,11 @@ fn reaches<F: TestFamily>(topology: &Topology, from: &str, to: &str) -> Result<(
 }
 
 fn bridge_pods_reach_each_other<F: TestFamily>() -> Result<()> {
-    reaches::<F>(&two_pods(NodeSpec::bridge("anc-node")).build()?, "web-1", "web-2")
+    reaches::<F>(
+        &two_pods(NodeSpec::bridge("anc-node")).build()?,
+        "web-1",
+        "web-2",
+    )
 }
 
 fn bridge_pods_reach_each_other_through_iptables<F: TestFamily>() -> Result<()> {
@@ -71,7 +80,11 @@ fn bridge_pods_reach_each_other_through_iptables<F: TestFamily>() -> Result<()> 
 }
 
 fn routed_pods_reach_each_other<F: TestFamily>() -> Result<()> {
-    reaches::<F>(&two_pods(NodeSpec::routed("anc-node")).build()?, "web-1", "web-2")
+    reaches::<F>(
+        &two_pods(NodeSpec::routed("anc-node")).build()?,
+        "web-1",
+        "web-2",
+    )
 }
 
 fn pods_of_two_nodes_reach_each_other<F: TestFamily>() -> Result<()> {
@@ -87,18 +100,33 @@ fn pods_reach_each_other_through_vxlan<F: TestFamily>() -> Result<()> {
 }
 
 fn pods_reach_each_other_without_checksum_offload<F: TestFamily>() -> Result<()> {
-    reaches::<F>(&two_nodes().checksum_offload(false).build()?, "web-1", "web-2")
+    reaches::<F>(
+        &two_nodes().checksum_offload(false).build()?,
+        "web-1",
+        "web-2",
+    )
 }
 
 fn pods_reach_each_other_in_a_single_family<F: TestFamily>() -> Result<()> {
     for between in [BetweenNodes::Direct, BetweenNodes::Vxlan] {
         let families = Families::Single(F::FAMILY);
-        let topology = two_nodes().families(families).between_nodes(between).build()?;
+        let topology = two_nodes()
+            .families(families)
+            .between_nodes(between)
+            .build()?;
         reaches::<F>(&topology, "web-1", "web-2")?;
-        let missing = IpFamily::ALL.into_iter().find(|family| *family != F::FAMILY);
-        let missing = topology.pod("web-2").address(missing.context("the other family")?);
+        let missing = IpFamily::ALL
+            .into_iter()
+            .find(|family| *family != F::FAMILY);
+        let missing = topology
+            .pod("web-2")
+            .address(missing.context("the other family")?);
         let target = (missing, TCP_PORT).into();
-        ensure!(Client::new(topology.pod("web-1")).ask(Protocol::Tcp, target).is_err());
+        ensure!(
+            Client::new(topology.pod("web-1"))
+                .ask(Protocol::Tcp, target)
+                .is_err()
+        );
     }
     Ok(())
 }
@@ -106,26 +134,37 @@ fn pods_reach_each_other_in_a_single_family<F: TestFamily>() -> Result<()> {
 fn nodes_and_outsiders_reach_pods<F: TestFamily>() -> Result<()> {
     let topology = two_nodes().outsider("outside", 100).build()?;
     let node = topology.node("other-node").host();
-    let _servers =
-        [TcpServer::start(node, TCP_PORT)?, TcpServer::start(topology.pod("web-1"), TCP_PORT)?];
+    let _servers = [
+        TcpServer::start(node, TCP_PORT)?,
+        TcpServer::start(topology.pod("web-1"), TCP_PORT)?,
+    ];
     let pod = topology.pod("web-1").socket::<F>(TCP_PORT);
-    assert_eq!(Client::new(node).ask(Protocol::Tcp, pod)?.source.ip(), F::underlay(2));
+    assert_eq!(
+        Client::new(node).ask(Protocol::Tcp, pod)?.source.ip(),
+        F::underlay(2)
+    );
     let own = Client::new(topology.node("anc-node").host()).ask(Protocol::Tcp, pod)?;
     assert_eq!(own.server, "web-1");
     let outside = Client::new(topology.outsider("outside"));
     let answer = outside.ask(Protocol::Tcp, node.socket::<F>(TCP_PORT))?;
-    assert_eq!((answer.server.as_str(), answer.source.ip()), ("other-node", F::underlay(100)));
+    assert_eq!(
+        (answer.server.as_str(), answer.source.ip()),
+        ("other-node", F::underlay(100))
+    );
     Ok(())
 }
 
 fn refusals_and_silence_are_told_apart<F: TestFamily>() -> Result<()> {
     let topology = two_pods(NodeSpec::bridge("anc-node")).build()?;
     let client = Client::new(topology.pod("web-1")).patience(Duration::from_millis(200));
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for protocol in Protocol::ALL {
         let refused = client.ask(protocol, topology.pod("web-2").socket::<F>(1));
         let refused = refused.expect_err("nobody listens");
         assert!(refused.is_refusal(), "{protocol}: {refused}");
-        assert!(refused.elapsed < Duration::from_millis(100), "{protocol}: {refused}");
+        assert!(
+            refused.elapsed < Duration::from_millis(100),
+            "{protocol}: {refused}"
+        );
         let silent = client.ask(protocol, (F::cluster_ip(1), 80).into());
         let silent = silent.expect_err("nobody has this address");
         assert!(silent.is_timeout(), "{protocol}: {silent}");
@@ -165,8 +204,9 @@ fn pods_come_and_go<F: TestFamily>() -> Result<()> {
 #[test]
 fn twenty_pods_take_less_than_two_seconds() -> Result<()> {
     let start = Instant::now();
-    let pods = (10..30)
-        .fold(NodeSpec::bridge("anc-node"), |node, host| node.pod(&format!("web-{host}"), host));
+    let pods = (10..30).fold(NodeSpec::bridge("anc-node"), |node, host| {
+        node.pod(&format!("web-{host}"), host)
+    });
     let _topology = TopologySpec::new().node(pods).build()?;
     let made = start.elapsed();
     ensure!(made < Duration::from_secs(2), "it took {made:?}");

@@ -10,24 +10,23 @@
 mod inside;
 mod netlink;
 mod offload;
-mod sweep;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::{panic, process, thread};
+use std::{panic, thread};
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::cleanup::{self, Lease};
+use crate::leftovers;
 
 pub use netlink::{Link, Netlink, Prefix, Veth, Vxlan};
 
 /// Where `ip netns` keeps its namespaces.
-const DIRECTORY: &str = "/run/netns";
+pub(crate) const DIRECTORY: &str = "/run/netns";
 
 /// Marks the processes that were started in a namespace, so that what a
 /// killed run has left behind can be told from a user's shell in there.
@@ -45,13 +44,9 @@ pub struct Namespace {
 impl Namespace {
     /// Makes a namespace with its loopback device up.
     ///
-    /// Must be root. The first one of a process also removes what dead
-    /// processes have left behind.
+    /// Must be root.
     pub fn new(name: &str) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        sweep::once();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sf-{}-{number}-{name}", process::id());
+        let name = leftovers::unique_name(name);
         let path = Path::new(DIRECTORY).join(&name);
         let (file, lease) = cleanup::acquire(format!("network namespace {name}"), || {
             let file = create(&path)?;
@@ -162,7 +157,7 @@ fn bind(from: &str, to: &Path, flags: MsFlags) -> Result<()> {
 }
 
 /// Ends the processes that were started in a namespace and removes it.
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
         inside::end_processes(name);
     }

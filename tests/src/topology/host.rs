@@ -14,23 +14,44 @@ use crate::netns::Namespace;
 #[derive(Debug)]
 pub struct Host {
     name: String,
+    node: Option<String>,
     addresses: DualAddress,
     families: Families,
     namespace: Namespace,
 }
 
 impl Host {
-    /// A namespace that is ready for addresses.
-    pub(super) fn new(name: &str, addresses: DualAddress, families: Families) -> Result<Self> {
+    /// A namespace that is ready for addresses, and the node that it is or
+    /// that it runs on.
+    pub(super) fn new(
+        name: &str,
+        node: Option<&str>,
+        addresses: DualAddress,
+        families: Families,
+    ) -> Result<Self> {
         let namespace = Namespace::new(name)?;
         prepare(&namespace, families)?;
-        Ok(Self { name: name.to_owned(), addresses, families, namespace })
+        let node = node.map(ToOwned::to_owned);
+        Ok(Self {
+            name: name.to_owned(),
+            node,
+            addresses,
+            families,
+            namespace,
+        })
     }
 
     /// The name that it has in the topology, and by which its servers answer.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name of the node that it runs on; of a node, its own; none of an
+    /// outside machine.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// Its namespace.
@@ -53,7 +74,10 @@ impl Host {
 
     /// Its addresses, of the families that exist.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.families.list().into_iter().map(|family| self.address(family))
+        self.families
+            .list()
+            .into_iter()
+            .map(|family| self.address(family))
     }
 }
 
@@ -68,7 +92,9 @@ pub(super) fn prepare(namespace: &Namespace, families: Families) -> Result<()> {
             ("ipv6/conf/default/router_solicitations", "0"),
         ])
     } else {
-        namespace
-            .sysctl([("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])
+        namespace.sysctl([
+            ("ipv6/conf/all/disable_ipv6", "1"),
+            ("ipv6/conf/default/disable_ipv6", "1"),
+        ])
     }
 }

@@ -93,7 +93,7 @@ impl Node {
         let device = pod_device(name);
         ensure!(device.len() < 16, "the name {name} is too long for a device's name");
         let addresses = DualAddress::pod(self.number, host);
-        let pod = Host::new(name, addresses, self.families)?;
+        let pod = Host::new(name, self.host.node(), addresses, self.families)?;
         let mac = (self.network == PodNetwork::Routed).then_some(ROUTED_MAC);
         let here = Veth { name: &device, mac, mtu: self.pod_mtu };
         let there = Veth { mtu: self.pod_mtu, ..Veth::named(DEVICE) };
@@ -111,9 +111,10 @@ impl Node {
     }
 
     pub(super) fn remove_pod(&mut self, name: &str) -> Result<()> {
+        // As plugins do: otherwise the kernel removes it at some later time.
+        self.host.namespace().netlink()?.delete(&pod_device(name))?;
         drop(self.pods.remove(name));
-        // Without this the kernel removes it some time after the namespace.
-        self.host.namespace().netlink()?.delete(&pod_device(name))
+        Ok(())
     }
 
     fn plug_into_bridge(&self, device: &str, pod: &Host) -> Result<()> {

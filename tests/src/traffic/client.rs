@@ -2,7 +2,6 @@
 
 //! Clients.
 
-use std::fmt;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -11,28 +10,8 @@ use socket2::{Socket, Type};
 
 use super::{Answer, CountedStream, Failure, Shares, answer, http, server, socket};
 use crate::family::IpFamily;
+use crate::protocol::Protocol;
 use crate::topology::Host;
-
-/// What a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// TCP; the server speaks first.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// HTTP/1.1 over TCP.
-    Http,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Http => "HTTP",
-        })
-    }
-}
 
 /// How a host asks servers.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +25,11 @@ impl<'a> Client<'a> {
     /// A client in `host` that waits for two seconds.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self { host, patience: Duration::from_secs(2), source_port: None }
+        Self {
+            host,
+            patience: Duration::from_secs(2),
+            source_port: None,
+        }
     }
 
     /// How long to wait for each step: the connection, the answer.
@@ -66,23 +49,22 @@ impl<'a> Client<'a> {
         self
     }
 
-    /// Asks once.
+    /// Asks a [`TcpServer`](super::TcpServer) or
+    /// [`UdpServer`](super::UdpServer) once.
     pub fn ask(&self, protocol: Protocol, target: SocketAddr) -> Result<Answer, Failure> {
-        let start = Instant::now();
-        let line = match protocol {
-            Protocol::Tcp => self.connect(target).and_then(|stream| read_line(&stream)),
+        timed(|| match protocol {
+            Protocol::Tcp => read_line(&self.connect(target)?),
             Protocol::Udp => self.exchange(target, b"?"),
-            Protocol::Http => self.connect(target).and_then(|stream| self.get(stream, target)),
-        };
-        let parsed = line.and_then(|line| answer::parse(&line));
-        let elapsed = start.elapsed();
-        match parsed {
-            Ok((server, source)) => Ok(Answer { server, source, elapsed }),
-            Err(error) => Err(Failure { error, elapsed }),
-        }
+        })
     }
 
-    /// Asks `count` times, each time anew, and counts who answers.
+    /// Asks an [`HttpServer`](super::HttpServer) once.
+    pub fn get(&self, target: SocketAddr) -> Result<Answer, Failure> {
+        timed(|| self.request(self.connect(target)?, target))
+    }
+
+    /// Asks `count` times, each time anew, and counts who answers; collect
+    /// into [`Shares`] for more than that.
     #[must_use]
     pub fn ask_often(&self, protocol: Protocol, target: SocketAddr, count: usize) -> Shares {
         (0..count).map(|_| self.ask(protocol, target)).collect()
@@ -93,7 +75,10 @@ impl<'a> Client<'a> {
         let start = Instant::now();
         self.connect(target)
             .and_then(CountedStream::new)
-            .map_err(|error| Failure { error, elapsed: start.elapsed() })
+            .map_err(|error| Failure {
+                error,
+                elapsed: start.elapsed(),
+            })
     }
 
     /// Opens a connection.
@@ -129,16 +114,34 @@ impl<'a> Client<'a> {
         let _ = socket.send(datagram)?;
         let mut reply = [0; 512];
         let length = socket.recv(&mut reply)?;
-        let line = reply[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = reply[..length]
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         String::from_utf8(line.to_vec()).map_err(io::Error::other)
     }
 
-    fn get(&self, stream: TcpStream, target: SocketAddr) -> io::Result<String> {
+    fn request(&self, stream: TcpStream, target: SocketAddr) -> io::Result<String> {
         stream.set_nonblocking(true)?;
         server::runtime().block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream)?;
             tokio::time::timeout(self.patience, http::get(stream, target)).await?
         })
+    }
+}
+
+/// Reads the answer that `ask` gets and measures how long it takes.
+fn timed(ask: impl FnOnce() -> io::Result<String>) -> Result<Answer, Failure> {
+    let start = Instant::now();
+    let line = ask();
+    let elapsed = start.elapsed();
+    match line.and_then(|line| answer::parse(&line)) {
+        Ok((server, source)) => Ok(Answer {
+            server,
+            source,
+            elapsed,
+        }),
+        Err(error) => Err(Failure { error, elapsed }),
     }
 }
 

@@ -15,7 +15,7 @@ mod shares;
 mod socket;
 
 pub use answer::{Answer, Failure};
-pub use client::{Client, Protocol};
+pub use client::Client;
 pub use counted_stream::CountedStream;
 pub use server::{HttpServer, TcpServer, UdpServer};
 pub use shares::Shares;
