@@ -105,6 +105,8 @@ fn hold() -> Result<()> {
 }
 
 fn end(child: &mut Child, signal: Signal) -> Result<ExitStatus> {
+    // To wait closes the pipe, and that would end it too.
+    let _stdin = child.stdin.take();
     kill(Pid::from_raw(child.id().try_into()?), signal)?;
     Ok(child.wait()?)
 }
