@@ -6,6 +6,7 @@
 //!   from one definition, on top of [`netns`];
 //! * [`traffic`]: servers and clients inside of them;
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
+//! * [`packet`]: packets for single programs;
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
 //!   signal too.
 //!
@@ -24,6 +25,7 @@ pub mod family;
 mod leftovers;
 pub mod manifests;
 pub mod netns;
+pub mod packet;
 pub mod process;
 pub mod protocol;
 pub mod scratch;
