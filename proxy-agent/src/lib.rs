@@ -8,6 +8,7 @@
 
 pub mod bpf;
 pub mod dataplane;
+pub mod devices;
 pub mod model;
 pub mod plan;
 pub mod preflight;

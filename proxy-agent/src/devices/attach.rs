@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Puts the two tc programs on devices, and takes them off.
+//!
+//! The egress program comes first and goes last: what the ingress program translates must find
+//! its way back.
+
+use std::collections::BTreeMap;
+
+use tracing::{debug, info};
+
+use super::netlink::{NetlinkError, Requests};
+use crate::bpf::Object;
+use clsact::Clsact;
+pub use error::AttachError;
+use pair::Pair;
+
+mod clsact;
+mod error;
+mod pair;
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachMode {
+    /// By TCX, unless the first attempt shows that the kernel does not have it.
+    #[default]
+    Auto,
+    /// As TCX links (kernel 6.6 and later): first on ingress, last on egress.
+    Tcx,
+    /// As filters of the clsact queueing discipline, of the first priority.
+    Clsact,
+}
+
+/// What came of attaching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// The programs are on the device now.
+    Now,
+    /// They were there already.
+    Before,
+    /// The device is gone.
+    NoDevice,
+}
+
+/// Attaches programs, and knows where it has.
+///
+/// Dropped without [`Attacher::detach_all`], it still detaches the programs, but leaves empty
+/// queueing disciplines behind.
+#[derive(Debug)]
+pub struct Attacher {
+    mode: AttachMode,
+    requests: Requests,
+    attachments: BTreeMap<u32, Pair>,
+}
+
+impl Attacher {
+    /// Works on the devices of the calling thread's network namespace, and must be used in it.
+    ///
+    /// # Errors
+    ///
+    /// If no socket can be opened.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O.
+    pub fn new(mode: AttachMode) -> Result<Self, NetlinkError> {
+        Ok(Self { mode, requests: Requests::open()?, attachments: BTreeMap::new() })
+    }
+
+    /// How programs are attached; [`AttachMode::Auto`] until the first device has decided it.
+    #[must_use]
+    pub const fn mode(&self) -> AttachMode {
+        self.mode
+    }
+
+    /// Puts the programs of `object` on a device; again if they went missing.
+    /// Programs that an earlier agent left in the device's clsact filters are removed first.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses. Not if the device is gone: that can always happen.
+    pub async fn attach(
+        &mut self,
+        object: &mut Object,
+        device: u32,
+    ) -> Result<Attached, AttachError> {
+        match self.attach_if_missing(object, device).await {
+            Err(error) if error.is_no_device() => {
+                let _ = self.attachments.remove(&device);
+                Ok(Attached::NoDevice)
+            }
+            result => result,
+        }
+    }
+
+    /// Takes the programs off a device; nothing if there are none or the device is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub async fn detach(&mut self, device: u32) -> Result<(), AttachError> {
+        let Some(pair) = self.attachments.remove(&device) else {
+            return Ok(());
+        };
+        match pair.detach(&self.requests).await {
+            Err(error) if !error.is_no_device() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the programs off all devices, and tells of those where it could not.
+    pub async fn detach_all(&mut self) -> Vec<AttachError> {
+        let mut errors = Vec::new();
+        while let Some(&device) = self.attachments.keys().next() {
+            errors.extend(self.detach(device).await.err());
+        }
+        errors
+    }
+
+    async fn attach_if_missing(
+        &mut self,
+        object: &mut Object,
+        device: u32,
+    ) -> Result<Attached, AttachError> {
+        if let Some(pair) = self.attachments.get(&device) {
+            if pair.is_in_place(&self.requests).await? {
+                return Ok(Attached::Before);
+            }
+            debug!(device, "the programs have gone missing");
+            // What is left of them goes before others come: clsact's filters have one handle.
+            let _ = self.attachments.remove(&device);
+        }
+        let pair = self.attach_anew(object, device).await?;
+        let _ = self.attachments.insert(device, pair);
+        Ok(Attached::Now)
+    }
+
+    async fn attach_anew(&mut self, object: &mut Object, device: u32) -> Result<Pair, AttachError> {
+        let clsact = Clsact::of(&self.requests, device);
+        let inherited_clsact = clsact.remove_orphans().await?;
+        if self.mode != AttachMode::Clsact {
+            match Pair::by_tcx(&self.requests, object, device).await {
+                Ok(pair) => {
+                    self.mode = AttachMode::Tcx;
+                    if inherited_clsact {
+                        clsact.remove_if_empty().await?;
+                    }
+                    return Ok(pair);
+                }
+                Err(error) if self.mode == AttachMode::Auto && error.is_unsupported() => {
+                    info!("the kernel does not have TCX: attaching by clsact");
+                    self.mode = AttachMode::Clsact;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let made_clsact = clsact.add().await? || inherited_clsact;
+        let attached = Pair::by_clsact(&self.requests, object, device, made_clsact).await;
+        if attached.is_err() && made_clsact {
+            clsact.remove_if_empty().await?;
+        }
+        attached
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The two programs on one device.
+
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    links::{FdLink, Link as _},
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions},
+};
+
+use super::{
+    AttachError, Requests,
+    clsact::{self, Clsact},
+};
+use crate::bpf::object::{EGRESS, INGRESS, Object};
+
+/// How often attaching is tried when the device is renamed meanwhile.
+const NAME_ATTEMPTS: usize = 5;
+
+/// A side of a device, as seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Ingress,
+    Egress,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// The program for this side: its name in the object and in clsact's filters.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::Ingress => INGRESS,
+            Self::Egress => EGRESS,
+        }
+    }
+
+    const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+
+    /// Closest to the pod: what others see on this device is translated already.
+    fn order(self) -> LinkOrder {
+        match self {
+            Self::Ingress => LinkOrder::first(),
+            Self::Egress => LinkOrder::last(),
+        }
+    }
+}
+
+/// The programs on one device. Dropped, they are detached: fields are dropped in order.
+#[derive(Debug)]
+pub(super) struct Pair {
+    ingress: SchedClassifierLink,
+    egress: SchedClassifierLink,
+    device: u32,
+    /// Whether the device's clsact queueing discipline is there because of us.
+    made_clsact: bool,
+}
+
+impl Pair {
+    /// Attaches both programs by TCX.
+    pub(super) async fn by_tcx(
+        requests: &Requests,
+        object: &mut Object,
+        device: u32,
+    ) -> Result<Self, AttachError> {
+        let options = |side: Side| TcAttachOptions::TcxOrder(side.order());
+        Self::attach(requests, object, device, false, options).await
+    }
+
+    /// Attaches both programs as filters of the device's clsact, which is there.
+    pub(super) async fn by_clsact(
+        requests: &Requests,
+        object: &mut Object,
+        device: u32,
+        made_clsact: bool,
+    ) -> Result<Self, AttachError> {
+        let options = |_| {
+            TcAttachOptions::Netlink(NlOptions {
+                priority: clsact::PRIORITY,
+                handle: clsact::handle(made_clsact),
+                classid: None,
+            })
+        };
+        Self::attach(requests, object, device, made_clsact, options).await
+    }
+
+    async fn attach(
+        requests: &Requests,
+        object: &mut Object,
+        device: u32,
+        made_clsact: bool,
+        options: impl Fn(Side) -> TcAttachOptions,
+    ) -> Result<Self, AttachError> {
+        let egress = attach(requests, object, device, Side::Egress, &options).await?;
+        let ingress = attach(requests, object, device, Side::Ingress, &options).await?;
+        Ok(Self { ingress, egress, device, made_clsact })
+    }
+
+    /// Detaches both, and removes what clsact was made for them.
+    pub(super) async fn detach(self, requests: &Requests) -> Result<(), AttachError> {
+        for (side, link) in [(Side::Ingress, self.ingress), (Side::Egress, self.egress)] {
+            match link.detach().map_err(AttachError::of(side, self.device)) {
+                Err(error) if !error.is_not_there() => return Err(error),
+                _ => {}
+            }
+        }
+        if self.made_clsact {
+            Clsact::of(requests, self.device).remove_if_empty().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether both programs are on the device still.
+    pub(super) async fn is_in_place(&self, requests: &Requests) -> Result<bool, AttachError> {
+        let name = name(requests, self.device).await?;
+        for (side, link) in [(Side::Ingress, &self.ingress), (Side::Egress, &self.egress)] {
+            let in_place = match <&FdLink>::try_from(link) {
+                Ok(link) => {
+                    is_on_tcx(link, &name, side).map_err(AttachError::of(side, self.device))?
+                }
+                // Not a TCX link, then.
+                Err(_) => Clsact::of(requests, self.device).has_own(side).await?,
+            };
+            if !in_place {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Attaches one program. That takes a name, but the device is known by its index: so the name
+/// must be the device's own before and after.
+async fn attach(
+    requests: &Requests,
+    object: &mut Object,
+    device: u32,
+    side: Side,
+    options: impl Fn(Side) -> TcAttachOptions,
+) -> Result<SchedClassifierLink, AttachError> {
+    for _ in 0..NAME_ATTEMPTS {
+        let before = name(requests, device).await?;
+        let program = object.program(side.program()).map_err(AttachError::Object)?;
+        let attached = program
+            .attach_with_options(&before, side.attach_type(), options(side))
+            .and_then(|id| program.take_link(id));
+        // If the name has changed, nobody knows where this link is: it is dropped.
+        if name(requests, device).await? == before {
+            return attached.map_err(AttachError::of(side, device));
+        }
+    }
+    Err(AttachError::Renamed { device })
+}
+
+async fn name(requests: &Requests, device: u32) -> Result<String, AttachError> {
+    let name = requests.name(device).await;
+    name.map_err(|source| AttachError::Netlink { device, source })?
+        .ok_or(AttachError::NoDevice { device })
+}
+
+fn is_on_tcx(link: &FdLink, name: &str, side: Side) -> Result<bool, ProgramError> {
+    let Ok(own) = link.info() else {
+        return Ok(false);
+    };
+    let (_, programs) = SchedClassifier::query_tcx(name, side.attach_type())?;
+    let own = own.program_id();
+    Ok(programs.iter().any(|program| program.id() == own))
+}

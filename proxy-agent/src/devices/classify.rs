@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which device plays which role: by what it is, not by how it is called.
+
+use std::collections::BTreeMap;
+
+use super::{
+    patterns::{Patterns, Verdict},
+    snapshot::{Link, LinkKind, MAIN_TABLE, Snapshot},
+};
+
+/// What a device is for, and so what is done on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Leads out of the node: holds a default route or an address of the Node.
+    Uplink,
+    /// Leads to other nodes inside of other packets.
+    Tunnel,
+    /// Leads to one pod (or virtual machine).
+    Workload,
+}
+
+impl Role {
+    /// All roles; where a device could have several, it has the first.
+    pub const BY_PRECEDENCE: [Self; 3] = [Self::Uplink, Self::Tunnel, Self::Workload];
+
+    /// Its name in flags, logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uplink => "uplink",
+            Self::Tunnel => "tunnel",
+            Self::Workload => "workload",
+        }
+    }
+}
+
+/// The roles of all devices that have one, by interface index.
+#[must_use]
+pub fn classify(snapshot: &Snapshot, patterns: &Patterns) -> BTreeMap<u32, Role> {
+    let links = snapshot.links.iter();
+    links
+        .filter_map(|(&index, link)| Some((index, role(snapshot, patterns, index, link)?)))
+        .collect()
+}
+
+fn role(snapshot: &Snapshot, patterns: &Patterns, index: u32, link: &Link) -> Option<Role> {
+    if link.kind == LinkKind::Loopback {
+        return None;
+    }
+    match patterns.verdict(&link.name) {
+        Verdict::Excluded => return None,
+        Verdict::Included(role) => return Some(role),
+        Verdict::Open => {}
+    }
+    let leads_to_pod = match link.kind {
+        LinkKind::Pair => link.counterpart_elsewhere,
+        LinkKind::Tap => true,
+        _ => false,
+    };
+    if !enslaved(snapshot, link) && leads_out(snapshot, index, leads_to_pod) {
+        Some(Role::Uplink)
+    } else if link.kind == LinkKind::Tunnel {
+        Some(Role::Tunnel)
+    } else {
+        leads_to_pod.then_some(Role::Workload)
+    }
+}
+
+/// Whether packets of this device belong to another one: its bridge or bond, but not its VRF.
+fn enslaved(snapshot: &Snapshot, link: &Link) -> bool {
+    let master = link.master.map(|master| snapshot.links.get(&master));
+    master.is_some_and(|master| master.is_none_or(|master| master.kind != LinkKind::Vrf))
+}
+
+fn leads_out(snapshot: &Snapshot, index: u32, leads_to_pod: bool) -> bool {
+    // A default route in a table of its own, over a pod, is an egress gateway: still a pod.
+    // Over anything else it is one of several uplinks, chosen by rules.
+    let default_route =
+        snapshot.default_routes(index).any(|route| !leads_to_pod || route.table == MAIN_TABLE);
+    let addresses = snapshot.addresses.get(&index);
+    default_route
+        || addresses.is_some_and(|addresses| {
+            let mut addresses = addresses.keys();
+            addresses.any(|address| snapshot.node_addresses.contains(address))
+        })
+}
+
+#[cfg(test)]
+mod tests;

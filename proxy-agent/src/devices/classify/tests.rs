@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Role, classify};
+use crate::devices::{
+    patterns::Patterns,
+    snapshot::{Link, LinkKind, MAIN_TABLE, Route, Snapshot, Standing},
+};
+
+/// A device in a table of cases.
+#[derive(Clone, Copy)]
+struct Case {
+    kind: LinkKind,
+    peer_elsewhere: bool,
+    master: Option<LinkKind>,
+    /// The tables of its default routes.
+    default_routes: &'static [u32],
+    node_address: bool,
+}
+
+impl Case {
+    const fn of(kind: LinkKind) -> Self {
+        Self { kind, peer_elsewhere: false, master: None, default_routes: &[], node_address: false }
+    }
+
+    const fn pod() -> Self {
+        let mut pod = Self::of(LinkKind::Pair);
+        pod.peer_elsewhere = true;
+        pod
+    }
+
+    const fn part_of(mut self, master: LinkKind) -> Self {
+        self.master = Some(master);
+        self
+    }
+
+    const fn default_route(mut self, tables: &'static [u32]) -> Self {
+        self.default_routes = tables;
+        self
+    }
+
+    const fn node_address(mut self) -> Self {
+        self.node_address = true;
+        self
+    }
+}
+
+const DEVICE: u32 = 7;
+const MASTER: u32 = 8;
+
+fn link(name: &str, kind: LinkKind) -> Link {
+    Link {
+        name: name.to_owned(),
+        kind,
+        master: None,
+        mac: [2, 0, 0, 0, 0, 1],
+        counterpart: None,
+        counterpart_elsewhere: false,
+        up: true,
+    }
+}
+
+/// The device of a case in a snapshot, in the family of which the addresses are.
+fn snapshot(case: Case, unspecified: &str, address: &str) -> Snapshot {
+    let mut device = link("dev0", case.kind);
+    device.counterpart_elsewhere = case.peer_elsewhere;
+    device.master = case.master.map(|_| MASTER);
+    let mut links = BTreeMap::from([(DEVICE, device)]);
+    links.extend(case.master.map(|kind| (MASTER, link("master0", kind))));
+    let route = |table| Route {
+        prefix_length: 0,
+        destination: unspecified.parse().unwrap(),
+        table,
+        metric: 0,
+    };
+    let address = address.parse().unwrap();
+    let node_addresses =
+        if case.node_address { BTreeSet::from([address]) } else { BTreeSet::new() };
+    Snapshot {
+        links,
+        addresses: BTreeMap::from([(DEVICE, BTreeMap::from([(address, Standing::Preferred)]))]),
+        routes: BTreeMap::from([(
+            DEVICE,
+            case.default_routes.iter().map(|table| route(*table)).collect(),
+        )]),
+        node_addresses,
+    }
+}
+
+fn roles_in_both_families(case: Case) -> [Option<Role>; 2] {
+    [("0.0.0.0", "192.0.2.1"), ("::", "2001:db8::1")].map(|(unspecified, address)| {
+        let snapshot = snapshot(case, unspecified, address);
+        classify(&snapshot, &Patterns::none()).get(&DEVICE).copied()
+    })
+}
+
+#[test]
+fn devices_have_roles_by_what_they_are() {
+    use LinkKind::{Bridge, Loopback, Other, Pair, Tap, Tunnel, Vrf};
+    const MAIN: &[u32] = &[MAIN_TABLE];
+    let nic = Case::of(Other);
+    let pod = Case::pod();
+    let uplinks = [
+        ("a NIC with a default route", nic.default_route(MAIN)),
+        ("a NIC chosen by rules", nic.default_route(&[2])),
+        ("a NIC with a Node address", nic.node_address()),
+        ("a NIC in a VRF", nic.part_of(Vrf).node_address()),
+        ("a bridge out", Case::of(Bridge).default_route(MAIN)),
+        ("a kind node's eth0", pod.default_route(MAIN)),
+        ("the same before its routes", pod.node_address()),
+        ("a VPN by tap", Case::of(Tap).default_route(MAIN)),
+        ("a tunnel out", Case::of(Tunnel).default_route(MAIN)),
+    ];
+    let tunnels = [("an overlay", Case::of(Tunnel))];
+    let workloads = [
+        ("a pod", pod),
+        ("a pod on a bridge", pod.part_of(Bridge)),
+        ("a pod in a VRF", pod.part_of(Vrf)),
+        ("an egress gateway pod", pod.default_route(&[100])),
+        ("a machine", Case::of(Tap)),
+        ("a machine on a bridge", Case::of(Tap).part_of(Bridge)),
+    ];
+    let others = [
+        ("a NIC with nothing", nic),
+        ("a leg of a bond", nic.part_of(Other).default_route(MAIN)),
+        ("a bridge for pods", Case::of(Bridge)),
+        ("loopback", Case::of(Loopback).node_address()),
+        ("a veth of two bridges", Case::of(Pair).part_of(Bridge)),
+    ];
+    let have = |role, cases: &[(&str, Case)]| {
+        for (name, case) in cases {
+            assert_eq!(roles_in_both_families(*case), [role; 2], "{name}");
+        }
+    };
+    have(Some(Role::Uplink), &uplinks);
+    have(Some(Role::Tunnel), &tunnels);
+    have(Some(Role::Workload), &workloads);
+    have(None, &others);
+}
+
+#[test]
+fn patterns_override_what_a_device_is() {
+    let roles = |exclude: &[&str], include: &[&str], case| {
+        let patterns = Patterns::parse(exclude, include).unwrap();
+        classify(&snapshot(case, "::", "2001:db8::1"), &patterns)
+    };
+    let (nic, pod) = (Case::of(LinkKind::Other), Case::pod());
+    assert_eq!(roles(&["dev*"], &[], pod), BTreeMap::new());
+    assert_eq!(roles(&["dev*"], &["dev0"], pod), BTreeMap::new());
+    let included = BTreeMap::from([(DEVICE, Role::Workload)]);
+    assert_eq!(roles(&[], &["dev?"], nic), included);
+    let included = BTreeMap::from([(DEVICE, Role::Uplink)]);
+    assert_eq!(roles(&[], &["uplink=dev0"], pod), included);
+    let loopback = Case::of(LinkKind::Loopback);
+    assert_eq!(roles(&[], &["*"], loopback), BTreeMap::new());
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The node's network devices: found and classified by rtnetlink, live, and fitted with programs.
+//!
+//! - [`snapshot`]: what the kernel has said of links, addresses and routes, as plain values;
+//! - [`classify`]: which device plays which role, a pure function of a snapshot;
+//! - [`workload`]: what the programs must know of a workload device, pure as well;
+//! - [`watcher`]: keeps a snapshot true and tells what changes;
+//! - [`attach`]: puts the programs on a device and takes them off.
+
+pub mod attach;
+pub mod classify;
+mod netlink;
+mod parse;
+pub mod patterns;
+pub mod snapshot;
+mod source;
+pub mod watcher;
+pub mod workload;
+
+pub use attach::{AttachError, AttachMode, Attached, Attacher};
+pub use classify::{Role, classify};
+pub use netlink::NetlinkError;
+pub use patterns::{PatternError, Patterns};
+pub use watcher::{DeviceEvent, DeviceWatcher};
+pub use workload::{HostAddresses, WorkloadDevice};

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keeps a snapshot of the node's devices true, and tells what changes of workload devices.
+//!
+//! The kernel's messages are applied one by one and at once. Every message since before the first
+//! reading is applied after it, so what the two tell twice does no harm and nothing falls between
+//! them. When the kernel had to drop messages, or when a message does not say all, everything is
+//! read again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
+use rtnetlink::{MulticastGroup, packet_core::NetlinkMessage, packet_route::RouteNetlinkMessage};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::{debug, warn};
+
+use super::{
+    classify::{Role, classify},
+    netlink::{self, NetlinkError, Requests},
+    patterns::Patterns,
+    snapshot::{Aftermath, Snapshot},
+    source::kernels_choice,
+    workload::{HostAddresses, WorkloadDevice, describe, host_side},
+};
+
+/// What the kernel is asked to tell of.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+];
+
+/// How many events may wait for their reader before the watcher waits too.
+const WAITING_EVENTS: usize = 1024;
+
+/// How many messages are taken in before the reader hears of them.
+const BATCH: usize = 256;
+
+/// How long to wait before a reading that failed is tried again.
+const READ_RETRY: Duration = Duration::from_millis(100);
+
+/// What happened to the node's workload devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// There is a workload device. After lost messages it is told of each one again: its programs
+    /// may be gone without a word, so attach again what is not there.
+    Appeared(WorkloadDevice),
+    /// What the programs must know of a workload device has changed.
+    Changed(WorkloadDevice),
+    /// The device is gone, or is no workload device any more.
+    Gone {
+        /// Its interface index, which may be used again.
+        index: u32,
+    },
+    /// All devices that there were at the start have been told of.
+    Synced,
+}
+
+/// A running watch; it ends when this is dropped.
+#[derive(Debug)]
+pub struct DeviceWatcher {
+    events: mpsc::Receiver<DeviceEvent>,
+    _tasks: JoinSet<()>,
+}
+
+impl DeviceWatcher {
+    /// Watches the devices of the calling thread's network namespace.
+    ///
+    /// `node_addresses` are those of the own Node object; they may come and change later.
+    ///
+    /// # Errors
+    ///
+    /// If the sockets cannot be opened. Later failures are retried and logged.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O and time.
+    pub fn spawn(
+        patterns: Patterns,
+        node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
+    ) -> Result<Self, NetlinkError> {
+        let (connection, _, messages) =
+            rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
+        let requests = Requests::open()?;
+        let (sender, events) = mpsc::channel(WAITING_EVENTS);
+        let watch = Watch {
+            requests,
+            messages: messages.map(|(message, _)| message).boxed(),
+            patterns,
+            node_addresses,
+            sender,
+            snapshot: Snapshot::default(),
+            choices: BTreeMap::new(),
+            told: BTreeMap::new(),
+        };
+        let mut tasks = JoinSet::new();
+        let _ = tasks.spawn(connection);
+        let _ = tasks.spawn(async move {
+            if watch.run().await.is_none() {
+                debug!("the device watch has ended");
+            }
+        });
+        Ok(Self { events, _tasks: tasks })
+    }
+
+    /// The next event. Nothing if the kernel closed the socket, which does not happen.
+    pub async fn next(&mut self) -> Option<DeviceEvent> {
+        self.events.recv().await
+    }
+}
+
+struct Watch {
+    requests: Requests,
+    messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
+    patterns: Patterns,
+    node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
+    sender: mpsc::Sender<DeviceEvent>,
+    snapshot: Snapshot,
+    /// The kernel's choices of source addresses, by the device that leads to the destinations.
+    choices: BTreeMap<u32, HostAddresses>,
+    /// What the reader knows.
+    told: BTreeMap<u32, WorkloadDevice>,
+}
+
+impl Watch {
+    /// Runs until nobody reads the events (or writes the messages) any more.
+    async fn run(mut self) -> Option<()> {
+        self.read().await;
+        self.tell(Aftermath::all_new()).await?;
+        self.sender.send(DeviceEvent::Synced).await.ok()?;
+        let mut node_is_known = true;
+        loop {
+            let mut aftermath = Aftermath::default();
+            tokio::select! {
+                message = self.messages.next() => self.take(message?, &mut aftermath),
+                changed = self.node_addresses.changed(), if node_is_known => {
+                    node_is_known = changed.is_ok();
+                    let node_addresses = self.node_addresses.borrow_and_update();
+                    self.snapshot.node_addresses.clone_from(&node_addresses);
+                }
+                () = self.sender.closed() => return None,
+            }
+            // What came with it is applied with it: the events tell the outcome.
+            for _ in 1..BATCH {
+                let Some(message) = self.messages.next().now_or_never() else {
+                    break;
+                };
+                self.take(message?, &mut aftermath);
+            }
+            self.settle(&mut aftermath).await;
+            self.tell(aftermath).await?;
+        }
+    }
+
+    fn take(&mut self, message: NetlinkMessage<RouteNetlinkMessage>, aftermath: &mut Aftermath) {
+        for change in netlink::changes(message) {
+            self.snapshot.apply(change, aftermath);
+        }
+    }
+
+    /// Learns what the messages did not say.
+    async fn settle(&mut self, aftermath: &mut Aftermath) {
+        // An answer may lead to one more question, about the other end of a pair.
+        let mut asked = BTreeSet::new();
+        while let Some(index) = aftermath.ask.pop_first() {
+            if !self.snapshot.links.contains_key(&index) || !asked.insert(index) {
+                continue;
+            }
+            match self.requests.link(index).await {
+                Ok(changes) => {
+                    for change in changes {
+                        self.snapshot.apply(change, aftermath);
+                    }
+                }
+                Err(error) => {
+                    warn!(
+                        index,
+                        error = &error as &dyn std::error::Error,
+                        "cannot ask for a device"
+                    );
+                    aftermath.reread = true;
+                }
+            }
+        }
+        if aftermath.reread {
+            debug!("reading all devices again");
+            self.read().await;
+            let gone = std::mem::take(&mut aftermath.gone);
+            *aftermath = Aftermath { gone, ..Aftermath::all_new() };
+        }
+    }
+
+    /// Reads everything, however often it takes.
+    async fn read(&mut self) {
+        loop {
+            match self.requests.read().await {
+                Ok(snapshot) => {
+                    let node_addresses = self.node_addresses.borrow_and_update().clone();
+                    self.snapshot = Snapshot { node_addresses, ..snapshot };
+                    return;
+                }
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "cannot read the devices");
+                    sleep(READ_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Sends what is new to the reader. Nothing when there is no reader any more.
+    async fn tell(&mut self, aftermath: Aftermath) -> Option<()> {
+        for index in &aftermath.gone {
+            self.tell_gone(*index).await?;
+        }
+        let roles = classify(&self.snapshot, &self.patterns);
+        self.ask_for_choices(&roles, &aftermath).await;
+        let devices = describe(&self.snapshot, &roles, &self.choices);
+        let no_longer: Vec<_> =
+            self.told.keys().filter(|index| !devices.contains_key(index)).copied().collect();
+        for index in no_longer {
+            self.tell_gone(index).await?;
+        }
+        for (index, device) in devices {
+            let event = match self.told.get(&index) {
+                Some(_) if aftermath.reread => DeviceEvent::Appeared(device.clone()),
+                Some(told) if *told == device => continue,
+                Some(_) => DeviceEvent::Changed(device.clone()),
+                None => DeviceEvent::Appeared(device.clone()),
+            };
+            let _ = self.told.insert(index, device);
+            self.sender.send(event).await.ok()?;
+        }
+        Some(())
+    }
+
+    async fn tell_gone(&mut self, index: u32) -> Option<()> {
+        if self.told.remove(&index).is_some() {
+            self.sender.send(DeviceEvent::Gone { index }).await.ok()?;
+        }
+        Some(())
+    }
+
+    /// Asks for the kernel's choices where they are not known or may have changed.
+    async fn ask_for_choices(&mut self, roles: &BTreeMap<u32, Role>, aftermath: &Aftermath) {
+        let workloads = roles.iter().filter(|(_, role)| **role == Role::Workload);
+        let host_sides: BTreeSet<_> =
+            workloads.map(|(index, _)| host_side(&self.snapshot, *index)).collect();
+        self.choices.retain(|index, _| host_sides.contains(index));
+        for index in host_sides {
+            let known = self.choices.contains_key(&index);
+            if !known || aftermath.readdressed || aftermath.rerouted.contains(&index) {
+                let choice = kernels_choice(&self.requests, &self.snapshot, index).await;
+                let _ = self.choices.insert(index, choice);
+            }
+        }
+    }
+}

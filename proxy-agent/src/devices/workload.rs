@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the programs must know of a workload device.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use proxy_common::{Address, Family, V4, V6, device::Device};
+
+use super::{
+    classify::Role,
+    snapshot::{LinkKind, Snapshot},
+};
+
+/// A device that leads to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadDevice {
+    /// Its interface index.
+    pub index: u32,
+    /// Its name, when this was written; it may be renamed.
+    pub name: String,
+    /// What the programs look up of it.
+    pub device: Device,
+    /// The host's addresses towards the pods behind it.
+    pub host_addresses: HostAddresses,
+}
+
+/// Per family, the global address that the host would use towards the pods behind a device, if
+/// it has any: the source of hairpin connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostAddresses([Option<IpAddr>; 2]);
+
+fn is_of<F: Family>(address: &IpAddr) -> bool {
+    F::Addr::from_ip(*address).is_some()
+}
+
+impl HostAddresses {
+    /// The address of this family.
+    #[must_use]
+    pub fn of<F: Family>(self) -> Option<F::Addr> {
+        self.0[F::INDEX as usize].and_then(F::Addr::from_ip)
+    }
+
+    /// Whether an address is of a family, for each family at its [`Family::INDEX`].
+    pub(super) const FAMILIES: [fn(&IpAddr) -> bool; 2] = [is_of::<V4>, is_of::<V6>];
+
+    /// For each family, what `find` finds, given the test for addresses of that family.
+    fn find(find: impl FnMut(fn(&IpAddr) -> bool) -> Option<IpAddr>) -> Self {
+        Self(Self::FAMILIES.map(find))
+    }
+
+    /// Sets the address of the family that it is of.
+    pub(super) fn set(&mut self, address: IpAddr) {
+        for (of_family, is_of_family) in self.0.iter_mut().zip(Self::FAMILIES) {
+            if is_of_family(&address) {
+                *of_family = Some(address);
+            }
+        }
+    }
+
+    /// These, and where there is none of a family, that of `other`.
+    fn or(self, other: Self) -> Self {
+        Self(std::array::from_fn(|family| self.0[family].or(other.0[family])))
+    }
+}
+
+/// The device that has the host's addresses towards a workload device: its bridge, or itself.
+pub(super) fn host_side(snapshot: &Snapshot, index: u32) -> u32 {
+    bridge_of(snapshot, index).map_or(index, |(bridge, _)| bridge)
+}
+
+/// The bridge that a device is a port of: index and MAC address.
+fn bridge_of(snapshot: &Snapshot, index: u32) -> Option<(u32, [u8; 6])> {
+    let master = snapshot.links.get(&index)?.master?;
+    let bridge = snapshot.links.get(&master)?;
+    (bridge.kind == LinkKind::Bridge).then_some((master, bridge.mac))
+}
+
+/// Describes all workload devices, by interface index.
+///
+/// `choices` holds, by the index of the [`host_side`], the source addresses that the kernel
+/// chooses towards destinations behind it. Where neither the host side has an address nor the
+/// kernel a choice, the host has at least the addresses of its uplinks.
+pub(super) fn describe(
+    snapshot: &Snapshot,
+    roles: &BTreeMap<u32, Role>,
+    choices: &BTreeMap<u32, HostAddresses>,
+) -> BTreeMap<u32, WorkloadDevice> {
+    let having =
+        |wanted| roles.iter().filter(move |(_, role)| **role == wanted).map(|(index, _)| *index);
+    let of_uplinks = HostAddresses::find(|is_of_family| {
+        having(Role::Uplink).find_map(|uplink| snapshot.best_address(uplink, is_of_family))
+    });
+    having(Role::Workload)
+        .filter_map(|index| {
+            let bridge = bridge_of(snapshot, index);
+            let device =
+                bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
+            let host_side = bridge.map_or(index, |(bridge, _)| bridge);
+            let chosen = choices.get(&host_side).copied().unwrap_or_default();
+            let own =
+                HostAddresses::find(|is_of_family| snapshot.best_address(host_side, is_of_family));
+            let described = WorkloadDevice {
+                index,
+                name: snapshot.links.get(&index)?.name.clone(),
+                device,
+                host_addresses: own.or(chosen).or(of_uplinks),
+            };
+            Some((index, described))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

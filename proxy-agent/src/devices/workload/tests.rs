@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use proxy_common::{V4, V6, device::Device};
+
+use super::{HostAddresses, describe, host_side};
+use crate::devices::{
+    classify::Role,
+    snapshot::{Link, LinkKind, Snapshot, Standing},
+};
+
+const POD: u32 = 7;
+const BRIDGE: u32 = 5;
+const UPLINK: u32 = 2;
+const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 5];
+
+fn node() -> Snapshot {
+    let link = |name: &str, kind, mac| Link {
+        name: name.to_owned(),
+        kind,
+        master: None,
+        mac,
+        counterpart: None,
+        counterpart_elsewhere: kind == LinkKind::Pair,
+        up: true,
+    };
+    let links = BTreeMap::from([
+        (UPLINK, link("eth0", LinkKind::Other, [2; 6])),
+        (BRIDGE, link("cni0", LinkKind::Bridge, BRIDGE_MAC)),
+        (POD, link("veth0", LinkKind::Pair, [7; 6])),
+    ]);
+    Snapshot { links, ..Snapshot::default() }
+}
+
+fn give(snapshot: &mut Snapshot, device: u32, addresses: [&str; 2]) {
+    let addresses = addresses.map(|address| (address.parse().unwrap(), Standing::Preferred));
+    let _ = snapshot.addresses.insert(device, BTreeMap::from(addresses));
+}
+
+fn addresses(texts: [&str; 2]) -> HostAddresses {
+    let mut addresses = HostAddresses::default();
+    for text in texts {
+        addresses.set(text.parse().unwrap());
+    }
+    addresses
+}
+
+/// The pod's device, and its host addresses in both families.
+fn pod(
+    snapshot: &Snapshot,
+    choices: &BTreeMap<u32, HostAddresses>,
+) -> (Device, [Option<IpAddr>; 2]) {
+    let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
+    let mut devices = describe(snapshot, &roles, choices);
+    let pod = devices.remove(&POD).unwrap();
+    assert_eq!((devices.len(), pod.name.as_str()), (0, "veth0"));
+    let of = pod.host_addresses;
+    (pod.device, [of.of::<V4>().map(Into::into), of.of::<V6>().map(Into::into)])
+}
+
+fn some(texts: [&str; 2]) -> [Option<IpAddr>; 2] {
+    texts.map(|text| Some(text.parse().unwrap()))
+}
+
+#[test]
+fn a_bridge_port_is_known_by_its_bridge() {
+    let mut snapshot = node();
+    snapshot.links.get_mut(&POD).unwrap().master = Some(BRIDGE);
+    give(&mut snapshot, BRIDGE, ["10.1.0.1", "2001:db8:1::1"]);
+    assert_eq!(host_side(&snapshot, POD), BRIDGE);
+    let expected = (Device::bridge_port(BRIDGE, BRIDGE_MAC), some(["10.1.0.1", "2001:db8:1::1"]));
+    assert_eq!(pod(&snapshot, &BTreeMap::new()), expected);
+}
+
+#[test]
+fn the_part_of_anything_else_is_routed() {
+    let mut snapshot = node();
+    snapshot.links.get_mut(&POD).unwrap().master = Some(UPLINK);
+    assert_eq!(host_side(&snapshot, POD), POD);
+    assert_eq!(pod(&snapshot, &BTreeMap::new()), (Device::routed(), [None; 2]));
+}
+
+#[test]
+fn own_addresses_then_the_kernels_choice_then_an_uplinks() {
+    let mut snapshot = node();
+    assert_eq!(pod(&snapshot, &BTreeMap::new()).1, [None; 2]);
+    give(&mut snapshot, UPLINK, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(pod(&snapshot, &BTreeMap::new()).1, some(["192.0.2.1", "2001:db8::1"]));
+    let choices = BTreeMap::from([(POD, addresses(["192.0.2.9", "2001:db8::9"]))]);
+    assert_eq!(pod(&snapshot, &choices).1, some(["192.0.2.9", "2001:db8::9"]));
+    give(&mut snapshot, POD, ["10.1.0.1", "2001:db8:1::1"]);
+    assert_eq!(pod(&snapshot, &choices).1, some(["10.1.0.1", "2001:db8:1::1"]));
+}
+
+#[test]
+fn each_family_is_found_by_itself() {
+    let mut snapshot = node();
+    give(&mut snapshot, UPLINK, ["192.0.2.1", "2001:db8::1"]);
+    let only = |text: &str| BTreeMap::from([(text.parse().unwrap(), Standing::Preferred)]);
+    let _ = snapshot.addresses.insert(POD, only("10.1.0.1"));
+    assert_eq!(pod(&snapshot, &BTreeMap::new()).1, some(["10.1.0.1", "2001:db8::1"]));
+    let _ = snapshot.addresses.insert(POD, only("2001:db8:1::1"));
+    assert_eq!(pod(&snapshot, &BTreeMap::new()).1, some(["192.0.2.1", "2001:db8:1::1"]));
+}
