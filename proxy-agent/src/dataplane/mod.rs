@@ -1,2 +1,157 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What carries out operations on the tables.
+//!
+//! The reconciler decides everything: which rows, which values, in which order. A dataplane only
+//! writes, one operation after the other, and says how far it came.
+
+pub mod fake;
+
+use std::{error::Error, fmt};
+
+use proxy_common::{
+    Family,
+    backend::{Backend, BackendId},
+    frontend::{FrontendKey, ServiceIndex},
+    name,
+    service::{BackendSet, Policy, Service},
+};
+
+/// One write to one of the tables of a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op<F: Family> {
+    /// Writes a backend that no slot names yet.
+    PutBackend {
+        /// Its row.
+        id: BackendId,
+        /// What it is. The generation is one that the row has never had.
+        backend: Backend<F>,
+    },
+    /// Writes a range of slots that no set holds.
+    PutSlots {
+        /// The first of them.
+        start: u32,
+        /// What they name.
+        ids: Vec<BackendId>,
+    },
+    /// Stores one word of a Service port's row, whole: from here on new flows choose from it.
+    PutSet {
+        /// The row.
+        index: ServiceIndex,
+        /// The word.
+        which: SetKind,
+        /// Its value.
+        set: BackendSet,
+    },
+    /// Stores the policy word of a Service port's row, whole.
+    PutPolicy {
+        /// The row.
+        index: ServiceIndex,
+        /// The word's value.
+        policy: Policy,
+    },
+    /// Writes what a Service port is called. Nothing acts on it, people read it.
+    PutName {
+        /// The row.
+        index: ServiceIndex,
+        /// The name.
+        name: Box<name::ServiceName>,
+    },
+    /// Adds a frontend; there is none with this key.
+    PutFrontend {
+        /// What clients dial.
+        key: FrontendKey<F>,
+        /// The row behind it, or a mark.
+        index: ServiceIndex,
+    },
+    /// Removes a frontend.
+    RemoveFrontend {
+        /// What clients dialled.
+        key: FrontendKey<F>,
+    },
+    /// Raises the generation of a backend in place: whoever remembers it learns that it is gone.
+    RetireBackend {
+        /// Its row.
+        id: BackendId,
+        /// What the row holds from now on: the same address and port, a higher generation. A
+        /// dataplane may write all of it or the generation alone.
+        backend: Backend<F>,
+    },
+    /// Clears a Service port's row, words and name, to zeros. No frontend points at it.
+    RemoveService {
+        /// The row.
+        index: ServiceIndex,
+    },
+}
+
+/// Which of the backend sets of a Service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetKind {
+    /// [`Service::cluster`](proxy_common::service::Service::cluster).
+    Cluster,
+    /// [`Service::local`](proxy_common::service::Service::local).
+    Local,
+}
+
+impl SetKind {
+    /// Both, in the order of their words in a row.
+    pub const ALL: [Self; 2] = [Self::Cluster, Self::Local];
+
+    /// This set of a row.
+    #[must_use]
+    pub const fn of(self, row: &Service) -> BackendSet {
+        match self {
+            Self::Cluster => row.cluster,
+            Self::Local => row.local,
+        }
+    }
+}
+
+/// The tables of one family, to be written.
+pub trait Dataplane<F: Family> {
+    /// Why an operation may fail.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Carries out the operations in their order and stops at the first that fails, which then has
+    /// had no effect. What was not carried out is asked for again later, if it is still wanted.
+    ///
+    /// # Errors
+    ///
+    /// How many operations were carried out, and what became of the next.
+    fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Self::Error>>;
+}
+
+/// Where a list of operations stopped.
+#[derive(Debug)]
+pub struct Failure<E> {
+    /// How many operations before it were carried out.
+    pub applied: usize,
+    /// Why the next one was not.
+    pub error: E,
+}
+
+impl<F: Family> Op<F> {
+    /// What it does, in a word, for messages.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::PutBackend { .. } => "write a backend",
+            Self::PutSlots { .. } => "write slots",
+            Self::PutSet { .. } => "publish a backend set",
+            Self::PutPolicy { .. } => "set a policy",
+            Self::PutName { .. } => "write a name",
+            Self::PutFrontend { .. } => "add a frontend",
+            Self::RemoveFrontend { .. } => "remove a frontend",
+            Self::RetireBackend { .. } => "retire a backend",
+            Self::RemoveService { .. } => "clear a Service port",
+        }
+    }
+}
+
+impl fmt::Display for SetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cluster => "cluster",
+            Self::Local => "local",
+        })
+    }
+}

@@ -138,6 +138,15 @@ fn plan_port<F: Family>(
     }
 }
 
+impl<F: Family> ServicePlan<F> {
+    /// One of its ports.
+    #[must_use]
+    pub fn port(&self, id: PortId) -> Option<&PortPlan<F>> {
+        let at = self.ports.binary_search_by_key(&id, |port| port.id).ok()?;
+        Some(&self.ports[at])
+    }
+}
+
 impl<F: Family> SetPlan<F> {
     /// A set of these endpoints. If there are none, new flows are refused where the Service has
     /// none at all, and dropped where only a policy keeps them from those that it has.

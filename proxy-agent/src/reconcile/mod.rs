@@ -1,2 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps the tables as the plans say.
+//! Keeps the tables as the plans say, by the fewest writes, in an order that is safe at every
+//! step.
+//!
+//! One [`FamilyReconciler`] a family holds what is *desired* (the last plan of each Service) and
+//! what is *applied* (what the tables hold, row by row, updated as operations succeed). The
+//! difference between the two is a list of [operations](crate::dataplane::Op); what is *pending*
+//! are the Services that may have a difference. Nothing else is looked at, so a change costs what
+//! its Service costs.
+//!
+//! # The order of writes
+//!
+//! Programs read the tables at any moment, so each write leaves them safe to read:
+//!
+//! 1. *Raise* each pending Service: its new backends; the slots of its new sets, in ranges that
+//!    nothing refers to; the words that publish these; the policy; the name; then its frontends.
+//!    A new flow now finds all of it.
+//! 2. *Lower* each: frontends that are wanted no more; then the generations of backends whose
+//!    endpoints have stopped serving; then rows without frontends. What is freed rests
+//!    ([`allocator::REST`]) until no running program can hold it.
+//!
+//! All Services are raised before the first is lowered, so that a frontend that goes from one
+//! Service to another is taken over and not removed first. An entry of the frontends table is
+//! never changed in place: it is removed and added in two adjacent writes, and only between these
+//! is there no such frontend. To make that rare, the row behind a frontend belongs to the Service
+//! and to the port's number and protocol ([`PortId`](crate::plan::PortId)), and not to the
+//! port's name, nor to its cluster IP; so does a Service that is deleted and made again between
+//! two passes keep its rows. What remains is a cluster IP that passes to a Service of another
+//! name.
+//!
+//! A set that the policy has ceased to select stays published for the same rest, since a program
+//! may have read the old policy and be about to read the set.
+//!
+//! # Failures
+//!
+//! A failed operation ends the work on its Service, which stays pending and is tried again with
+//! growing pauses, or at once when it changes; the others go on. What was done is known and not
+//! repeated; rows that were taken for what was not done are kept for the next attempt.
+
+pub mod allocator;
+mod family;
+mod frontends;
+mod ids;
+mod outcome;
+mod row;
+mod schedule;
+mod set;
+
+pub use family::FamilyReconciler;
+pub use ids::{Exhausted, Rows};
+pub use outcome::{Conflict, Outcome, Problem, ReconcileError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tables in memory, for tests: they hold what the kernel's would, watch that every single write
+//! leaves them safe to read, and can be made to fail.
+
+mod dump;
+mod safety;
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use proxy_common::{
+    Family,
+    backend::{Backend, BackendId},
+    frontend::{FrontendKey, ServiceIndex},
+    name,
+    service::Service,
+};
+
+use self::safety::Safety;
+use super::{Dataplane, Failure, Op, SetKind};
+
+/// The tables of one family in memory.
+#[derive(Debug)]
+pub struct Fake<F: Family> {
+    /// Frontends.
+    pub frontends: BTreeMap<FrontendKey<F>, ServiceIndex>,
+    /// Service ports; a row of zeros is not in here.
+    pub services: BTreeMap<ServiceIndex, Service>,
+    /// Names of Service ports.
+    pub names: BTreeMap<ServiceIndex, name::ServiceName>,
+    /// All slots that were ever written.
+    pub slots: BTreeMap<u32, BackendId>,
+    /// All backends that were ever written.
+    pub backends: BTreeMap<BackendId, Backend<F>>,
+    /// Nothing where the checks, which look at everything after every write, would take too long.
+    safety: Option<Safety>,
+}
+
+impl<F: Family> Default for Fake<F> {
+    fn default() -> Self {
+        Self {
+            safety: Some(Safety::default()),
+            ..Self::unchecked()
+        }
+    }
+}
+
+impl<F: Family> Fake<F> {
+    /// Tables that do not watch what is written to them.
+    #[must_use]
+    pub const fn unchecked() -> Self {
+        Self {
+            frontends: BTreeMap::new(),
+            services: BTreeMap::new(),
+            names: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            safety: None,
+        }
+    }
+
+    /// Sets the time, by which it judges whether what was freed has rested.
+    pub const fn set_time(&mut self, now: Duration) {
+        if let Some(safety) = &mut self.safety {
+            safety.now = now;
+        }
+    }
+
+    /// What a program that read the tables between two writes could have stumbled over.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        self.safety.as_ref().map_or(&[], Safety::violations)
+    }
+
+    /// Whether a backend's endpoint has stopped serving.
+    #[must_use]
+    pub fn is_retired(&self, id: BackendId) -> bool {
+        let safety = self.safety.as_ref();
+        safety.is_some_and(|safety| safety.is_retired(id))
+    }
+
+    fn write(&mut self, op: &Op<F>) {
+        match op {
+            Op::PutBackend { id, backend } | Op::RetireBackend { id, backend } => {
+                let _ = self.backends.insert(*id, *backend);
+            }
+            Op::PutSlots { start, ids } => self.slots.extend((*start..).zip(ids.iter().copied())),
+            Op::PutSet { index, which, set } => {
+                let service = self.services.entry(*index).or_default();
+                match which {
+                    SetKind::Cluster => service.cluster = *set,
+                    SetKind::Local => service.local = *set,
+                }
+            }
+            Op::PutPolicy { index, policy } => {
+                self.services.entry(*index).or_default().policy = *policy;
+            }
+            Op::PutName { index, name } => {
+                let _ = self.names.insert(*index, **name);
+            }
+            Op::PutFrontend { key, index } => {
+                let _ = self.frontends.insert(*key, *index);
+            }
+            Op::RemoveFrontend { key } => {
+                let _ = self.frontends.remove(key);
+            }
+            Op::RemoveService { index } => {
+                let _ = self.services.remove(index);
+                let _ = self.names.remove(index);
+            }
+        }
+    }
+}
+
+impl<F: Family> Dataplane<F> for Fake<F> {
+    type Error = Infallible;
+
+    fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Infallible>> {
+        for op in ops {
+            // Taken out, so that it can look at the tables.
+            let mut safety = self.safety.take();
+            if let Some(safety) = &mut safety {
+                safety.check_before(self, op);
+            }
+            self.write(op);
+            if let Some(safety) = &mut safety {
+                safety.check_after(self, op);
+            }
+            self.safety = safety;
+        }
+        Ok(())
+    }
+}
+
+/// A dataplane of which chosen operations fail, without effect.
+#[derive(Debug)]
+pub struct Faulty<D, C> {
+    /// What carries out the others.
+    pub inner: D,
+    /// Says whether an operation fails; it is asked about each once, in their order.
+    pub fails: C,
+}
+
+/// An operation was chosen to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("chosen to fail")]
+pub struct Chosen;
+
+impl<F, D, C> Dataplane<F> for Faulty<D, C>
+where
+    F: Family,
+    D: Dataplane<F, Error = Infallible>,
+    C: FnMut(&Op<F>) -> bool,
+{
+    type Error = Chosen;
+
+    fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Chosen>> {
+        for (applied, op) in ops.iter().enumerate() {
+            if (self.fails)(op) {
+                return Err(Failure {
+                    applied,
+                    error: Chosen,
+                });
+            }
+            match self.inner.apply(std::slice::from_ref(op)) {
+                Ok(()) => {}
+                Err(Failure { error, .. }) => match error {},
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: Family, D: Dataplane<F>> Dataplane<F> for Arc<Mutex<D>> {
+    type Error = D::Error;
+
+    fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<D::Error>> {
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply(ops)
+    }
+}

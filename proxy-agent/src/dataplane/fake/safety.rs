@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What must hold between any two writes, since a program may read the tables at any moment, and
+//! what no write may do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    time::Duration,
+};
+
+use proxy_common::{
+    Family,
+    backend::BackendId,
+    frontend::ServiceIndex,
+    service::{BackendSet, Policy, Service},
+};
+
+use super::Fake;
+use crate::{dataplane::Op, reconcile::allocator::REST};
+
+/// What the checks remember.
+#[derive(Debug, Default)]
+pub(super) struct Safety {
+    pub(super) now: Duration,
+    violations: Vec<String>,
+    retired: BTreeMap<BackendId, Duration>,
+    /// When a slot was last in a published set.
+    unpublished: BTreeMap<u32, Duration>,
+    removed: BTreeMap<ServiceIndex, Duration>,
+}
+
+impl Safety {
+    pub(super) fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    pub(super) fn is_retired(&self, id: BackendId) -> bool {
+        self.retired.contains_key(&id)
+    }
+
+    /// Whether what was freed then may be used again.
+    fn rested(&self, freed: Option<Duration>) -> bool {
+        freed.is_none_or(|freed| self.now >= freed + REST)
+    }
+
+    /// What the operation itself must not do.
+    pub(super) fn check_before<F: Family>(&mut self, tables: &Fake<F>, op: &Op<F>) {
+        let holds = match op {
+            // Writing again what is there is harmless; another endpoint must wait until nobody
+            // can hold the id, and must not look like the one before.
+            Op::PutBackend { id, backend } => tables.backends.get(id).is_none_or(|old| {
+                let retired = self.retired.remove(id);
+                let free = retired.is_some() && self.rested(retired);
+                old == backend || (free && old.generation < backend.generation)
+            }),
+            Op::RetireBackend { id, backend } => {
+                let _ = self.retired.insert(*id, self.now);
+                tables.backends.get(id).is_some_and(|old| {
+                    (old.address, old.port) == (backend.address, backend.port)
+                        && old.generation < backend.generation
+                })
+            }
+            Op::PutSlots { start, ids } => {
+                let published: BTreeSet<u32> = published_slots(tables).collect();
+                (*start..).zip(ids).all(|(slot, id)| {
+                    let free = !published.contains(&slot)
+                        && self.rested(self.unpublished.get(&slot).copied());
+                    free || tables.slots.get(&slot) == Some(id)
+                })
+            }
+            Op::PutSet { index, .. } | Op::PutPolicy { index, .. } | Op::PutName { index, .. } => {
+                *index >= ServiceIndex::FIRST && self.rested(self.removed.get(index).copied())
+            }
+            Op::PutFrontend { key, .. } => !tables.frontends.contains_key(key),
+            Op::RemoveFrontend { key } => tables.frontends.contains_key(key),
+            Op::RemoveService { index } => {
+                let _ = self.removed.insert(*index, self.now);
+                !tables.frontends.values().any(|pointed| pointed == index)
+            }
+        };
+        if !holds {
+            self.violations.push(format!("must not {op:?}"));
+        }
+        self.note_unpublished(tables, op);
+    }
+
+    /// Remembers when slots leave the published sets.
+    fn note_unpublished<F: Family>(&mut self, tables: &Fake<F>, op: &Op<F>) {
+        let row = |index| tables.services.get(index).copied().unwrap_or_default();
+        let gone = match op {
+            Op::PutSet { index, which, .. } => vec![which.of(&row(index))],
+            Op::RemoveService { index } => vec![row(index).cluster, row(index).local],
+            _ => return,
+        };
+        let slots = gone.into_iter().flat_map(range);
+        self.unpublished.extend(slots.map(|slot| (slot, self.now)));
+    }
+
+    /// What a reader must not find after the operation.
+    pub(super) fn check_after<F: Family>(&mut self, tables: &Fake<F>, op: &Op<F>) {
+        let services = tables
+            .frontends
+            .iter()
+            .filter(|(_, index)| **index >= ServiceIndex::FIRST);
+        for (key, index) in services {
+            let mut found = |what: &str| {
+                self.violations
+                    .push(format!("after {op:?}: {key:?} {what}"));
+            };
+            if !tables.names.contains_key(index) {
+                found("points at a row without a name");
+            }
+            let row = tables.services.get(index).copied().unwrap_or_default();
+            for slot in range(selected(&row)) {
+                match tables.slots.get(&slot) {
+                    None => found("has a slot that was never written"),
+                    Some(id) if !tables.backends.contains_key(id) => {
+                        found("has a backend that was never written");
+                    }
+                    Some(id) if self.retired.contains_key(id) => found("has a retired backend"),
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
+fn published_slots<F: Family>(tables: &Fake<F>) -> impl Iterator<Item = u32> {
+    let rows = tables.services.values();
+    rows.flat_map(|row| [row.cluster, row.local])
+        .flat_map(range)
+}
+
+/// The slots of a set.
+pub(super) const fn range(set: BackendSet) -> Range<u32> {
+    set.start()..set.start() + set.count()
+}
+
+/// The set that serves a row's cluster IPs.
+const fn selected(row: &Service) -> BackendSet {
+    if row.policy.has(Policy::INTERNAL_LOCAL) {
+        row.local
+    } else {
+        row.cluster
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Gives out rows of a table, singly or as ranges, and takes them back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+    time::Duration,
+};
+
+/// How long what was freed rests before it is given out again: longer by far than any program
+/// runs, even on a processor that the hypervisor has stopped.
+pub const REST: Duration = Duration::from_secs(5);
+
+/// The rows of one table.
+///
+/// Free rows are kept as maximal ranges, and a request is cut from the shortest that fits (the
+/// lowest of them): ranges of common lengths are used again for the same, small holes are filled
+/// first, and what has been freed grows together. Everything takes logarithmic time.
+#[derive(Debug)]
+pub struct Allocator {
+    by_start: BTreeMap<u32, u32>,
+    by_length: BTreeSet<(u32, u32)>,
+    /// What rests, and until when, the earliest first.
+    resting: VecDeque<(Duration, Range<u32>)>,
+    in_use: u32,
+}
+
+impl Allocator {
+    /// All of `rows` are free.
+    #[must_use]
+    pub fn new(rows: Range<u32>) -> Self {
+        let mut allocator = Self {
+            by_start: BTreeMap::new(),
+            by_length: BTreeSet::new(),
+            resting: VecDeque::new(),
+            in_use: 0,
+        };
+        allocator.insert(rows.start, rows.end - rows.start);
+        allocator
+    }
+
+    /// Gives out `count` adjacent rows (more than none), and says which is the first; nothing if
+    /// there are not as many together. `now` never goes back.
+    pub fn allocate(&mut self, count: u32, now: Duration) -> Option<u32> {
+        self.wake(now);
+        let &(length, start) = self.by_length.range((count, 0)..).next()?;
+        self.remove(start, length);
+        if length > count {
+            self.insert(start + count, length - count);
+        }
+        self.in_use += count;
+        Some(start)
+    }
+
+    /// Takes rows back. They rest from `now` on.
+    pub fn release(&mut self, rows: Range<u32>, now: Duration) {
+        self.in_use -= rows.end - rows.start;
+        self.resting.push_back((now + REST, rows));
+    }
+
+    /// How many rows are given out, without those that rest.
+    #[must_use]
+    pub const fn in_use(&self) -> u32 {
+        self.in_use
+    }
+
+    /// Frees what has rested, together with what is free beside it.
+    fn wake(&mut self, now: Duration) {
+        while let Some((_, rows)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+            let (mut start, mut end) = (rows.start, rows.end);
+            if let Some((&before, &length)) = self.by_start.range(..start).next_back()
+                && before + length == start
+            {
+                self.remove(before, length);
+                start = before;
+            }
+            if let Some(&length) = self.by_start.get(&end) {
+                self.remove(end, length);
+                end += length;
+            }
+            self.insert(start, end - start);
+        }
+    }
+
+    fn insert(&mut self, start: u32, length: u32) {
+        let _ = self.by_start.insert(start, length);
+        let _ = self.by_length.insert((length, start));
+    }
+
+    fn remove(&mut self, start: u32, length: u32) {
+        let _ = self.by_start.remove(&start);
+        let _ = self.by_length.remove(&(length, start));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Allocator, REST};
+    use std::time::Duration;
+
+    const START: Duration = Duration::ZERO;
+
+    #[test]
+    fn rows_rest_before_they_are_given_out_again() {
+        let mut rows = Allocator::new(1..3);
+        assert_eq!(rows.allocate(2, START), Some(1));
+        rows.release(1..3, START);
+        let almost = REST.checked_sub(Duration::from_nanos(1)).unwrap();
+        assert_eq!(rows.allocate(1, almost), None);
+        assert_eq!(rows.allocate(2, REST), Some(1));
+    }
+
+    #[test]
+    fn the_shortest_hole_that_fits_is_cut() {
+        let mut rows = Allocator::new(0..100);
+        let taken: Vec<_> = [10, 1, 3, 1, 10]
+            .map(|count| (rows.allocate(count, START).unwrap(), count))
+            .to_vec();
+        for at in [0, 2, 4] {
+            let (start, count) = taken[at];
+            rows.release(start..start + count, START);
+        }
+        assert_eq!(rows.allocate(2, REST), Some(taken[2].0));
+        assert_eq!(rows.allocate(1, REST), Some(taken[2].0 + 2));
+        assert_eq!(rows.allocate(4, REST), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_given_out_twice_and_all_grows_together_again(
+            steps in prop::collection::vec((1_u32..20, any::<prop::sample::Index>()), 1..200),
+        ) {
+            let mut rows = Allocator::new(7..1007);
+            let mut held: Vec<std::ops::Range<u32>> = Vec::new();
+            let mut now = START;
+            for (count, pick) in steps {
+                now += REST / 3;
+                if count % 3 == 0 && !held.is_empty() {
+                    rows.release(held.swap_remove(pick.index(held.len())), now);
+                } else if let Some(start) = rows.allocate(count, now) {
+                    let new = start..start + count;
+                    prop_assert!(new.start >= 7 && new.end <= 1007);
+                    prop_assert!(held.iter().all(|old| old.end <= new.start || new.end <= old.start));
+                    held.push(new);
+                }
+            }
+            for range in held.drain(..) {
+                rows.release(range, now);
+            }
+            prop_assert_eq!(rows.in_use(), 0);
+            prop_assert_eq!(rows.allocate(1000, now + REST), Some(7));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The reconciler of one family.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map},
+    time::Duration,
+};
+
+use proxy_common::{Family, frontend::FrontendKey};
+
+use super::{
+    frontends::{Claim, Frontends, Target, claims},
+    ids::{Ids, Rows},
+    outcome::{Conflict, Outcome, Problem, ReconcileError},
+    row::Row,
+    schedule::Schedule,
+};
+use crate::{
+    dataplane::{Dataplane, Op},
+    model::ServiceName,
+    plan::{PortId, ServicePlan},
+};
+
+/// Keeps the tables of one family as the plans say.
+#[derive(Debug)]
+pub struct FamilyReconciler<F: Family> {
+    services: HashMap<ServiceName, Entry<F>>,
+    frontends: Frontends<F>,
+    ids: Ids,
+    schedule: Schedule,
+    conflicts: Vec<Conflict<F>>,
+}
+
+/// One Service.
+#[derive(Debug)]
+struct Entry<F: Family> {
+    /// What is desired; nothing once the Service is gone.
+    plan: Option<ServicePlan<F>>,
+    /// What is applied.
+    rows: BTreeMap<PortId, Row<F>>,
+    /// Frontends that this Service has to look after.
+    touched: BTreeSet<FrontendKey<F>>,
+}
+
+impl<F: Family> FamilyReconciler<F> {
+    /// Empty tables with room for this much.
+    #[must_use]
+    pub fn new(capacity: Rows) -> Self {
+        Self {
+            services: HashMap::new(),
+            frontends: Frontends::new(),
+            ids: Ids::new(capacity),
+            schedule: Schedule::default(),
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// Takes a new plan of a Service; none if it is gone from this family. The next
+    /// [`flush`](Self::flush) acts on it.
+    pub fn set(&mut self, name: &ServiceName, plan: Option<ServicePlan<F>>) {
+        let entry = match self.services.get_mut(name) {
+            Some(entry) if entry.plan == plan => return,
+            Some(entry) => entry,
+            None if plan.is_none() => return,
+            None => self.services.entry(name.clone()).or_insert(Entry {
+                plan: None,
+                rows: BTreeMap::new(),
+                touched: BTreeSet::new(),
+            }),
+        };
+        let before = entry.plan.as_ref().map(claims).unwrap_or_default();
+        let after = plan.as_ref().map(claims).unwrap_or_default();
+        entry.plan = plan;
+        for (key, claim) in after.difference(&before) {
+            self.frontends.claim(*key, claim.clone());
+        }
+        for (key, claim) in before.difference(&after) {
+            self.frontends.disclaim(key, claim);
+        }
+        for (key, claim) in before.symmetric_difference(&after) {
+            self.touch(name, *key, claim);
+        }
+        self.schedule.mark(name.clone());
+    }
+
+    /// Carries out what is due, and notes what failed for later. `clock` never goes back.
+    pub fn flush<D: Dataplane<F>>(
+        &mut self,
+        dataplane: &mut D,
+        clock: &dyn Fn() -> Duration,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut raised = Vec::new();
+        for name in self.schedule.take(clock()) {
+            outcome.visited += 1;
+            match self.raise(&name, dataplane, clock, &mut outcome.ops) {
+                Ok(()) => raised.push(name),
+                Err(error) => self.fail(name, error, clock(), &mut outcome),
+            }
+        }
+        for name in raised {
+            match self.lower(&name, dataplane, clock, &mut outcome.ops) {
+                Ok(again) => self.schedule.done(name, again),
+                Err(error) => self.fail(name, error, clock(), &mut outcome),
+            }
+        }
+        outcome
+    }
+
+    /// When the next [`flush`](Self::flush) has something to do, on the clock that is passed to
+    /// it; nothing if only a new plan can give it something.
+    #[must_use]
+    pub fn next(&self) -> Option<Duration> {
+        self.schedule.next()
+    }
+
+    /// How many Services have something to do, now or later.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.schedule.pending()
+    }
+
+    /// How many Services have failed at the last attempt.
+    #[must_use]
+    pub const fn failing(&self) -> usize {
+        self.schedule.failing()
+    }
+
+    /// How many rows are taken, without those that rest.
+    #[must_use]
+    pub const fn in_use(&self) -> Rows {
+        self.ids.in_use()
+    }
+
+    /// The conflicts that have come up, or have changed, since the last call.
+    pub fn take_conflicts(&mut self) -> Vec<Conflict<F>> {
+        std::mem::take(&mut self.conflicts)
+    }
+
+    /// Has a frontend of which `name` has changed its claim looked after: by `name`, which may
+    /// have to let go of it, and by the Service that gets it.
+    fn touch(&mut self, name: &ServiceName, key: FrontendKey<F>, claim: &Claim) {
+        let mut carers = vec![name.clone()];
+        if let Claim::Port(_) = claim
+            && let [winner, losers @ ..] = self.frontends.claimants(&key)
+        {
+            carers.push(winner.service.clone());
+            if !losers.is_empty() {
+                self.conflicts.push(Conflict {
+                    key,
+                    winner: winner.service.clone(),
+                    losers: losers.iter().map(|loser| loser.service.clone()).collect(),
+                });
+            }
+        }
+        for carer in carers {
+            if let Some(entry) = self.services.get_mut(&carer) {
+                let _ = entry.touched.insert(key);
+                self.schedule.mark(carer);
+            }
+        }
+    }
+
+    /// Writes all that new flows of a Service need.
+    fn raise<D: Dataplane<F>>(
+        &mut self,
+        name: &ServiceName,
+        dataplane: &mut D,
+        clock: &dyn Fn() -> Duration,
+        done: &mut usize,
+    ) -> Result<(), ReconcileError> {
+        let Some(entry) = self.services.get_mut(name) else {
+            return Ok(());
+        };
+        for port in entry.plan.iter().flat_map(|plan| &plan.ports) {
+            let row = match entry.rows.entry(port.id) {
+                btree_map::Entry::Occupied(row) => row.into_mut(),
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(Row::new(self.ids.take_service(clock())?))
+                }
+            };
+            let ops = row.raise(port, &mut self.ids, clock())?;
+            apply(dataplane, &ops, done, |op| {
+                row.commit(op, &mut self.ids, clock());
+            })?;
+        }
+        // The Service's own frontends first: they are what its clients wait for.
+        let (mut ops, mut marks) = (Vec::new(), Vec::new());
+        for key in &entry.touched {
+            match self.frontends.target(key) {
+                Target::Port(winner) if winner.service == *name => {
+                    if let Some(row) = entry.rows.get(&winner.port) {
+                        self.frontends.point(*key, row.index, &mut ops);
+                    }
+                }
+                Target::Mark(mark) => self.frontends.point(*key, mark, &mut marks),
+                Target::Port(_) | Target::Nothing => {}
+            }
+        }
+        ops.append(&mut marks);
+        apply(dataplane, &ops, done, |op| self.frontends.commit(op))
+    }
+
+    /// Takes away all that a Service needs no more. Says when there is more to do.
+    fn lower<D: Dataplane<F>>(
+        &mut self,
+        name: &ServiceName,
+        dataplane: &mut D,
+        clock: &dyn Fn() -> Duration,
+        done: &mut usize,
+    ) -> Result<Option<Duration>, ReconcileError> {
+        let Some(entry) = self.services.get_mut(name) else {
+            return Ok(None);
+        };
+        let own = |index| entry.rows.values().any(|row| row.index == index);
+        let unwanted = |key: &FrontendKey<F>| match (
+            self.frontends.applied(key),
+            self.frontends.target(key),
+        ) {
+            (Some(_), Target::Nothing) => true,
+            // Another Service gets it but has not taken it yet; it must not go on leading here,
+            // unless this Service still has something for it.
+            (Some(index), Target::Port(winner)) if winner.service != *name => {
+                let claimants = self.frontends.claimants(key);
+                own(index) && claimants.iter().all(|claim| claim.service != *name)
+            }
+            _ => false,
+        };
+        let keys = entry.touched.iter().copied().filter(unwanted);
+        let ops: Vec<_> = keys.map(|key| Op::RemoveFrontend { key }).collect();
+        apply(dataplane, &ops, done, |op| self.frontends.commit(op))?;
+        entry.touched.clear();
+        let mut again: Option<Duration> = None;
+        for id in entry.rows.keys().copied().collect::<Vec<_>>() {
+            let Some(row) = entry.rows.get_mut(&id) else {
+                continue;
+            };
+            let port = entry.plan.as_ref().and_then(|plan| plan.port(id));
+            let gone = port.is_none();
+            let (ops, later) = row.lower(port, &mut self.ids, clock());
+            apply(dataplane, &ops, done, |op| {
+                row.commit(op, &mut self.ids, clock());
+            })?;
+            again = again.into_iter().chain(later).min();
+            if gone {
+                let _ = entry.rows.remove(&id);
+            }
+        }
+        if entry.plan.is_none() {
+            let _ = self.services.remove(name);
+        }
+        Ok(again)
+    }
+
+    fn fail(
+        &mut self,
+        service: ServiceName,
+        error: ReconcileError,
+        now: Duration,
+        outcome: &mut Outcome,
+    ) {
+        self.schedule.failed(service.clone(), now);
+        outcome.problems.push(Problem { service, error });
+    }
+}
+
+/// Carries out operations, and notes those that were.
+fn apply<F: Family, D: Dataplane<F>>(
+    dataplane: &mut D,
+    ops: &[Op<F>],
+    done: &mut usize,
+    mut commit: impl FnMut(&Op<F>),
+) -> Result<(), ReconcileError> {
+    if ops.is_empty() {
+        return Ok(());
+    }
+    let result = dataplane.apply(ops);
+    let applied = match &result {
+        Ok(()) => ops.len(),
+        Err(failure) => failure.applied,
+    };
+    ops[..applied].iter().for_each(&mut commit);
+    *done += applied;
+    result.map_err(|failure| ReconcileError::Apply {
+        verb: ops.get(applied).map_or("write", Op::verb),
+        source: Box::new(failure.error),
+    })
+}

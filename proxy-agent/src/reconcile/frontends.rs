@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who wants which frontend, who gets it, and what the table holds.
+
+use std::collections::{BTreeSet, HashMap};
+
+use proxy_common::{
+    Family, Protocol,
+    frontend::{FrontendKey, ServiceIndex},
+};
+
+use crate::{
+    dataplane::Op,
+    model::ServiceName,
+    plan::{PortId, ServicePlan},
+};
+
+/// All frontends of a family.
+#[derive(Debug)]
+pub(super) struct Frontends<F: Family> {
+    keys: HashMap<FrontendKey<F>, State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The Service ports that want the frontend, the one that gets it first.
+    ports: Vec<PortClaim>,
+    /// How many Services want a mark there: the address is their VIP, or an endpoint of theirs
+    /// has this address and port.
+    marks: u32,
+    applied: Option<ServiceIndex>,
+}
+
+/// A Service port that wants a frontend. Ordered as they take precedence: the older Service
+/// first (one that does not say when it was created comes last), then by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PortClaim {
+    created: i64,
+    pub(super) service: ServiceName,
+    pub(super) port: PortId,
+}
+
+/// What one Service wants of one frontend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Claim {
+    Port(PortClaim),
+    Mark,
+}
+
+/// What a frontend should point at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    Port(&'a PortClaim),
+    Mark(ServiceIndex),
+    Nothing,
+}
+
+/// All that a plan wants, each once.
+pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<F>, Claim)> {
+    let marks = plan.vips.iter().map(|vip| FrontendKey::whole(*vip));
+    let direct = plan.ports.iter().flat_map(|port| {
+        let protocol = port.id.protocol;
+        let key = move |at: &crate::plan::EndpointAddress<F>| {
+            FrontendKey::new(at.address, at.port, protocol)
+        };
+        port.serving.iter().map(key)
+    });
+    let ports = plan.ports.iter().flat_map(|port| {
+        let claim = Claim::Port(PortClaim {
+            created: plan.created.unwrap_or(i64::MAX),
+            service: plan.service.clone(),
+            port: port.id,
+        });
+        port.frontends.iter().map(move |key| (*key, claim.clone()))
+    });
+    let marks = marks.chain(direct).map(|key| (key, Claim::Mark));
+    ports.chain(marks).collect()
+}
+
+impl<F: Family> Frontends<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: HashMap::new(),
+        }
+    }
+
+    pub(super) fn claim(&mut self, key: FrontendKey<F>, claim: Claim) {
+        let state = self.keys.entry(key).or_default();
+        match claim {
+            Claim::Mark => state.marks += 1,
+            Claim::Port(claim) => {
+                let at = state.ports.partition_point(|other| *other < claim);
+                state.ports.insert(at, claim);
+            }
+        }
+    }
+
+    pub(super) fn disclaim(&mut self, key: &FrontendKey<F>, claim: &Claim) {
+        if let Some(state) = self.keys.get_mut(key) {
+            match claim {
+                Claim::Mark => state.marks -= 1,
+                Claim::Port(claim) => state.ports.retain(|other| other != claim),
+            }
+            self.forget_if_empty(key);
+        }
+    }
+
+    /// What a frontend should point at.
+    pub(super) fn target(&self, key: &FrontendKey<F>) -> Target<'_> {
+        match self.keys.get(key) {
+            Some(State { ports, .. }) if !ports.is_empty() => Target::Port(&ports[0]),
+            Some(State { marks: 1.., .. }) if key.protocol == Protocol::ANY => {
+                Target::Mark(ServiceIndex::REFUSE)
+            }
+            Some(State { marks: 1.., .. }) => Target::Mark(ServiceIndex::DIRECT),
+            _ => Target::Nothing,
+        }
+    }
+
+    /// The Service ports that want a frontend, the one that gets it first.
+    pub(super) fn claimants(&self, key: &FrontendKey<F>) -> &[PortClaim] {
+        self.keys.get(key).map_or(&[], |state| &state.ports)
+    }
+
+    /// What the table has for a frontend.
+    pub(super) fn applied(&self, key: &FrontendKey<F>) -> Option<ServiceIndex> {
+        self.keys.get(key)?.applied
+    }
+
+    /// What must be written so that a frontend points at `index`, whatever it does now.
+    pub(super) fn point(&self, key: FrontendKey<F>, index: ServiceIndex, ops: &mut Vec<Op<F>>) {
+        let applied = self.applied(&key);
+        if applied == Some(index) {
+            return;
+        }
+        if applied.is_some() {
+            ops.push(Op::RemoveFrontend { key });
+        }
+        ops.push(Op::PutFrontend { key, index });
+    }
+
+    /// Notes that an operation has been carried out.
+    pub(super) fn commit(&mut self, op: &Op<F>) {
+        match op {
+            Op::PutFrontend { key, index } => {
+                self.keys.entry(*key).or_default().applied = Some(*index);
+            }
+            Op::RemoveFrontend { key } => {
+                if let Some(state) = self.keys.get_mut(key) {
+                    state.applied = None;
+                    self.forget_if_empty(key);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn forget_if_empty(&mut self, key: &FrontendKey<F>) {
+        if let Some(state) = self.keys.get(key)
+            && state.ports.is_empty()
+            && state.marks == 0
+            && state.applied.is_none()
+        {
+            let _ = self.keys.remove(key);
+        }
+    }
+}

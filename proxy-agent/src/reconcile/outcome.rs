@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the reconciler has to say.
+
+use std::error::Error;
+
+use proxy_common::{Family, frontend::FrontendKey};
+
+use super::ids::Exhausted;
+use crate::model::ServiceName;
+
+/// What a pass has done.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How many Services were looked at.
+    pub visited: usize,
+    /// How many operations were carried out.
+    pub ops: usize,
+    /// What failed. It stays pending.
+    pub problems: Vec<Problem>,
+}
+
+/// What failed for one Service.
+#[derive(Debug)]
+pub struct Problem {
+    /// The Service.
+    pub service: ServiceName,
+    /// Why.
+    pub error: ReconcileError,
+}
+
+/// Why the tables could not be made to hold what they should.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A table is full.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// The dataplane could not do something.
+    #[error("cannot {verb}")]
+    Apply {
+        /// What it could not do.
+        verb: &'static str,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// Several Services want one frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict<F: Family> {
+    /// The frontend.
+    pub key: FrontendKey<F>,
+    /// The Service that has it: the oldest, and of equally old ones the first by name.
+    pub winner: ServiceName,
+    /// Those that do not have it, in the order in which they would get it.
+    pub losers: Vec<ServiceName>,
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What becomes of failed operations and of full tables.
+
+use std::time::Duration;
+
+use proxy_common::Family;
+
+use super::{Bench, Spec, State::*, in_both_families, web};
+use crate::{
+    dataplane::{Op, fake::Fake},
+    model::TrafficPolicy,
+    reconcile::{Exhausted, ReconcileError, Rows, allocator::REST},
+};
+
+in_both_families!(
+    every_operation_may_fail_once,
+    one_service_that_fails_does_not_stop_the_others,
+    a_full_table_stops_only_those_that_need_room,
+    the_cost_of_a_change_does_not_depend_on_how_many_services_there_are,
+);
+
+/// A life that uses every operation.
+fn live<F: Family>(bench: &mut Bench<F>) {
+    let mut spec = web(&[(1, Ready, true), (2, Ready, false)]);
+    let other = Spec {
+        created: Some(-1),
+        ..web(&[(3, Ready, false)])
+    };
+    bench.set("web", &spec);
+    let _ = bench.flush();
+    spec.endpoints[1].1 = Gone;
+    spec.policy = TrafficPolicy::Local;
+    bench.set("web", &spec);
+    let _ = bench.flush();
+    bench.wait(REST / 2);
+    bench.set("older", &other);
+    let _ = bench.flush();
+    bench.delete("web");
+    let _ = bench.flush();
+    bench.wait(REST);
+    bench.set("web", &spec);
+    bench.delete("older");
+    let _ = bench.flush();
+    bench.settle();
+}
+
+fn every_operation_may_fail_once<F: Family>() {
+    let mut bench = Bench::<F>::new();
+    live(&mut bench);
+    let expected = bench.fake().dump();
+    let count = bench.written().len();
+    assert!(count > 30, "{count}");
+    for n in 0..count + 5 {
+        let mut seen = 0..;
+        let mut bench = Bench::<F>::with(Rows::CAPACITY, move |_| seen.next() == Some(n));
+        live(&mut bench);
+        bench.assert_safe();
+        assert_eq!(bench.fake().dump(), expected, "operation {n}");
+        bench.delete("web");
+        bench.settle();
+        bench.assert_safe();
+        bench.assert_empty();
+    }
+}
+
+fn one_service_that_fails_does_not_stop_the_others<F: Family>() {
+    let bad = super::address::<F>(244, 66);
+    let mut bench = Bench::<F>::with(
+        Rows::CAPACITY,
+        move |op| matches!(op, Op::PutBackend { backend, .. } if backend.address == bad),
+    );
+    let on = |vip, host| Spec {
+        vip,
+        ..web(&[(host, Ready, false)])
+    };
+    bench.set("a", &on(1, 66));
+    bench.set("b", &on(2, 1));
+    let outcome = bench.flush();
+    let [problem] = &outcome.problems[..] else {
+        panic!()
+    };
+    assert_eq!(problem.service.to_string(), "ns/a");
+    assert_eq!(problem.error.to_string(), "cannot write a backend");
+    assert_eq!(
+        (bench.reconciler.pending(), bench.reconciler.failing()),
+        (1, 1)
+    );
+    // The port, the VIP and the endpoint of b.
+    assert_eq!(bench.fake().frontends.len(), 3);
+    // It waits, but not when it changes.
+    assert_eq!(bench.flush().visited, 0);
+    bench.wait(Duration::from_millis(100));
+    assert_eq!(bench.flush().visited, 1);
+    bench.set("a", &on(1, 2));
+    assert_eq!(bench.flush().problems.len(), 0);
+    assert_eq!(bench.fake().frontends.len(), 6);
+    assert_eq!(
+        (bench.reconciler.pending(), bench.reconciler.failing()),
+        (0, 0)
+    );
+    bench.assert_safe();
+}
+
+fn a_full_table_stops_only_those_that_need_room<F: Family>() {
+    let capacity = Rows {
+        services: 2,
+        slots: 3,
+        backends: 3,
+    };
+    let mut bench = Bench::<F>::with(capacity, |_| false);
+    let spec = |vip, hosts: &[u16]| Spec {
+        vip,
+        ..web(&hosts
+            .iter()
+            .map(|host| (*host, Ready, false))
+            .collect::<Vec<_>>())
+    };
+    bench.set("a", &spec(1, &[1, 2, 3, 4]));
+    bench.set("b", &spec(2, &[1]));
+    let outcome = bench.flush();
+    let full = |problem: &ReconcileError| match problem {
+        ReconcileError::Exhausted(Exhausted { table, .. }) => Some(*table),
+        ReconcileError::Apply { .. } => None,
+    };
+    let problems: Vec<_> = outcome
+        .problems
+        .iter()
+        .map(|problem| full(&problem.error))
+        .collect();
+    // The rows that `a` has got it keeps, so that `b` has none either.
+    assert_eq!(problems, [Some("backends"), Some("backends")]);
+    bench.set("a", &spec(1, &[1]));
+    bench.settle();
+    assert_eq!(bench.reconciler.failing(), 0);
+    assert_eq!(
+        bench.reconciler.in_use(),
+        Rows {
+            services: 2,
+            slots: 2,
+            backends: 2
+        }
+    );
+    bench.set("c", &spec(3, &[]));
+    let outcome = bench.flush();
+    assert_eq!(full(&outcome.problems[0].error), Some("Service ports"));
+    bench.delete("a");
+    bench.settle();
+    assert_eq!(bench.reconciler.failing(), 0);
+    bench.assert_safe();
+}
+
+fn the_cost_of_a_change_does_not_depend_on_how_many_services_there_are<F: Family>() {
+    let cost = |count: u16| {
+        let mut bench = Bench::<F>::new();
+        // Checking every table after every write is not what is measured.
+        bench.dataplane.inner = Fake::unchecked();
+        let spec = |vip, state| Spec {
+            vip,
+            ..web(&[(1, Ready, false), (2, Ready, true), (vip, state, false)])
+        };
+        for vip in 10..10 + count {
+            bench.set(&format!("s{vip}"), &spec(vip, Ready));
+        }
+        bench.settle();
+        bench.set("s11", &spec(11, Gone));
+        let outcome = bench.flush();
+        (outcome.visited, outcome.ops)
+    };
+    assert_eq!(cost(10), (1, 4));
+    assert_eq!(cost(5_000), (1, 4));
+}
