@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Brings two things into the agent: the BPF object that `cargo xtask build-ebpf` makes, as
 //! `$OUT_DIR/sixfour.bpf.o`, and the version with the commit, as `SIXFOUR_VERSION`.
 //!

@@ -1,5 +1,6 @@
-//! Packages of Debian and its like: installed where others should find them (compilers),
-//! or only unpacked into `target/` where they serve xtask alone. What is
+// SPDX-License-Identifier: Apache-2.0
+//! Packages of Debian and its like: installed where others should find them (compilers, network
+//! tools), or only unpacked into `target/` where they serve xtask alone (kernels, qemu). What is
 //! unpacked changes nothing on the machine and cannot conflict with what is installed.
 
 use std::{
@@ -54,6 +55,16 @@ fn policy(package: &str, field: &str) -> Result<Option<String>> {
         .filter(|version| version != "(none)"))
 }
 
+/// The names of all packages that start with `prefix` and end with `suffix`.
+///
+/// # Errors
+///
+/// If `apt-cache` fails.
+pub(crate) fn names(prefix: &str, suffix: &str) -> Result<Vec<String>> {
+    let names = command("apt-cache").args(["pkgnames", prefix]).read()?;
+    Ok(names.lines().filter(|name| name.ends_with(suffix)).map(str::to_owned).collect())
+}
+
 /// Fetches the lists of packages.
 ///
 /// # Errors
@@ -82,12 +93,21 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
     })
 }
 
+/// Which packages to unpack.
+#[derive(Clone, Copy)]
+pub(crate) enum Unpack {
+    /// Only those named.
+    Alone,
+    /// Those named, and of their dependencies those that are not installed.
+    WithDependencies,
+}
+
 /// Unpacks `packages` into `folder`, unless it exists, saying why.
 ///
 /// # Errors
 ///
 /// If a package cannot be fetched or unpacked; `folder` does not exist then.
-pub(crate) fn unpack(packages: &[&str], folder: &Path, why: &str) -> Result<()> {
+pub(crate) fn unpack(packages: &[&str], which: Unpack, folder: &Path, why: &str) -> Result<()> {
     if folder.exists() {
         return Ok(());
     }
@@ -95,7 +115,7 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path, why: &str) -> Result<()> 
     report::step(format_args!("unpacking {}: {why}", packages.join(" ")));
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let scratch = folder.with_file_name(format!(".{name}.{}", process::id()));
-    let result = fetch(packages, &scratch.join("archives")).and_then(|archives| {
+    let result = fetch(packages, which, &scratch.join("archives")).and_then(|archives| {
         let tree = scratch.join("tree");
         for archive in archives {
             let _ = command("dpkg").arg("-x").args([&archive, &tree]).run_quietly()?;
@@ -113,11 +133,19 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path, why: &str) -> Result<()> 
 }
 
 /// Fetches the archives of `packages` into `folder`.
-fn fetch(packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
+fn fetch(packages: &[&str], which: Unpack, folder: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder.join("partial"))
         .with_context(|| format!("cannot create {}", folder.display()))?;
-    with_fresh_lists(|| {
-        apt_get().current_dir(folder).arg("download").args(packages).run_quietly().map(drop)
+    with_fresh_lists(|| match which {
+        Unpack::Alone => {
+            apt_get().current_dir(folder).arg("download").args(packages).run_quietly().map(drop)
+        }
+        Unpack::WithDependencies => apt_get()
+            .args(["install", "--download-only", "--no-install-recommends", "-o"])
+            .arg(format!("Dir::Cache::archives={}", folder.display()))
+            .args(packages)
+            .run_quietly()
+            .map(drop),
     })?;
     let mut archives = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask build-ebpf`: the BPF programs, built into one object with BTF and debug info.
 
 mod debian;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask lint`: formatting and clippy, with warnings denied.
 
 use anyhow::Result;

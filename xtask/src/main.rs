@@ -1,22 +1,24 @@
-//! `cargo xtask`: builds and lints Sixfour, and sets up what that takes.
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask`: builds, lints and tests Sixfour, and sets up what that takes.
 //!
-//! One file or folder per verb. Below them: [`bpf`] builds the BPF object,
-//! [`apt`] installs and unpacks packages, [`process`]
-//! runs commands.
+//! One file or folder per verb: [`bpf`], [`lint`], [`test`]. What they stand on: [`kernels`]
+//! boots other kernels, [`apt`] installs and unpacks packages, [`process`] runs commands.
 
 mod apt;
 mod bpf;
+mod kernels;
 mod libraries;
 mod lint;
 mod process;
 mod report;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Builds and lints Sixfour; installs what that needs the first time.
+/// Builds, lints and tests Sixfour; installs what that needs the first time.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -31,12 +33,15 @@ enum Verb {
     /// Check formatting, and run clippy with warnings denied on the host and BPF targets
     #[command(alias = "clippy")]
     Lint,
+    /// Set up the machine, build, and run the tests: unit, packet, network, other kernels
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::BuildEbpf => bpf::build().map(drop),
         Verb::Lint => lint::run(),
+        Verb::Test(args) => test::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Where things are in the workspace.
 
 use std::path::{Path, PathBuf};

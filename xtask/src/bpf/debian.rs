@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The distribution's rustc as the compiler for BPF. Debian and its like have one recent enough
 //! for browsers (rustc-web), and a ready `core` for BPF beside it.
 
@@ -7,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::toolchain::{Provider, Toolchain, is_recent};
 use crate::{
-    apt,
+    apt::{self, Unpack},
     process::{Run as _, cargo_path, command},
     workspace::{self, MINIMUM_RUST},
 };
@@ -71,6 +72,6 @@ pub(super) fn cargo_clippy() -> Result<PathBuf> {
         .with_context(|| format!("{RUSTC} is not of the package {}", PACKAGES[0]))?;
     let folder = workspace::target("tools").join(format!("{CLIPPY_PACKAGE}-{version}"));
     let package = format!("{CLIPPY_PACKAGE}={version}");
-    apt::unpack(&[&package], &folder, "clippy for the BPF programs' compiler")?;
+    apt::unpack(&[&package], Unpack::Alone, &folder, "clippy for the BPF programs' compiler")?;
     Ok(folder.join("usr/bin/cargo-clippy"))
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! bpf-linker, pinned, in a cache of the project's own.
 //!
 //! It reads the bitcode that rustc writes, so their LLVMs must match. It is linked against the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! rustup's nightly as the compiler for BPF: `core` is compiled from the component rust-src.
 
 use std::path::{Path, PathBuf};

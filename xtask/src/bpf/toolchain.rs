@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which compiler builds the BPF programs.
 //!
 //! Rust ships no ready `core` for BPF targets. Either it is built along, which takes a nightly

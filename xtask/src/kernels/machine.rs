@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Booting a guest, waiting for its end, and reading what it reports.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Outcome,
+    packages::{Kernel, Tools},
+};
+
+/// How long a guest may take beside its programs. It boots within five seconds; a busy machine
+/// takes longer.
+const BOOT: Duration = Duration::from_mins(2);
+
+/// How much of a guest's console is shown when something fails there.
+const CONSOLE_LINES: usize = 200;
+
+/// What a guest reports before it runs the programs.
+const BOOTED: &str = "boot";
+
+/// How often to look whether the guest has ended.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Boots `kernel` with `image`, and returns the reports of the programs, for which it has
+/// `limit` seconds, and the path of the console's log.
+///
+/// # Errors
+///
+/// If qemu fails, or the guest does not end in time.
+pub(super) fn boot(
+    kernel: &Kernel,
+    tools: &Tools,
+    image: &Path,
+    limit: u32,
+) -> Result<(Vec<Outcome>, PathBuf)> {
+    let console = kernel.scratch("console.log");
+    let reports = kernel.scratch("reports");
+    for file in [&console, &reports] {
+        fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let guest = tools
+        .qemu()?
+        .args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"])
+        // Virtualisation in hardware is not there in a CI's own virtual machine, or hangs.
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2G"])
+        .arg("-kernel")
+        .arg(kernel.image())
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .args(["-serial", &format!("file:{}", console.display())])
+        .args(["-serial", &format!("file:{}", reports.display())])
+        .spawn()
+        .context("cannot start qemu")?;
+    let status = wait(guest, BOOT + Duration::from_secs(limit.into()))
+        .with_context(|| end_of_console(&console))?;
+    if !status.success() {
+        bail!("qemu failed: {status}");
+    }
+    let reports = fs::read_to_string(&reports).context("cannot read the guest's reports")?;
+    let outcomes: Vec<_> = reports.lines().filter_map(parse).collect();
+    if outcomes.iter().all(|outcome| outcome.name != BOOTED) {
+        bail!("the guest did not come up: {}", end_of_console(&console));
+    }
+    Ok((outcomes, console))
+}
+
+/// The end of what a guest printed, with the path of all of it.
+pub(crate) fn end_of_console(console: &Path) -> String {
+    let text = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    let end = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
+    format!("its console, from {}:\n{}\n", console.display(), end.join("\n"))
+}
+
+/// Waits for the guest's end; ends it when its time is over.
+fn wait(mut guest: Child, limit: Duration) -> Result<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = guest.try_wait().context("cannot wait for qemu")? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            guest.kill().context("cannot end qemu")?;
+            let _ = guest.wait();
+            bail!("the guest did not end within {} s", limit.as_secs());
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Reads a line `name code start end`, where the times are seconds since the boot.
+fn parse(line: &str) -> Option<Outcome> {
+    let mut words = line.split_whitespace();
+    let name = words.next()?.to_owned();
+    let code = words.next()?.parse().ok()?;
+    let start: f64 = words.next()?.parse().ok()?;
+    let end: f64 = words.next()?.parse().ok()?;
+    Some(Outcome { name, code: Some(code), seconds: end - start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_report() {
+        let outcome = parse("packet 101 3.25 5.75\r").expect("a complete line");
+        assert_eq!((outcome.name.as_str(), outcome.code), ("packet", Some(101)));
+        assert!((outcome.seconds - 2.5).abs() < 1e-9);
+        assert!(parse("packet 101").is_none());
+    }
+}

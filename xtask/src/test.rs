@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask test`: sets up the machine, builds, and runs the tests in stages.
+
+mod built;
+mod prerequisites;
+mod stage;
+mod suites;
+mod table;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    bpf, kernels,
+    process::{Run as _, cargo, is_root},
+    report,
+};
+use built::{TEST_PACKAGE, Workspace};
+use stage::Stage;
+use suites::{SUITES, Suite};
+use table::{Ended, Table};
+
+/// Which tests to run.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run this stage only; may be given several times
+    #[arg(long = "stage", value_enum, value_name = "NAME")]
+    stages: Vec<Stage>,
+}
+
+/// Runs the stages, goes on past a stage that fails, and prints a table at the end.
+///
+/// # Errors
+///
+/// If a prerequisite is missing, something does not build, or a test fails.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let stages: Vec<_> = Stage::ALL
+        .into_iter()
+        .filter(|s| args.stages.is_empty() || args.stages.contains(s))
+        .collect();
+    if let Some(stage) = stages.iter().find(|stage| stage.needs_root()).filter(|_| !is_root()) {
+        bail!("the stage `{stage}` needs root: run this as root, or with `--stage unit` alone");
+    }
+    prerequisites::ensure(&stages)?;
+
+    let mut table = Table::default();
+    let mut workspace = None;
+    table.time("build", || {
+        let _ = bpf::build()?;
+        report::step("building the agent");
+        workspace = Some(Workspace::build()?);
+        Ok(Ended::Passed)
+    });
+    if let Some(workspace) = workspace {
+        for stage in stages {
+            match stage {
+                Stage::Unit => table.time("unit", || unit(&workspace)),
+                Stage::Packet | Stage::Network => {
+                    for suite in SUITES.iter().filter(|suite| suite.stage == stage) {
+                        table.time(suite.name, || on_this_machine(suite, &workspace));
+                    }
+                }
+                Stage::Kernels => {
+                    for series in kernels::SERIES {
+                        under_kernel(series, &workspace, &mut table);
+                    }
+                }
+            }
+        }
+    }
+    table.print();
+    if table.has_failures() {
+        bail!("not all tests passed");
+    }
+    Ok(())
+}
+
+/// All tests that need nothing: those in the crates, and of the test package all that are not
+/// suites of other stages.
+fn unit(workspace: &Workspace) -> Result<Ended> {
+    report::step("unit and golden tests");
+    cargo().args(["test", "--workspace", "--exclude", TEST_PACKAGE]).run()?;
+    let others = workspace
+        .tests()
+        .iter()
+        .filter(|test| SUITES.iter().all(|suite| suite.name != test.as_str()))
+        .flat_map(|test| ["--test", test]);
+    cargo().args(["test", "--package", TEST_PACKAGE, "--lib"]).args(others).run()?;
+    Ok(Ended::Passed)
+}
+
+fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
+    report::step(format_args!("{} tests: {}", suite.name, suite.what));
+    if !workspace.has(suite.name) {
+        return Ok(Ended::Absent);
+    }
+    cargo()
+        .args(["test", "--package", TEST_PACKAGE, "--test", suite.name, "--"])
+        .args(suite.arguments)
+        .env("SIXFOUR_BIN", workspace.sixfour())
+        .run()?;
+    Ok(Ended::Passed)
+}
+
+/// Boots one kernel, with one row of the table for the boot and one for each suite.
+fn under_kernel(series: &str, workspace: &Workspace, table: &mut Table) {
+    let suites: Vec<_> = SUITES.iter().filter(|suite| suite.kernels.contains(&series)).collect();
+    let mut programs = Vec::new();
+    for suite in suites {
+        let row = format!("Linux {series} {}", suite.name);
+        if !workspace.has(suite.name) {
+            table.time(&row, || Ok(Ended::Absent));
+            continue;
+        }
+        match built::integration_test(suite.name) {
+            Ok(path) => programs.push(kernels::Program {
+                name: suite.name,
+                path,
+                arguments: suite.guest_arguments,
+                limit: suite.guest_seconds,
+            }),
+            Err(error) => table.time(&row, || Err(error)),
+        }
+    }
+    // Without programs it still shows that the kernel boots.
+    let mut boot = None;
+    table.time(&format!("Linux {series} boot"), || {
+        let tools = prerequisites::guest_tools();
+        boot = Some(kernels::run(series, &programs, workspace.sixfour(), &tools)?);
+        Ok(Ended::Passed)
+    });
+    if let Some(boot) = boot {
+        table.add_boot(series, &boot);
+    }
+}

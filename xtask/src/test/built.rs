@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What cargo builds for the tests, and where it puts it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::process::{Run as _, cargo};
+
+/// The package with the tests that need more than one crate.
+pub(super) const TEST_PACKAGE: &str = "proxy-tests";
+
+/// The agent's binary.
+const BINARY: &str = "sixfour";
+
+/// The workspace, built.
+pub(super) struct Workspace {
+    sixfour: PathBuf,
+    tests: Vec<String>,
+}
+
+impl Workspace {
+    /// Builds the default members and looks which integration tests there are.
+    ///
+    /// # Errors
+    ///
+    /// If it does not build.
+    pub(super) fn build() -> Result<Self> {
+        let sixfour = built(&["build"], BINARY)?;
+        let metadata = cargo().args(["metadata", "--no-deps", "--format-version=1"]).read()?;
+        let metadata: Value = serde_json::from_str(&metadata).context("reading cargo's words")?;
+        Ok(Self { sixfour, tests: integration_tests(&metadata) })
+    }
+
+    /// The agent.
+    pub(super) fn sixfour(&self) -> &Path {
+        &self.sixfour
+    }
+
+    /// The names of the integration tests of the test package.
+    pub(super) fn tests(&self) -> &[String] {
+        &self.tests
+    }
+
+    /// Whether the test package has the integration test `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tests.iter().any(|test| test == name)
+    }
+}
+
+/// Builds an integration test of the test package and returns the path of its program.
+///
+/// # Errors
+///
+/// If it does not build.
+pub(super) fn integration_test(name: &str) -> Result<PathBuf> {
+    built(&["test", "--no-run", "--package", TEST_PACKAGE, "--test", name], name)
+}
+
+/// Runs cargo and returns the program that it built for the target `name`.
+fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let messages =
+        cargo().args(arguments).arg("--message-format=json-render-diagnostics").read()?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no program {name}"))
+}
+
+fn integration_tests(metadata: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    let list = |value: &Value| value.as_array().unwrap_or(&empty).clone();
+    list(&metadata["packages"])
+        .iter()
+        .filter(|package| package["name"] == TEST_PACKAGE)
+        .flat_map(|package| list(&package["targets"]))
+        .filter(|target| target["kind"][0] == "test")
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the tests need of the machine, installed where it is missing.
+
+use anyhow::{Result, bail};
+
+use super::stage::Stage;
+use crate::{apt, process::find};
+
+/// A program that tests call.
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    why: &'static str,
+    stages: &'static [Stage],
+    /// Whether guests under other kernels get it too.
+    in_guest: bool,
+}
+
+const TRAFFIC: &[Stage] = &[Stage::Network, Stage::Kernels];
+const IMAGE: &[Stage] = &[Stage::Kernels];
+
+const fn traffic(name: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool { name, package, why, stages: TRAFFIC, in_guest: true }
+}
+
+const fn image(name: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool { name, package, why, stages: IMAGE, in_guest: false }
+}
+
+const TOOLS: [Tool; 16] = [
+    traffic("ip", "iproute2", "namespaces and devices for tests"),
+    traffic("tc", "iproute2", "queueing disciplines for tests"),
+    traffic("bridge", "iproute2", "bridges for tests"),
+    traffic("ss", "iproute2", "to see sockets"),
+    traffic("ethtool", "ethtool", "to switch offloads"),
+    traffic("iperf3", "iperf3", "streams of TCP and UDP"),
+    traffic("nft", "nftables", "network policies beside the proxy"),
+    traffic("iptables", "iptables", "network policies beside the proxy"),
+    traffic("ip6tables", "iptables", "network policies beside the proxy"),
+    traffic("conntrack", "conntrack", "to see what the kernel tracks"),
+    traffic("nsenter", "util-linux", "to enter namespaces"),
+    traffic("unshare", "util-linux", "to make namespaces"),
+    image("ldd", "libc-bin", "to find the libraries of what a guest runs"),
+    image("strip", "binutils", "to make the guests' images small"),
+    image("find", "findutils", "to pack the guests' images"),
+    image("dpkg", "dpkg", "to unpack kernels"),
+];
+
+/// Installs what `stages` need and the machine lacks.
+///
+/// # Errors
+///
+/// If something can be neither found nor installed, or this machine cannot run a stage at all.
+pub(super) fn ensure(stages: &[Stage]) -> Result<()> {
+    if stages.contains(&Stage::Kernels) && std::env::consts::ARCH != "x86_64" {
+        bail!(
+            "the stage `kernels` boots kernels for amd64, and this machine is {}",
+            std::env::consts::ARCH
+        );
+    }
+    for tool in TOOLS.iter().filter(|tool| tool.stages.iter().any(|stage| stages.contains(stage))) {
+        if find(tool.name).is_none() {
+            apt::install(&[tool.package], tool.why)?;
+        }
+        if find(tool.name).is_none() {
+            bail!("{} is missing: {}; install it", tool.name, tool.why);
+        }
+    }
+    Ok(())
+}
+
+/// The programs that guests under other kernels get.
+pub(super) fn guest_tools() -> Vec<&'static str> {
+    TOOLS.iter().filter(|tool| tool.in_guest).map(|tool| tool.name).collect()
+}
