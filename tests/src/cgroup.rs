@@ -55,14 +55,16 @@ impl Cgroup {
     }
 }
 
-/// Where cgroup2 is mounted.
+/// Where cgroup2 is mounted, and not hidden by a later mount.
 pub(crate) fn root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
     let fields = mounts.lines().map(|line| line.split(' '));
     fields
-        .filter_map(|mut fields| Some((fields.nth(1)?, fields.next()?)))
-        .find_map(|(path, kind)| (kind == "cgroup2").then(|| path.into()))
-        .context("cgroup2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup/unified")
+        .filter_map(|mut fields| Some((PathBuf::from(fields.nth(1)?), fields.next()?)))
+        .find_map(|(path, kind)| {
+            (kind == "cgroup2" && path.join("cgroup.procs").exists()).then_some(path)
+        })
+        .context("no cgroup2 can be seen: it is not mounted, or another mount is over it")
 }
 
 /// Ends the processes of the group at `path` and removes it.

@@ -6,7 +6,7 @@
 //!   from one definition, on top of [`netns`];
 //! * [`traffic`]: servers and clients inside of them;
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
-//! * [`packet`]: packets for single programs;
+//! * [`packet`]: packets for single programs, judged by a [`model`] of the NAT;
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
 //!   signal too.
 //!
@@ -24,6 +24,7 @@ pub mod cleanup;
 pub mod family;
 mod leftovers;
 pub mod manifests;
+pub mod model;
 pub mod netns;
 pub mod packet;
 pub mod process;
