@@ -127,7 +127,7 @@ impl Attacher {
             }
             debug!(device, "the programs have gone missing");
             // What is left of them goes before others come: clsact's filters have one handle.
-            let _ = self.attachments.remove(&device);
+            self.detach(device).await?;
         }
         let pair = self.attach_anew(object, device).await?;
         let _ = self.attachments.insert(device, pair);

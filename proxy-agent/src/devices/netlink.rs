@@ -188,7 +188,7 @@ pub(super) fn changes(message: NetlinkMessage<RouteNetlinkMessage>) -> Vec<Chang
     let (header, payload) = message.into_parts();
     match payload {
         NetlinkPayload::InnerMessage(message) => parse::changes(&header, message),
-        NetlinkPayload::Overrun(_) => vec![Change::Unclear],
+        NetlinkPayload::Overrun(_) => vec![Change::Lost],
         _ => Vec::new(),
     }
 }

@@ -136,15 +136,17 @@ fn address(message: &AddressMessage, present: bool) -> Option<Change> {
     if message.header.scope != AddressScope::Universe || !is_global_unicast(address) {
         return None;
     }
-    let unusable = (flags.contains(AddressFlags::Tentative)
-        && !flags.contains(AddressFlags::Optimistic))
-        || flags.contains(AddressFlags::Dadfailed);
-    let standing = if flags.intersects(AddressFlags::Secondary | AddressFlags::Deprecated) {
+    let tentative =
+        flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
+    let standing = if tentative {
+        Standing::Tentative
+    } else if flags.intersects(AddressFlags::Secondary | AddressFlags::Deprecated) {
         Standing::Lesser
     } else {
         Standing::Preferred
     };
-    let standing = (present && !unusable).then_some(standing);
+    let is_own = present && !flags.contains(AddressFlags::Dadfailed);
+    let standing = is_own.then_some(standing);
     Some(Change::Address(message.header.index, address, standing))
 }
 

@@ -11,7 +11,7 @@ use std::{
 pub struct Snapshot {
     /// By interface index.
     pub links: BTreeMap<u32, Link>,
-    /// Global unicast addresses that can be used, by the interface index of their holder.
+    /// Global unicast addresses, by the interface index of their holder.
     pub addresses: BTreeMap<u32, BTreeMap<IpAddr, Standing>>,
     /// Unicast routes by interface index; beside default routes only those over devices that may
     /// lead to pods, so that a node that knows the whole internet does not keep it twice.
@@ -65,6 +65,8 @@ pub enum Standing {
     Preferred,
     /// Secondary (IPv4) or deprecated (IPv6).
     Lesser,
+    /// Not to be used as long as the kernel looks whether somebody else has it (IPv6).
+    Tentative,
 }
 
 /// A unicast route over one device. A route with several next hops is one for each.
@@ -90,12 +92,14 @@ pub const MAIN_TABLE: u32 = 254;
 pub(super) enum Change {
     Link(u32, Link),
     LinkGone(u32),
-    /// Without a standing, the address is gone or cannot be used (yet).
+    /// Without a standing, the address is gone, or somebody else's.
     Address(u32, IpAddr, Option<Standing>),
     Route(u32, Route),
     RouteGone(u32, Route),
     /// A change whose effect can only be seen by reading everything.
     Unclear,
+    /// The kernel had to drop messages.
+    Lost,
 }
 
 /// What follows from changes beside the new snapshot.
@@ -103,6 +107,8 @@ pub(super) enum Change {
 pub(super) struct Aftermath {
     /// The snapshot may be wrong now: read it again.
     pub(super) reread: bool,
+    /// Devices may have gone and come unseen.
+    pub(super) lost: bool,
     /// Links whose state has changed without a word: ask for them.
     pub(super) ask: BTreeSet<u32>,
     /// Devices that went, even if their indices are in use again.
@@ -111,13 +117,6 @@ pub(super) struct Aftermath {
     pub(super) rerouted: BTreeSet<u32>,
     /// Whether addresses changed.
     pub(super) readdressed: bool,
-}
-
-impl Aftermath {
-    /// Of having read everything.
-    pub(super) fn all_new() -> Self {
-        Self { reread: true, readdressed: true, ..Self::default() }
-    }
 }
 
 impl LinkKind {
@@ -134,9 +133,12 @@ impl Snapshot {
         device: u32,
         is_of_family: impl Fn(&IpAddr) -> bool,
     ) -> Option<IpAddr> {
-        let of_family =
-            self.addresses.get(&device)?.iter().filter(|(address, _)| is_of_family(address));
-        let best = of_family.min_by_key(|(address, standing)| (*standing, *address));
+        let addresses = self.addresses.get(&device)?.iter();
+        let best = addresses
+            .filter(|(address, standing)| {
+                **standing != Standing::Tentative && is_of_family(address)
+            })
+            .min_by_key(|(address, standing)| (*standing, *address));
         best.map(|(address, _)| *address)
     }
 
@@ -177,6 +179,10 @@ impl Snapshot {
                 }
             }
             Change::Unclear => aftermath.reread = true,
+            Change::Lost => {
+                aftermath.reread = true;
+                aftermath.lost = true;
+            }
         }
     }
 

@@ -135,7 +135,7 @@ impl Watch {
     /// Runs until nobody reads the events (or writes the messages) any more.
     async fn run(mut self) -> Option<()> {
         self.read().await;
-        self.tell(Aftermath::all_new()).await?;
+        self.tell(Aftermath::default()).await?;
         self.sender.send(DeviceEvent::Synced).await.ok()?;
         let mut node_is_known = true;
         loop {
@@ -194,8 +194,8 @@ impl Watch {
         if aftermath.reread {
             debug!("reading all devices again");
             self.read().await;
-            let gone = std::mem::take(&mut aftermath.gone);
-            *aftermath = Aftermath { gone, ..Aftermath::all_new() };
+            // Routes and addresses are new, for all that is known.
+            aftermath.readdressed = true;
         }
     }
 
@@ -231,7 +231,7 @@ impl Watch {
         }
         for (index, device) in devices {
             let event = match self.told.get(&index) {
-                Some(_) if aftermath.reread => DeviceEvent::Appeared(device.clone()),
+                Some(_) if aftermath.lost => DeviceEvent::Appeared(device.clone()),
                 Some(told) if *told == device => continue,
                 Some(_) => DeviceEvent::Changed(device.clone()),
                 None => DeviceEvent::Appeared(device.clone()),

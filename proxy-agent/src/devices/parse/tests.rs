@@ -86,7 +86,8 @@ fn only_global_addresses_count() {
         let change = |standing| [Change::Address(7, ip, standing)];
         assert_eq!(told(text, AddressFlags::Permanent), change(Some(Standing::Preferred)));
         assert_eq!(told(text, AddressFlags::Secondary), change(Some(Standing::Lesser)));
-        assert_eq!(told(text, AddressFlags::Tentative), change(None));
+        assert_eq!(told(text, AddressFlags::Tentative), change(Some(Standing::Tentative)));
+        assert_eq!(told(text, AddressFlags::Dadfailed), change(None));
         let gone = RouteNetlinkMessage::DelAddress(address(text, AddressFlags::Permanent));
         assert_eq!(plain(gone), change(None));
     }

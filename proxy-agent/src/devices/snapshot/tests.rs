@@ -126,6 +126,7 @@ fn what_is_told_twice_changes_nothing() {
 fn preferred_addresses_are_better_than_lesser_ones() {
     let mut snapshot = Snapshot::default();
     let changes = [
+        Change::Address(3, ip("2001:db8::"), Some(Standing::Tentative)),
         Change::Address(3, ip("2001:db8::1"), Some(Standing::Lesser)),
         Change::Address(3, ip("2001:db8::3"), Some(Standing::Preferred)),
         Change::Address(3, ip("2001:db8::2"), Some(Standing::Preferred)),

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Devices are found, classified and fitted with programs, live. Needs root.
+
+mod node;
+mod watch;
