@@ -8,6 +8,6 @@ use std::{net::IpAddr, sync::Arc};
 pub struct ServiceCidr {
     /// Its name.
     pub name: Arc<str>,
-    /// Its ranges: an address with no bits after the prefix, and the prefix length in bits.
+    /// Its ranges: an address in it, and the length of the prefix that they share, in bits.
     pub cidrs: Vec<(IpAddr, u8)>,
 }

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Addresses, ports and protocols as the API writes them.
+
+use std::net::IpAddr;
+
+use proxy_common::{Port, Protocol};
+
+use super::{Reason, not};
+
+/// An address that traffic can be sent to. The API refuses the others too (an endpoint there
+/// would reach the node itself, or its neighbours, in the name of whoever wrote it).
+pub(super) fn unicast(text: &str) -> Result<IpAddr, Reason> {
+    let ip: IpAddr = text.parse().map_err(|_| not(text, "an IP address"))?;
+    let (link_local, mapped) = match ip {
+        IpAddr::V4(v4) => (v4.is_link_local(), false),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.to_ipv4_mapped().is_some()),
+    };
+    let special = [
+        (ip.is_unspecified(), "the unspecified address"),
+        (ip.is_loopback(), "a loopback address"),
+        (link_local, "a link-local address"),
+        (ip.is_multicast(), "a multicast address"),
+        (mapped, "an IPv4-mapped address"),
+    ];
+    match special.iter().find(|(is, _)| *is) {
+        Some((_, what)) => Err(Reason::Special(ip, what)),
+        None => Ok(ip),
+    }
+}
+
+/// A port number from 1 on.
+pub(super) fn port(number: i32) -> Result<Port, Reason> {
+    match u16::try_from(number) {
+        Ok(number @ 1..) => Ok(Port::new(number)),
+        _ => Err(not(number, "a port number")),
+    }
+}
+
+/// A protocol; TCP where none is given.
+pub(super) fn protocol(name: Option<&str>) -> Result<Protocol, Reason> {
+    let known = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
+    let Some(name) = name else {
+        return Ok(Protocol::TCP);
+    };
+    known
+        .into_iter()
+        .find(|protocol| protocol.name() == Some(name))
+        .ok_or_else(|| not(name, "TCP, UDP or SCTP"))
+}

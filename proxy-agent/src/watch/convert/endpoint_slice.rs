@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! EndpointSlices.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1::{
+    Endpoint as ApiEndpoint, EndpointPort as ApiPort, EndpointSlice as ApiSlice,
+};
+use proxy_common::{Family, V4, V6};
+
+use super::{
+    Convert, Converted, Reason, Rejected, Subject, address, label, not, service::family_of,
+};
+use crate::{
+    model::{Endpoint, EndpointPort, EndpointSlice, Kind, Object, ServiceName},
+    watch::Event,
+};
+
+/// Names the Service of a slice.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+/// Slices of headless Services have this label.
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+impl Convert for ApiSlice {
+    const KIND: Kind = Kind::EndpointSlice;
+
+    fn convert(&self) -> Result<Converted, Rejected> {
+        let subject = Subject::new(Self::KIND, &self.metadata)?;
+        let family = self.address_type.as_str();
+        if label(&self.metadata, HEADLESS_LABEL).is_some() || family == "FQDN" {
+            return Ok(Converted::nothing(subject.key));
+        }
+        if ![V4::NAME, V6::NAME].contains(&family) {
+            return Err(subject.reject("addressType", not(family, "IPv4, IPv6 or FQDN")));
+        }
+        let service = label(&self.metadata, SERVICE_LABEL).unwrap_or_default();
+        if service.is_empty() {
+            let field = format_args!("metadata.labels[{SERVICE_LABEL}]");
+            return Ok(Converted {
+                rejected: vec![subject.reject(field, Reason::Missing)],
+                ..Converted::nothing(subject.key)
+            });
+        }
+        let mut rejected = Vec::new();
+        let endpoints = accepted(
+            self.endpoints.as_ref(),
+            "endpoints",
+            &subject,
+            &mut rejected,
+            |written| endpoint(written, family).map(Some),
+        );
+        let ports = accepted(self.ports.as_ref(), "ports", &subject, &mut rejected, port);
+        let slice = EndpointSlice {
+            service: ServiceName::new(&subject.key.name.namespace, service),
+            name: subject.key.name,
+            endpoints,
+            ports,
+        };
+        Ok(Converted {
+            event: Event::Apply(Object::EndpointSlice(slice)),
+            rejected,
+        })
+    }
+}
+
+/// What is wrong, and with which field.
+type Wrong = (&'static str, Reason);
+
+/// The elements of a list that can be used. The others are rejected by themselves, or left out.
+fn accepted<A, M>(
+    list: Option<&Vec<A>>,
+    name: &str,
+    subject: &Subject,
+    rejected: &mut Vec<Rejected>,
+    convert: impl Fn(&A) -> Result<Option<M>, Wrong>,
+) -> Vec<M> {
+    let mut accepted = Vec::new();
+    for (at, written) in list.into_iter().flatten().enumerate() {
+        match convert(written) {
+            Ok(converted) => accepted.extend(converted),
+            Err((field, reason)) => {
+                let field = format_args!("{name}[{at}].{field}");
+                rejected.push(subject.reject(field, reason));
+            }
+        }
+    }
+    accepted
+}
+
+fn endpoint(written: &ApiEndpoint, family: &str) -> Result<Endpoint, Wrong> {
+    let text = written.addresses.first();
+    let text = text.ok_or(("addresses", Reason::Missing))?;
+    let address = address::unicast(text).map_err(|reason| ("addresses[0]", reason))?;
+    if family_of(address) != family {
+        return Err(("addresses[0]", not(text, "of the slice's addressType")));
+    }
+    let conditions = written.conditions.as_ref();
+    let condition = |value: Option<Option<bool>>, default| value.flatten().unwrap_or(default);
+    let hints = written.hints.as_ref();
+    let zones = hints.and_then(|hints| hints.for_zones.as_ref());
+    let nodes = hints.and_then(|hints| hints.for_nodes.as_ref());
+    Ok(Endpoint {
+        address,
+        ready: condition(conditions.map(|conditions| conditions.ready), true),
+        serving: condition(conditions.map(|conditions| conditions.serving), true),
+        terminating: condition(conditions.map(|conditions| conditions.terminating), false),
+        node: written.node_name.as_deref().map(Arc::from),
+        zone_hints: names(zones, |zone| &zone.name),
+        node_hints: names(nodes, |node| &node.name),
+    })
+}
+
+fn names<A>(list: Option<&Vec<A>>, name: impl Fn(&A) -> &String) -> Vec<Arc<str>> {
+    let list = list.into_iter().flatten();
+    list.map(|written| name(written).as_str().into()).collect()
+}
+
+/// A port without a number means all ports, which is not for a Service proxy.
+fn port(written: &ApiPort) -> Result<Option<EndpointPort>, Wrong> {
+    let Some(number) = written.port else {
+        return Ok(None);
+    };
+    let protocol = written.protocol.as_deref();
+    Ok(Some(EndpointPort {
+        name: written.name.as_deref().unwrap_or_default().into(),
+        protocol: address::protocol(protocol).map_err(|reason| ("protocol", reason))?,
+        port: address::port(number).map_err(|reason| ("port", reason))?,
+    }))
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Nodes and Service CIDRs: what belongs to no namespace.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::{core::v1::Node as ApiNode, networking::v1::ServiceCIDR as ApiServiceCidr};
+
+use super::{Convert, Converted, Reason, Rejected, Subject, label, not};
+use crate::{
+    model::{Kind, Node, Object, ServiceCidr},
+    watch::Event,
+};
+
+/// Names the zone of a Node.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+impl Convert for ApiNode {
+    const KIND: Kind = Kind::Node;
+
+    fn convert(&self) -> Result<Converted, Rejected> {
+        let subject = Subject::new(Self::KIND, &self.metadata)?;
+        let zone = label(&self.metadata, ZONE_LABEL).filter(|zone| !zone.is_empty());
+        let node = Node {
+            name: subject.key.name.name,
+            zone: zone.map(Into::into),
+        };
+        Ok(Converted {
+            event: Event::Apply(Object::Node(node)),
+            rejected: Vec::new(),
+        })
+    }
+}
+
+impl Convert for ApiServiceCidr {
+    const KIND: Kind = Kind::ServiceCidr;
+
+    fn convert(&self) -> Result<Converted, Rejected> {
+        let subject = Subject::new(Self::KIND, &self.metadata)?;
+        let written = self.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());
+        let mut cidrs = Vec::new();
+        for (at, text) in written.into_iter().flatten().enumerate() {
+            let reason = || not(text, "an address and a prefix length");
+            let reject = || subject.reject(format_args!("spec.cidrs[{at}]"), reason());
+            cidrs.push(cidr(text).ok_or_else(reject)?);
+        }
+        if cidrs.is_empty() {
+            return Err(subject.reject("spec.cidrs", Reason::Missing));
+        }
+        let object = Object::ServiceCidr(ServiceCidr {
+            name: subject.key.name.name,
+            cidrs,
+        });
+        Ok(Converted {
+            event: Event::Apply(object),
+            rejected: Vec::new(),
+        })
+    }
+}
+
+fn cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    (length <= bits).then_some((address, length))
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Services.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Service as ApiService, ServicePort as ApiPort, ServiceSpec};
+use proxy_common::{Family, V4, V6, family::Address as _};
+
+use super::{Convert, Converted, Reason, Rejected, Subject, address, label, not};
+use crate::{
+    model::{Kind, Object, Service, ServicePort, TrafficPolicy},
+    watch::Event,
+};
+
+/// Services with this label are for another proxy.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+impl Convert for ApiService {
+    const KIND: Kind = Kind::Service;
+
+    fn convert(&self) -> Result<Converted, Rejected> {
+        let subject = Subject::new(Self::KIND, &self.metadata)?;
+        if label(&self.metadata, PROXY_NAME_LABEL).is_some() {
+            return Ok(Converted::nothing(subject.key));
+        }
+        let spec = self
+            .spec
+            .as_ref()
+            .ok_or_else(|| subject.reject("spec", Reason::Missing))?;
+        if spec.type_.as_deref() == Some("ExternalName") || is_headless(spec) {
+            return Ok(Converted::nothing(subject.key));
+        }
+        let created = self.metadata.creation_timestamp.as_ref();
+        let service = Service {
+            name: subject.key.name.clone(),
+            created: created.map(|time| time.0.as_second()),
+            cluster_ips: cluster_ips(spec, &subject)?,
+            internal_traffic_policy: traffic_policy(spec, &subject)?,
+            ports: ports(spec, &subject)?,
+        };
+        Ok(Converted {
+            event: Event::Apply(Object::Service(service)),
+            rejected: Vec::new(),
+        })
+    }
+}
+
+/// The API gives the first of `clusterIPs` as `clusterIP` too; a hand-written Service may have
+/// either.
+fn is_headless(spec: &ServiceSpec) -> bool {
+    let first = spec.cluster_ips.as_ref().and_then(|all| all.first());
+    let ip = spec
+        .cluster_ip
+        .as_ref()
+        .filter(|ip| !ip.is_empty())
+        .or(first);
+    ip.is_none_or(|ip| ip.is_empty() || ip == "None")
+}
+
+/// The cluster IP of each family: where `ipFamilies` names it, as kube-proxy takes it
+/// (`GetClusterIPByFamily`); where there is no `ipFamilies`, by the addresses' own families, as
+/// the API server would have filled it in.
+fn cluster_ips(spec: &ServiceSpec, subject: &Subject) -> Result<Vec<IpAddr>, Rejected> {
+    let families = spec.ip_families.as_deref().unwrap_or_default();
+    let written: Vec<(String, &String)> = match (&spec.cluster_ips, &spec.cluster_ip) {
+        (Some(all), _) if !all.is_empty() => {
+            let fields = (0..).map(|at| format!("spec.clusterIPs[{at}]"));
+            fields.zip(all).collect()
+        }
+        (_, single) => single
+            .iter()
+            .map(|ip| ("spec.clusterIP".to_owned(), ip))
+            .collect(),
+    };
+    let mut ips: Vec<IpAddr> = Vec::new();
+    for (at, (field, text)) in written.into_iter().enumerate() {
+        let ip = address::unicast(text).map_err(|reason| subject.reject(&field, reason))?;
+        let family = family_of(ip);
+        if !families.is_empty() && families.get(at).is_none_or(|named| named != family) {
+            let reason = not(text, "of the family that spec.ipFamilies names there");
+            return Err(subject.reject(&field, reason));
+        }
+        if ips.iter().any(|other| family_of(*other) == family) {
+            return Err(subject.reject(&field, Reason::Duplicate));
+        }
+        ips.push(ip);
+    }
+    Ok(ips)
+}
+
+/// The name of an address's family.
+pub(super) fn family_of(ip: IpAddr) -> &'static str {
+    let v4 = <V4 as Family>::Addr::from_ip(ip);
+    v4.map_or(V6::NAME, |_| V4::NAME)
+}
+
+fn traffic_policy(spec: &ServiceSpec, subject: &Subject) -> Result<TrafficPolicy, Rejected> {
+    match spec.internal_traffic_policy.as_deref() {
+        None | Some("Cluster") => Ok(TrafficPolicy::Cluster),
+        Some("Local") => Ok(TrafficPolicy::Local),
+        Some(other) => {
+            let reason = not(other, "Cluster or Local");
+            Err(subject.reject("spec.internalTrafficPolicy", reason))
+        }
+    }
+}
+
+fn ports(spec: &ServiceSpec, subject: &Subject) -> Result<Vec<ServicePort>, Rejected> {
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for (at, written) in spec.ports.iter().flatten().enumerate() {
+        let reject =
+            |field, reason| subject.reject(format_args!("spec.ports[{at}].{field}"), reason);
+        let port = port(written).map_err(|(field, reason)| reject(field, reason))?;
+        for other in ports.iter().filter(|other| other.protocol == port.protocol) {
+            if other.port == port.port {
+                return Err(reject("port", Reason::Duplicate));
+            }
+            if other.name == port.name {
+                return Err(reject("name", Reason::Duplicate));
+            }
+        }
+        ports.push(port);
+    }
+    Ok(ports)
+}
+
+fn port(written: &ApiPort) -> Result<ServicePort, (&'static str, Reason)> {
+    let protocol = written.protocol.as_deref();
+    Ok(ServicePort {
+        name: written.name.as_deref().unwrap_or_default().into(),
+        protocol: address::protocol(protocol).map_err(|reason| ("protocol", reason))?,
+        port: address::port(written.port).map_err(|reason| ("port", reason))?,
+    })
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What becomes of objects, field by field.
+
+use k8s_openapi::api::{
+    core::v1::{Node as ApiNode, Service as ApiService},
+    discovery::v1::EndpointSlice as ApiSlice,
+    networking::v1::ServiceCIDR,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{EndpointSlice, Object, Service, TrafficPolicy};
+
+fn convert<K: Convert + DeserializeOwned>(object: &Value) -> Result<Converted, Rejected> {
+    serde_json::from_value::<K>(object.clone())
+        .unwrap()
+        .convert()
+}
+
+fn api_service(spec: &Value) -> Value {
+    json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": spec})
+}
+
+fn service(spec: &Value) -> Result<Option<Service>, String> {
+    let converted = convert::<ApiService>(&api_service(spec));
+    match converted.map_err(|rejected| rejected.to_string())?.event {
+        Event::Apply(Object::Service(service)) => Ok(Some(service)),
+        Event::Delete(_) => Ok(None),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ips(spec: &Value) -> Result<Vec<String>, String> {
+    let service = service(spec)?.unwrap();
+    Ok(service
+        .cluster_ips
+        .iter()
+        .map(ToString::to_string)
+        .collect())
+}
+
+#[test]
+fn services_without_a_cluster_ip_are_none() {
+    for spec in [
+        json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+        json!({"clusterIP": ""}),
+        json!({}),
+        json!({"type": "ExternalName", "clusterIP": "10.0.0.1"}),
+    ] {
+        assert_eq!(service(&spec), Ok(None), "{spec}");
+    }
+    let mut other = api_service(&json!({"clusterIP": "10.0.0.1"}));
+    other["metadata"]["labels"] = json!({"service.kubernetes.io/service-proxy-name": ""});
+    let event = convert::<ApiService>(&other).unwrap().event;
+    assert!(matches!(event, Event::Delete(key) if key.to_string() == "Service ns/web"));
+}
+
+#[test]
+fn cluster_ips_are_taken_by_family() {
+    let dual = json!({
+        "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"],
+        "ipFamilies": ["IPv4", "IPv6"],
+    });
+    let both = vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()];
+    assert_eq!(ips(&dual), Ok(both.clone()));
+    assert_eq!(
+        ips(&json!({"clusterIPs": ["10.0.0.1", "fd00::1"]})),
+        Ok(both)
+    );
+    assert_eq!(
+        ips(&json!({"clusterIP": "fd00::1"})),
+        Ok(vec!["fd00::1".to_owned()])
+    );
+    let crossed = json!({"clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv6"]});
+    assert_eq!(
+        ips(&crossed).unwrap_err(),
+        "Service ns/web: spec.clusterIPs[0]: \"10.0.0.1\" is not of the family that \
+         spec.ipFamilies names there"
+    );
+    let twice = json!({"clusterIPs": ["10.0.0.1", "10.0.0.2"]});
+    assert_eq!(
+        ips(&twice).unwrap_err(),
+        "Service ns/web: spec.clusterIPs[1]: is there twice"
+    );
+}
+
+#[test]
+fn a_service_says_what_is_wrong_with_it() {
+    let with = |field: &str, value: Value| {
+        let mut spec = json!({"clusterIP": "10.0.0.1", "ports": [{"port": 80}]});
+        *spec.pointer_mut(field).unwrap_or(&mut Value::Null) = value.clone();
+        if let Some(name) = field.strip_prefix("/new/") {
+            spec[name] = value;
+        }
+        service(&spec).unwrap_err()
+    };
+    for (field, value, error) in [
+        (
+            "/clusterIP",
+            json!("ten"),
+            "spec.clusterIP: \"ten\" is not an IP address",
+        ),
+        (
+            "/clusterIP",
+            json!("127.0.0.1"),
+            "spec.clusterIP: 127.0.0.1 is a loopback address",
+        ),
+        (
+            "/ports/0/port",
+            json!(0),
+            "spec.ports[0].port: \"0\" is not a port number",
+        ),
+        (
+            "/ports/0/port",
+            json!(65536),
+            "spec.ports[0].port: \"65536\" is not a port number",
+        ),
+        (
+            "/ports",
+            json!([{"port": 1}, {"port": 1, "name": "x"}]),
+            "spec.ports[1].port: is there twice",
+        ),
+        (
+            "/ports",
+            json!([{"port": 1}, {"port": 2}]),
+            "spec.ports[1].name: is there twice",
+        ),
+        (
+            "/ports/0",
+            json!({"port": 80, "protocol": "tcp"}),
+            "spec.ports[0].protocol: \"tcp\" is not TCP, UDP or SCTP",
+        ),
+        (
+            "/new/internalTrafficPolicy",
+            json!("Near"),
+            "spec.internalTrafficPolicy: \"Near\" is not Cluster or Local",
+        ),
+    ] {
+        assert_eq!(with(field, value), format!("Service ns/web: {error}"));
+    }
+    let nameless = convert::<ApiService>(&json!({"metadata": {}})).unwrap_err();
+    assert_eq!(nameless.field, "metadata.name");
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let spec = json!({"clusterIP": "10.0.0.1", "ports": [{"port": 80}]});
+    let found = service(&spec).unwrap().unwrap();
+    assert_eq!(found.internal_traffic_policy, TrafficPolicy::Cluster);
+    assert_eq!(found.created, None);
+    assert_eq!(
+        (&*found.ports[0].name, found.ports[0].protocol),
+        ("", proxy_common::Protocol::TCP)
+    );
+    let object = json!({"metadata": {"name": "x"}, "spec": spec});
+    let Event::Apply(object) = convert::<ApiService>(&object).unwrap().event else {
+        panic!()
+    };
+    assert_eq!(object.key().to_string(), "Service default/x");
+}
+
+fn api_slice(endpoints: &Value) -> Value {
+    json!({
+        "metadata": {
+            "name": "web-1", "namespace": "ns",
+            "labels": {"kubernetes.io/service-name": "web"},
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "http", "port": 80}, {"name": "all"}, {"name": "bad", "port": -1}],
+    })
+}
+
+fn slice(object: &Value) -> (Option<EndpointSlice>, Vec<String>) {
+    let converted = convert::<ApiSlice>(object).unwrap();
+    let rejected = converted.rejected.iter().map(ToString::to_string);
+    let slice = match converted.event {
+        Event::Apply(Object::EndpointSlice(slice)) => Some(slice),
+        _ => None,
+    };
+    (slice, rejected.collect())
+}
+
+#[test]
+fn bad_endpoints_and_ports_are_left_out_and_reported() {
+    let addresses = [
+        "127.0.0.1",
+        "169.254.0.1",
+        "224.0.0.1",
+        "0.0.0.0",
+        "fd00::1",
+        "host",
+        "10.0.0.1",
+    ];
+    let mut endpoints: Vec<_> = addresses
+        .map(|address| json!({"addresses": [address, "junk"]}))
+        .to_vec();
+    endpoints.push(json!({"addresses": []}));
+    let (found, rejected) = slice(&api_slice(&json!(endpoints)));
+    let found = found.unwrap();
+    assert_eq!(found.endpoints.len(), 1);
+    assert_eq!(found.endpoints[0].address.to_string(), "10.0.0.1");
+    assert_eq!(found.ports.len(), 1, "a port without a number is none");
+    let expected = [
+        "endpoints[0].addresses[0]: 127.0.0.1 is a loopback address",
+        "endpoints[1].addresses[0]: 169.254.0.1 is a link-local address",
+        "endpoints[2].addresses[0]: 224.0.0.1 is a multicast address",
+        "endpoints[3].addresses[0]: 0.0.0.0 is the unspecified address",
+        "endpoints[4].addresses[0]: \"fd00::1\" is not of the slice's addressType",
+        "endpoints[5].addresses[0]: \"host\" is not an IP address",
+        "endpoints[7].addresses: missing",
+        "ports[2].port: \"-1\" is not a port number",
+    ]
+    .map(|line| format!("EndpointSlice ns/web-1: {line}"));
+    assert_eq!(rejected, expected);
+}
+
+#[test]
+fn conditions_have_defaults_of_their_own() {
+    let endpoints = json!([
+        {"addresses": ["10.0.0.1"]},
+        {"addresses": ["10.0.0.1"], "conditions": {}},
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": null, "serving": null, "terminating": null}},
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": false, "serving": false, "terminating": true}},
+    ]);
+    let (found, _) = slice(&api_slice(&endpoints));
+    let conditions: Vec<_> = found
+        .unwrap()
+        .endpoints
+        .iter()
+        .map(|endpoint| [endpoint.ready, endpoint.serving, endpoint.terminating])
+        .collect();
+    let default = [true, true, false];
+    assert_eq!(
+        conditions,
+        [default, default, default, [false, false, true]]
+    );
+}
+
+#[test]
+fn slices_that_are_not_for_a_proxy_are_none() {
+    let mut headless = api_slice(&Value::Null);
+    headless["metadata"]["labels"]["service.kubernetes.io/headless"] = json!("");
+    assert_eq!(slice(&headless), (None, Vec::new()));
+    let mut names = api_slice(&json!([{"addresses": ["example.com"]}]));
+    names["addressType"] = json!("FQDN");
+    assert_eq!(slice(&names), (None, Vec::new()));
+    let mut orphan = api_slice(&Value::Null);
+    orphan["metadata"]["labels"] = json!({});
+    let missing = "EndpointSlice ns/web-1: metadata.labels[kubernetes.io/service-name]: missing";
+    assert_eq!(slice(&orphan), (None, vec![missing.to_owned()]));
+    let empty = api_slice(&Value::Null);
+    assert_eq!(slice(&empty).0.unwrap().endpoints, []);
+}
+
+#[test]
+fn nodes_have_a_zone_and_service_cidrs_have_ranges() {
+    let zone = |labels: Value| {
+        let node = json!({"metadata": {"name": "n", "labels": labels}});
+        match convert::<ApiNode>(&node).unwrap().event {
+            Event::Apply(Object::Node(node)) => node.zone,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        zone(json!({"topology.kubernetes.io/zone": "a"})),
+        Some("a".into())
+    );
+    assert_eq!(zone(json!({"topology.kubernetes.io/zone": ""})), None);
+    let cidr = |cidrs: Value| {
+        let object = json!({"metadata": {"name": "c"}, "spec": {"cidrs": cidrs}});
+        convert::<ServiceCIDR>(&object).map_err(|rejected| rejected.field)
+    };
+    assert!(cidr(json!(["10.96.0.0/16", "fd00:10:96::/112"])).is_ok());
+    assert_eq!(
+        cidr(json!(["10.96.0.0/16", "10.0.0.0/33"])),
+        Err("spec.cidrs[1]".to_owned())
+    );
+    assert_eq!(cidr(json!([])), Err("spec.cidrs".to_owned()));
+}
