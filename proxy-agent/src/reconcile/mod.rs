@@ -43,6 +43,7 @@ mod frontends;
 mod ids;
 mod outcome;
 mod row;
+pub mod runner;
 mod schedule;
 mod set;
 

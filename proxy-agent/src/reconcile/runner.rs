@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The task that carries changes from a source to the tables.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    error::Error,
+    time::Duration,
+};
+
+use proxy_common::Family;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use super::{Conflict, FamilyReconciler, Outcome, Rows};
+use crate::{
+    dataplane::Dataplane,
+    model::{Kind, ServiceName, Store},
+    plan::{categorize::NodeContext, plan},
+    watch::Event,
+};
+
+/// The kinds that must be known in full before anything is written: with a part of them, what is
+/// there would look as if it had gone.
+const NEEDED: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Node];
+/// How many events are taken before they are acted on, if as many are queued.
+const BATCH: usize = 4096;
+
+/// How things stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Whether all sources have said what there is.
+    pub synced: bool,
+    /// How many Services there are, those without an address in any family of the node included.
+    pub services: usize,
+    /// How many Services have something to do, now or later, counted in each family.
+    pub pending: usize,
+    /// How many of them have failed at the last attempt.
+    pub failing: usize,
+    /// What has failed last, as long as anything fails.
+    pub last_error: Option<String>,
+}
+
+/// Takes the events of a source, and keeps the tables of each family as they say.
+pub struct Runner {
+    store: Store,
+    families: Vec<Box<dyn Tables>>,
+    unsynced: BTreeSet<Kind>,
+    last_error: Option<String>,
+    status: watch::Sender<Status>,
+    started: Instant,
+}
+
+impl Runner {
+    /// A runner of the node with this name, which serves no family yet.
+    #[must_use]
+    pub fn new(node_name: &str) -> Self {
+        Self {
+            store: Store::new(node_name),
+            families: Vec::new(),
+            unsynced: NEEDED.into(),
+            last_error: None,
+            status: watch::Sender::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Serves a family with this dataplane, whose tables are empty.
+    #[must_use]
+    pub fn with_family<F, D>(mut self, dataplane: D) -> Self
+    where
+        F: Family<Addr: Send> + Send,
+        D: Dataplane<F> + Send + 'static,
+    {
+        self.families.push(Box::new(Reconciled {
+            reconciler: FamilyReconciler::<F>::new(Rows::CAPACITY),
+            dataplane,
+        }));
+        self
+    }
+
+    /// How things stand, now and whenever that changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Runs until the source has ended. What is in the tables then stays there.
+    ///
+    /// Changes are acted on at once; those that have queued up meanwhile, together.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        let mut batch = Vec::new();
+        loop {
+            let wake = self
+                .families
+                .iter()
+                .filter_map(|family| family.next())
+                .min();
+            let wake = wake.map(|wake| self.started + wake);
+            tokio::select! {
+                count = events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for event in batch.drain(..) {
+                        self.take(event);
+                    }
+                }
+                () = sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => {}
+            }
+            if self.unsynced.is_empty() {
+                self.reconcile();
+            }
+            self.report();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Apply(object) => self.store.apply(object),
+            Event::Delete(key) => self.store.delete(&key),
+            Event::Synced(kind) => {
+                if self.unsynced.remove(&kind) && self.unsynced.is_empty() {
+                    info!(
+                        services = self.store.service_count(),
+                        "all sources have synced"
+                    );
+                    if self.store.node().is_none() {
+                        let node = self.store.node_name();
+                        warn!(%node, "there is no such Node: topology hints do not apply");
+                    }
+                }
+            }
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let dirty = self.store.take_dirty();
+        let started = self.started;
+        let clock = || started.elapsed();
+        for family in &mut self.families {
+            for name in &dirty {
+                family.plan(&self.store, name);
+            }
+            let outcome = family.flush(&clock);
+            for problem in outcome.problems {
+                let (family, service) = (family.name(), problem.service);
+                let error = chain(&problem.error);
+                warn!(family, %service, error, "cannot apply a Service, will try again");
+                self.last_error = Some(format!("{service} ({family}): {error}"));
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let failing = self.families.iter().map(|family| family.failing()).sum();
+        if failing == 0 {
+            self.last_error = None;
+        }
+        let status = Status {
+            synced: self.unsynced.is_empty(),
+            services: self.store.service_count(),
+            pending: self.families.iter().map(|family| family.pending()).sum(),
+            failing,
+            last_error: self.last_error.clone(),
+        };
+        let _ = self.status.send_if_modified(|known| {
+            let changed = *known != status;
+            *known = status;
+            changed
+        });
+    }
+}
+
+/// The tables of a family, whichever it is.
+trait Tables: Send {
+    fn name(&self) -> &'static str;
+    fn plan(&mut self, store: &Store, name: &ServiceName);
+    fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome;
+    fn next(&self) -> Option<Duration>;
+    fn pending(&self) -> usize;
+    fn failing(&self) -> usize;
+}
+
+struct Reconciled<F: Family, D> {
+    reconciler: FamilyReconciler<F>,
+    dataplane: D,
+}
+
+impl<F, D> Tables for Reconciled<F, D>
+where
+    F: Family<Addr: Send> + Send,
+    D: Dataplane<F> + Send,
+{
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn plan(&mut self, store: &Store, name: &ServiceName) {
+        let node = NodeContext {
+            name: store.node_name(),
+            zone: store.node().and_then(|node| node.zone.as_deref()),
+        };
+        let planned = store.service(name).and_then(|service| {
+            let slices: Vec<_> = store.slices(name).collect();
+            plan(service, &slices, node)
+        });
+        self.reconciler.set(name, planned);
+    }
+
+    fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome {
+        let outcome = self.reconciler.flush(&mut self.dataplane, clock);
+        // Of several changes in one batch only the last matters.
+        let conflicts = self.reconciler.take_conflicts().into_iter();
+        let last: HashMap<_, _> = conflicts.map(|conflict| (conflict.key, conflict)).collect();
+        for Conflict {
+            key,
+            winner,
+            losers,
+        } in last.into_values()
+        {
+            let address: std::net::IpAddr = key.address.into();
+            let (port, protocol) = (key.port, key.protocol);
+            let losers: Vec<_> = losers.iter().map(ToString::to_string).collect();
+            let losers = losers.join(" ");
+            warn!(%address, %port, %protocol, %winner, losers, "several Services want a frontend");
+        }
+        outcome
+    }
+
+    fn next(&self) -> Option<Duration> {
+        self.reconciler.next()
+    }
+
+    fn pending(&self) -> usize {
+        self.reconciler.pending()
+    }
+
+    fn failing(&self) -> usize {
+        self.reconciler.failing()
+    }
+}
+
+/// An error and what it comes from, in one line.
+fn chain(error: &dyn Error) -> String {
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    sources.fold(error.to_string(), |text, source| {
+        format!("{text}: {source}")
+    })
+}
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;
