@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Objects recorded from a real kube-apiserver in, a sorted dump of the tables out: through the
+//! manifests, the planner, the reconciler and the runner, as the agent uses them.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p proxy-agent --test golden` writes the golden files anew. What
+//! they say is checked against the rules that a real kube-proxy wrote for the same objects.
+
+#[path = "golden/kube_proxy.rs"]
+mod kube_proxy;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use proxy_agent::{
+    dataplane::fake::Fake,
+    reconcile::runner::Runner,
+    watch::{Source as _, manifests::Manifests},
+};
+use proxy_common::{Family, V4, V6};
+use tokio::sync::mpsc;
+
+/// The tables of both families on a node, as text.
+struct Tables {
+    v4: String,
+    v6: String,
+}
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// What the tables of a node hold for the recorded objects.
+async fn tables(node: &str) -> Tables {
+    let v4 = Arc::new(Mutex::new(Fake::<V4>::default()));
+    let v6 = Arc::new(Mutex::new(Fake::<V6>::default()));
+    let runner = Runner::new(node)
+        .with_family(Arc::clone(&v4))
+        .with_family(Arc::clone(&v6));
+    let mut status = runner.status();
+    let (sender, receiver) = mpsc::channel(1024);
+    let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).run(sender));
+    let running = tokio::spawn(runner.run(receiver));
+    let settled = status.wait_for(|status| status.synced && status.pending == 0);
+    assert_eq!(settled.await.unwrap().services, 40);
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    // Nobody receives any more, so the source ends.
+    source.await.unwrap().unwrap();
+    Tables {
+        v4: dump(&v4),
+        v6: dump(&v6),
+    }
+}
+
+fn dump<F: Family>(tables: &Mutex<Fake<F>>) -> String {
+    let tables = tables.lock().unwrap();
+    assert_eq!(tables.violations(), [] as [&str; 0]);
+    tables.dump()
+}
+
+async fn check(node: &str) {
+    let Tables { v4, v6 } = tables(node).await;
+    let found = format!("# IPv4\n{v4}\n# IPv6\n{v6}");
+    let path = here(&format!("tests/golden/{node}.txt"));
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap();
+    let different = expected
+        .lines()
+        .zip(found.lines())
+        .find(|(expected, found)| expected != found);
+    assert_eq!(different, None, "in {}", path.display());
+    assert_eq!(
+        expected.len(),
+        found.len(),
+        "{} has another end",
+        path.display()
+    );
+}
+
+#[tokio::test]
+async fn anc_node() {
+    check("anc-node").await;
+}
+
+#[tokio::test]
+async fn other_node() {
+    check("other-node").await;
+}
+
+#[tokio::test]
+async fn a_real_kube_proxy_sends_to_the_same_endpoints() {
+    let rules = fs::read_to_string(here("tests/golden/kube-proxy.anc-node.nft")).unwrap();
+    let Tables { v4, v6 } = tables("anc-node").await;
+    for (table, dump) in [("ip", v4), ("ip6", v6)] {
+        let ours = served(&dump);
+        let theirs = kube_proxy::served(&rules, table);
+        assert!(theirs.len() > 30, "{table}: {}", theirs.len());
+        assert_eq!(ours, theirs, "{table}");
+        let refused: Vec<_> = dump
+            .lines()
+            .filter_map(|line| line.strip_suffix(" refuse"))
+            .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
+            .collect();
+        assert_eq!(refused, kube_proxy::cluster_ips(&rules, table), "{table}");
+    }
+}
+
+/// What becomes of new flows to each frontend of a dump.
+fn served(dump: &str) -> BTreeMap<String, kube_proxy::Fate> {
+    let mut served = BTreeMap::new();
+    let mut lines = dump.lines();
+    while let Some(line) = lines.next() {
+        let words: Vec<_> = line.split(' ').collect();
+        let [frontend, _, policy @ ("cluster" | "internal-local")] = words[..] else {
+            continue;
+        };
+        let [cluster, local] = [lines.next().unwrap(), lines.next().unwrap()];
+        let set = if policy == "cluster" { cluster } else { local };
+        let (_, members) = set.split_once(": ").unwrap();
+        let fate = match members {
+            "reject" => kube_proxy::Fate::Reject,
+            "drop" => kube_proxy::Fate::Drop,
+            members => kube_proxy::Fate::Served(
+                members
+                    .split(' ')
+                    .map(|member| member.parse().unwrap())
+                    .collect(),
+            ),
+        };
+        let _ = served.insert(frontend.to_owned(), fate);
+    }
+    served
+}
