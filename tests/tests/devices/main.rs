@@ -2,5 +2,6 @@
 
 //! Devices are found, classified and fitted with programs, live. Needs root.
 
+mod attach;
 mod node;
 mod watch;

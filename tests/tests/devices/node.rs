@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::netns::{Namespace, Prefix};
 use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
@@ -78,6 +79,13 @@ impl Hands {
             .pref_source(source)?
             .build();
         Ok(self.runtime.block_on(self.handle.route().add(route).execute())?)
+    }
+
+    /// What `tc qdisc del dev DEVICE clsact` does.
+    pub(crate) fn delete_clsact(&self, device: u32) -> Result<()> {
+        let mut request = self.handle.qdisc().del(device.cast_signed());
+        request.message_mut().header.parent = TcHandle::CLSACT;
+        Ok(self.runtime.block_on(request.execute())?)
     }
 
     fn add(&self, link: LinkMessage) -> Result<()> {

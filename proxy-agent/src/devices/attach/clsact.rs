@@ -56,8 +56,11 @@ impl<'a> Clsact<'a> {
             }
         }
         let request = RouteNetlinkMessage::DelQueueDiscipline(self.discipline());
-        let removed = self.requests.order(request, 0).await;
-        removed.map_err(|error| self.error(error))
+        match self.requests.order(request, 0).await {
+            // Somebody else has removed it.
+            Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::NOENT)) => Ok(()),
+            result => result.map_err(|error| self.error(error)),
+        }
     }
 
     /// Removes our programs, left by an agent that could not do so itself, and tells whether that

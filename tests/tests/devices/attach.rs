@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The programs come onto devices and leave them, by TCX and by clsact. Needs a built object.
+
+use std::mem;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use aya::programs::links::Link as _;
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use futures_util::TryStreamExt as _;
+use proxy_agent::bpf::Object;
+use proxy_agent::bpf::object::{EGRESS, INGRESS};
+use proxy_agent::devices::{AttachMode, Attached, Attacher};
+use proxy_tests::netns::{Namespace, Veth};
+use proxy_tests::scratch::Scratch;
+use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::node::Hands;
+
+const BOTH_WAYS: [AttachMode; 2] = [AttachMode::Tcx, AttachMode::Clsact];
+
+const SIDES: [TcAttachType; 2] = [TcAttachType::Ingress, TcAttachType::Egress];
+
+/// A node with one pod, and an object to attach.
+struct Scene {
+    runtime: Runtime,
+    object: Object,
+    _pins: Scratch,
+    pod: Namespace,
+    node: Namespace,
+}
+
+/// What hangs on the device `veth1`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// The names of the programs, in order: ingress and egress.
+    tcx: [Vec<String>; 2],
+    clsact: [Vec<String>; 2],
+    has_clsact: bool,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let (node, pod) = (Namespace::new("node")?, Namespace::new("pod")?);
+        node.netlink()?.add_veth(Veth::named("veth1"), Veth::named("eth0"), &pod)?;
+        let pins = Scratch::new("devices")?;
+        let bpffs: PathBuf = pins.mount_bpffs()?;
+        let object = Object::load(&bpffs, &(61000..=65000))?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, object, _pins: pins, pod, node })
+    }
+
+    fn attacher(&self, mode: AttachMode) -> Result<Attacher> {
+        let _guard = self.runtime.enter();
+        self.node.run(|| {
+            let _guard = self.runtime.enter();
+            Ok(Attacher::new(mode)?)
+        })
+    }
+
+    fn index(&self) -> Result<u32> {
+        Hands::new(&self.node)?.index("veth1")
+    }
+
+    fn attach(&mut self, attacher: &mut Attacher, index: u32) -> Result<Attached> {
+        let Self { runtime, object, node, .. } = self;
+        node.run(|| Ok(runtime.block_on(attacher.attach(object, index))?))
+    }
+
+    fn detach_all(&self, attacher: &mut Attacher) -> Result<()> {
+        self.node.run(|| {
+            let errors = self.runtime.block_on(attacher.detach_all());
+            ensure!(errors.is_empty(), "{errors:?}");
+            Ok(())
+        })
+    }
+
+    fn seen(&self) -> Result<Seen> {
+        self.node.run(|| self.runtime.block_on(seen()))
+    }
+
+    /// Somebody else's program: one of ours, on the side where it does not belong.
+    fn foreign(&mut self, options: TcAttachOptions) -> Result<SchedClassifierLink> {
+        let program = self.object.program(EGRESS)?;
+        self.node.run(|| {
+            let id = program.attach_with_options("veth1", TcAttachType::Ingress, options)?;
+            Ok(program.take_link(id)?)
+        })
+    }
+}
+
+async fn seen() -> Result<Seen> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let task = tokio::spawn(connection);
+    let mut links = handle.link().get().match_name("veth1".to_owned()).execute();
+    let index = links.try_next().await?.expect("veth1").header.index.cast_signed();
+    let mut seen = Seen::default();
+    let disciplines: Vec<_> = handle.qdisc().get().execute().try_collect().await?;
+    let clsact = TcAttribute::Kind("clsact".to_owned());
+    seen.has_clsact = disciplines
+        .iter()
+        .any(|found| found.header.index == index && found.attributes.contains(&clsact));
+    let mut filters = handle.traffic_filter(index);
+    let requests = [filters.get().ingress(), filters.get().egress()];
+    for (names, request) in seen.clsact.iter_mut().zip(requests) {
+        let filters: Vec<_> = request.execute().try_collect().await?;
+        let attributes = filters.into_iter().flat_map(|filter| filter.attributes);
+        let options = attributes
+            .filter_map(|attribute| match attribute {
+                TcAttribute::Options(options) => Some(options),
+                _ => None,
+            })
+            .flatten();
+        names.extend(options.filter_map(|option| match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
+            _ => None,
+        }));
+    }
+    for (names, side) in seen.tcx.iter_mut().zip(SIDES) {
+        let (_, programs) = SchedClassifier::query_tcx("veth1", side)?;
+        // The kernel keeps fifteen bytes of a name.
+        names.extend(programs.iter().filter_map(|p| p.name_as_str().map(str::to_owned)));
+    }
+    task.abort();
+    Ok(seen)
+}
+
+fn ours() -> [Vec<String>; 2] {
+    [vec![INGRESS.to_owned()], vec![EGRESS.to_owned()]]
+}
+
+fn attached(mode: AttachMode) -> Seen {
+    match mode {
+        AttachMode::Clsact => Seen { clsact: ours(), has_clsact: true, ..Seen::default() },
+        _ => Seen { tcx: ours(), ..Seen::default() },
+    }
+}
+
+#[test]
+fn both_programs_come_once_and_go_without_a_trace() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    for mode in BOTH_WAYS {
+        let mut attacher = scene.attacher(mode)?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+        assert_eq!(scene.seen()?, attached(mode));
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Before);
+        assert_eq!(scene.seen()?, attached(mode));
+        scene.detach_all(&mut attacher)?;
+        assert_eq!(scene.seen()?, Seen::default(), "{mode:?}");
+        // It can be had again.
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+        scene.detach_all(&mut attacher)?;
+        assert_eq!(scene.seen()?, Seen::default(), "{mode:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn auto_takes_tcx_where_the_kernel_has_it() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    let mut attacher = scene.attacher(AttachMode::Auto)?;
+    assert_eq!(attacher.mode(), AttachMode::Auto);
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    assert_ne!(attacher.mode(), AttachMode::Auto);
+    assert_eq!(scene.seen()?, attached(attacher.mode()));
+    scene.detach_all(&mut attacher)
+}
+
+#[test]
+fn an_attacher_that_is_dropped_takes_its_programs_along() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    for mode in BOTH_WAYS {
+        let mut attacher = scene.attacher(mode)?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+        scene.node.run(|| {
+            drop(attacher);
+            Ok(())
+        })?;
+        let seen = scene.seen()?;
+        assert_eq!((seen.tcx, seen.clsact), (Default::default(), Default::default()));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_agent_has_left_is_replaced() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    for mode in BOTH_WAYS {
+        let mut killed = scene.attacher(AttachMode::Clsact)?;
+        assert_eq!(scene.attach(&mut killed, index)?, Attached::Now);
+        mem::forget(killed);
+        let mut attacher = scene.attacher(mode)?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+        assert_eq!(scene.seen()?, attached(mode));
+        scene.detach_all(&mut attacher)?;
+        assert_eq!(scene.seen()?, Seen::default(), "{mode:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn programs_that_went_missing_come_back() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    let hands = Hands::new(&scene.node)?;
+    let mut attacher = scene.attacher(AttachMode::Clsact)?;
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    hands.delete_clsact(index)?;
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    assert_eq!(scene.seen()?, attached(AttachMode::Clsact));
+    scene.detach_all(&mut attacher)?;
+    assert_eq!(scene.seen()?, Seen::default());
+    Ok(())
+}
+
+#[test]
+fn we_are_closest_to_the_pod_on_tcx() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    let foreign = scene.foreign(TcAttachOptions::TcxOrder(LinkOrder::first()))?;
+    let mut attacher = scene.attacher(AttachMode::Tcx)?;
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    assert_eq!(scene.seen()?.tcx[0], [INGRESS, EGRESS]);
+    scene.detach_all(&mut attacher)?;
+    assert_eq!(scene.seen()?.tcx[0], [EGRESS]);
+    Ok(foreign.detach()?)
+}
+
+#[test]
+fn other_peoples_filters_and_disciplines_stay() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    let mut attacher = scene.attacher(AttachMode::Clsact)?;
+    // Theirs came after ours, into what we made.
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    let foreign = scene.foreign(TcAttachOptions::Netlink(NlOptions::default()))?;
+    scene.detach_all(&mut attacher)?;
+    let seen = scene.seen()?;
+    assert_eq!(seen.clsact, [vec![EGRESS.to_owned()], vec![]]);
+    assert!(seen.has_clsact);
+    // And theirs was there before ours.
+    scene.node.run(|| Ok(foreign.detach()?))?;
+    Hands::new(&scene.node)?.delete_clsact(index)?;
+    scene.node.run(|| Ok(qdisc_add_clsact("veth1")?))?;
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    scene.detach_all(&mut attacher)?;
+    assert_eq!(scene.seen()?, Seen { has_clsact: true, ..Seen::default() });
+    Ok(())
+}
+
+#[test]
+fn a_device_that_is_gone_or_renamed_is_no_trouble() -> Result<()> {
+    let mut scene = Scene::new()?;
+    for mode in BOTH_WAYS {
+        let index = scene.index()?;
+        let mut attacher = scene.attacher(mode)?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+        Hands::new(&scene.node)?.rename(index, "veth2")?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Before);
+        let netlink = scene.node.netlink()?;
+        netlink.delete("veth2")?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::NoDevice);
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::NoDevice);
+        // Another one of the same name is another one.
+        netlink.add_veth(Veth::named("veth1"), Veth::named("eth0"), &scene.pod)?;
+        assert_eq!(scene.seen()?, Seen::default());
+        let index = scene.index()?;
+        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+        netlink.delete("veth1")?;
+        scene.detach_all(&mut attacher)?;
+        netlink.add_veth(Veth::named("veth1"), Veth::named("eth0"), &scene.pod)?;
+    }
+    Ok(())
+}
