@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kernel's side of the agent: the BPF object, and the tables in typed form.
 
+mod apply;
+pub mod device_tables;
 mod mapped;
 pub mod object;
+mod table;
 pub mod tables;
 
+pub use device_tables::DeviceTables;
 pub use object::Object;
 pub use tables::Tables;
 

@@ -6,9 +6,14 @@
 //! what they do hold into ordered operations, and [`dataplane`] carries those out. Only the two
 //! ends do I/O.
 
+pub mod agent;
 pub mod bpf;
+pub mod cli;
+pub mod collector;
 pub mod dataplane;
 pub mod devices;
+pub mod list;
+pub mod logging;
 pub mod model;
 pub mod plan;
 pub mod preflight;

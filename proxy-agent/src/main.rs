@@ -1,3 +1,25 @@
-//! The command line of Sixfour.
+// SPDX-License-Identifier: Apache-2.0
+//! The command line of Sixfour: from arguments to an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use proxy_agent::{
+    agent,
+    cli::{Cli, Command},
+    list,
+};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(arguments) => agent::run(&arguments),
+        Command::List(arguments) => list::print(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sixfour: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -94,9 +94,9 @@ impl Object {
             fs::remove_file(pin?.path())?;
         }
         fs::remove_dir(&self.pins)?;
-        // Another version's maps may be there, or the directory may be a mount point.
-        if let Some(version) = self.pins.parent() {
-            let _: Result<(), std::io::Error> = fs::remove_dir(version);
+        // Another version's maps may be there, or the pin root may be a mount point.
+        for directory in self.pins.ancestors().skip(1).take(2) {
+            let _: Result<(), std::io::Error> = fs::remove_dir(directory);
         }
         Ok(())
     }

@@ -3,10 +3,7 @@
 
 use std::path::Path;
 
-use aya::{
-    Pod,
-    maps::{HashMap, Map, MapData, MapError},
-};
+use aya::{Pod, maps::Map};
 use proxy_common::{
     Family,
     backend::{Backend, BackendId},
@@ -17,14 +14,7 @@ use proxy_common::{
     service::{BackendSet, Policy, Service},
 };
 
-use super::{Error, mapped::MappedArray, object::pinned};
-
-/// A BPF hash with its name, for errors.
-#[derive(Debug)]
-struct Table<K, V> {
-    name: String,
-    map: HashMap<MapData, K, V>,
-}
+use super::{Error, mapped::MappedArray, object::pinned, table::Table};
 
 /// The tables of one family.
 #[derive(Debug)]
@@ -33,48 +23,18 @@ pub struct Tables<F: Family> {
     names: Table<ServiceIndex, ServiceName>,
     flows: Table<FlowKey<F>, Flow<F>>,
     half_open: Table<FlowKey<F>, Flow<F>>,
-    host_addresses: Table<u32, F::Addr>,
     services: MappedArray<Service>,
     slots: MappedArray<BackendId>,
     backends: MappedArray<Backend<F>>,
 }
 
-impl<K: Pod, V: Pod> Table<K, V> {
-    fn open<F: Family>(pins: &Path, base: &str) -> Result<Self, Error> {
-        let name = format!("{base}{}", family_ending::<F>());
-        let map =
-            pinned(pins, &name)?.try_into().map_err(|error| Error::Map(name.clone(), error))?;
-        Ok(Self { name, map })
-    }
-
-    fn error(&self, error: MapError) -> Error {
-        Error::Map(self.name.clone(), error)
-    }
-
-    fn put(&mut self, key: K, value: V) -> Result<(), Error> {
-        self.map.insert(key, value, 0).map_err(|error| Error::Map(self.name.clone(), error))
-    }
-
-    /// Removes a key; one that is not there is as good.
-    fn remove(&mut self, key: &K) -> Result<(), Error> {
-        match self.map.remove(key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(self.error(error)),
-        }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = Result<(K, V), Error>> + '_ {
-        self.map.iter().map(|entry| entry.map_err(|error| self.error(error)))
-    }
+/// The name of a family's map.
+fn of_family<F: Family>(base: &str) -> String {
+    format!("{base}{}", family_ending::<F>())
 }
 
 fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
-    let name = format!("{base}{}", family_ending::<F>());
+    let name = of_family::<F>(base);
     match pinned(pins, &name)? {
         Map::Array(data) => MappedArray::new(&name, data),
         _ => Err(Error::NoMap(name)),
@@ -89,11 +49,10 @@ impl<F: Family> Tables<F> {
     /// If one is not there or cannot be opened.
     pub fn open(pins: &Path) -> Result<Self, Error> {
         Ok(Self {
-            frontends: Table::open::<F>(pins, map_names::FRONTENDS)?,
-            names: Table::open::<F>(pins, map_names::NAMES)?,
-            flows: Table::open::<F>(pins, map_names::FLOWS)?,
-            half_open: Table::open::<F>(pins, map_names::HALF_OPEN)?,
-            host_addresses: Table::open::<F>(pins, map_names::HOST_ADDRESSES)?,
+            frontends: Table::open(pins, &of_family::<F>(map_names::FRONTENDS))?,
+            names: Table::open(pins, &of_family::<F>(map_names::NAMES))?,
+            flows: Table::open(pins, &of_family::<F>(map_names::FLOWS))?,
+            half_open: Table::open(pins, &of_family::<F>(map_names::HALF_OPEN))?,
             services: mapped::<F, _>(pins, map_names::SERVICES)?,
             slots: mapped::<F, _>(pins, map_names::SLOTS)?,
             backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
@@ -185,16 +144,13 @@ impl<F: Family> Tables<F> {
         self.services.publish(index.0, 2, policy.to_word())
     }
 
-    /// Sets the host's address towards the pods behind a device, or that there is none.
+    /// Clears a Service port's row. No frontend may point at it.
     ///
     /// # Errors
     ///
-    /// If the map cannot be written.
-    pub fn set_host_address(&mut self, device: u32, address: Option<F::Addr>) -> Result<(), Error> {
-        match address {
-            Some(address) => self.host_addresses.put(device, address),
-            None => self.host_addresses.remove(&device),
-        }
+    /// If the index is outside the table.
+    pub fn clear_service(&mut self, index: ServiceIndex) -> Result<(), Error> {
+        self.services.put(index.0, Service::default())
     }
 
     /// A Service port's row.
@@ -257,11 +213,7 @@ impl<F: Family> Tables<F> {
     /// If the map cannot be read.
     pub fn flow(&self, confirmed: bool, key: &FlowKey<F>) -> Result<Option<Flow<F>>, Error> {
         let table = if confirmed { &self.flows } else { &self.half_open };
-        match table.map.get(key, 0) {
-            Ok(flow) => Ok(Some(flow)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(table.error(error)),
-        }
+        table.get(key)
     }
 
     /// Removes an entry from one of the two flow tables.

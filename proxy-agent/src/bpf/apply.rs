@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Carrying out the reconciler's operations on the kernel's tables.
+
+use proxy_common::Family;
+
+use super::{Error, Tables};
+use crate::dataplane::{Dataplane, Failure, Op, SetKind};
+
+impl<F: Family> Dataplane<F> for Tables<F> {
+    type Error = Error;
+
+    fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Error>> {
+        for (applied, op) in ops.iter().enumerate() {
+            carry_out(self, op).map_err(|error| Failure { applied, error })?;
+        }
+        Ok(())
+    }
+}
+
+fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error> {
+    match op {
+        Op::PutBackend { id, backend } | Op::RetireBackend { id, backend } => {
+            tables.put_backend(*id, *backend)
+        }
+        Op::PutSlots { start, ids } => tables.put_slots(*start, ids),
+        Op::PutSet { index, which: SetKind::Cluster, set } => tables.publish_cluster(*index, *set),
+        Op::PutSet { index, which: SetKind::Local, set } => tables.publish_local(*index, *set),
+        Op::PutPolicy { index, policy } => tables.publish_policy(*index, *policy),
+        Op::PutName { index, name } => tables.put_name(*index, **name),
+        Op::PutFrontend { key, index } => tables.put_frontend(*key, *index),
+        Op::RemoveFrontend { key } => tables.remove_frontend(key),
+        Op::RemoveService { index } => {
+            tables.clear_service(*index)?;
+            tables.remove_name(*index)
+        }
+    }
+}

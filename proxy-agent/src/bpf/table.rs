@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A BPF hash that knows its name.
+
+use std::{io, path::Path};
+
+use aya::{
+    Pod,
+    maps::{HashMap, MapData, MapError},
+};
+
+use super::{Error, object::pinned};
+
+/// A BPF hash with its name, for errors.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    name: String,
+    map: HashMap<MapData, K, V>,
+}
+
+impl<K: Pod, V: Pod> Table<K, V> {
+    /// Opens a hash from its pin.
+    pub(super) fn open(pins: &Path, name: &str) -> Result<Self, Error> {
+        let map =
+            pinned(pins, name)?.try_into().map_err(|error| Error::Map(name.to_owned(), error))?;
+        Ok(Self { name: name.to_owned(), map })
+    }
+
+    /// Writes an entry, new or not.
+    pub(super) fn put(&mut self, key: K, value: V) -> Result<(), Error> {
+        self.map.insert(key, value, 0).map_err(|error| Error::Map(self.name.clone(), error))
+    }
+
+    /// Reads an entry.
+    pub(super) fn get(&self, key: &K) -> Result<Option<V>, Error> {
+        match self.map.get(key, 0) {
+            Ok(value) => Ok(Some(value)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Removes a key; one that is not there is as good.
+    pub(super) fn remove(&mut self, key: &K) -> Result<(), Error> {
+        match self.map.remove(key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// All entries, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<(K, V), Error>> + '_ {
+        self.map.iter().map(|entry| entry.map_err(|error| self.error(error)))
+    }
+
+    fn error(&self, error: MapError) -> Error {
+        Error::Map(self.name.clone(), error)
+    }
+}

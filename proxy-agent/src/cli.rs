@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line.
+
+use std::{ops::RangeInclusive, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::devices::AttachMode;
+
+/// The first port above Linux's default ephemeral range, up to the last port.
+const SOURCE_PORTS: &str = "61000-65535";
+
+/// A dual-stack eBPF Service proxy for Kubernetes: kube-proxy's job, done in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "sixfour", version = env!("SIXFOUR_VERSION"), propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the Services on this node until told to stop.
+    Run(RunArgs),
+    /// Print what is in the kernel's tables.
+    List(ListArgs),
+}
+
+/// Where the maps are pinned.
+#[derive(Args, Clone, Debug)]
+pub struct PinRoot {
+    /// The directory, on a BPF file system, that the maps are pinned under.
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/sixfour")]
+    pub pin_root: PathBuf,
+}
+
+/// How to serve.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Read Services, EndpointSlices, Nodes and Service CIDRs from the YAML and JSON files of this
+    /// directory, and follow its changes.
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
+
+    /// The maps' place.
+    #[command(flatten)]
+    pub pin_root: PinRoot,
+
+    /// The name of this node, if it is not the host's.
+    #[arg(long, value_name = "NAME")]
+    pub hostname_override: Option<String>,
+
+    /// How to attach the programs to devices.
+    #[arg(long, value_enum, default_value_t)]
+    pub attach: Attach,
+
+    /// Treat devices with these names as those of pods, whatever they are (a glob; may be
+    /// repeated).
+    #[arg(long, value_name = "GLOB")]
+    pub include_device: Vec<String>,
+
+    /// Leave devices with these names alone, whatever they are (a glob; may be repeated).
+    #[arg(long, value_name = "GLOB")]
+    pub exclude_device: Vec<String>,
+
+    /// The ports that translated sources take.
+    #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
+    pub snat_port_range: RangeInclusive<u16>,
+
+    /// What is logged: a level, or directives as of the `tracing` crates.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SIXFOUR_LOG")]
+    pub log_level: String,
+
+    /// How it is logged.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// How to attach the programs to devices.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Attach {
+    /// By TCX where the kernel has it (6.6 and later), by clsact otherwise.
+    #[default]
+    Auto,
+    /// By TCX.
+    Tcx,
+    /// By the clsact queueing discipline.
+    Clsact,
+}
+
+impl From<Attach> for AttachMode {
+    fn from(attach: Attach) -> Self {
+        match attach {
+            Attach::Auto => Self::Auto,
+            Attach::Tcx => Self::Tcx,
+            Attach::Clsact => Self::Clsact,
+        }
+    }
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// What to print.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// The table.
+    #[arg(value_enum)]
+    pub what: Listing,
+
+    /// The maps' place.
+    #[command(flatten)]
+    pub pin_root: PinRoot,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// Frontends with the number of their backends.
+    Services,
+    /// The backends of each Service port.
+    Backends,
+    /// Flows, confirmed and half-open.
+    Flows,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table for people.
+    #[default]
+    Table,
+    /// A JSON array.
+    Json,
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').ok_or("two ports with a - between them are wanted")?;
+    let port = |text: &str| match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is not a port")),
+    };
+    let range = port(first)?..=port(last)?;
+    if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::{Cli, port_range};
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn port_ranges_are_checked() {
+        assert_eq!(port_range("61000-65535"), Ok(61_000..=65_535));
+        for bad in ["61000", "0-5", "7-5", "1-70000", "a-b"] {
+            assert!(port_range(bad).is_err(), "{bad}");
+        }
+    }
+}
