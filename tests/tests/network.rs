@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Services through running agents: real objects in, real packets through the kernel.
+
+mod network {
+    mod cluster;
+    mod collisions;
+    mod devices;
+    mod lifecycle;
+    mod reachability;
+    mod refusals;
+    mod updates;
+}

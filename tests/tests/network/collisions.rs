@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Connections that would share a tuple at the backend all work.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use proxy_tests::{
+    both_families,
+    family::{DualAddress, TestFamily},
+    topology::NodeSpec,
+    traffic::Client,
+};
+
+use super::cluster::{Cluster, PORT, TARGET, WEB, web};
+
+both_families!(two_vips_and_a_direct_connection_share_a_port,);
+
+/// A second Service with the same backend.
+const OTHER: DualAddress = DualAddress::cluster_ip(11);
+/// The client's port.
+const CLIENT_PORT: u16 = 45_000;
+
+/// From one client port to two VIPs with the same only backend and to that backend itself, in
+/// each order.
+fn two_vips_and_a_direct_connection_share_a_port<F: TestFamily>() -> Result<()> {
+    for node in [NodeSpec::bridge("anc-node"), NodeSpec::routed("anc-node")] {
+        let cluster = Cluster::of(node)?;
+        let backend = cluster.topology.pod("web-1");
+        cluster.serve_web(&["web-1"])?;
+        cluster.manifests.apply(&web(OTHER, "other").pods([backend]))?;
+        let mut agents = cluster.agents()?;
+        let _servers = cluster.servers(&["web-1"])?;
+        let targets = [
+            SocketAddr::new(WEB.of(F::FAMILY), PORT),
+            SocketAddr::new(OTHER.of(F::FAMILY), PORT),
+            backend.socket::<F>(TARGET),
+        ];
+        for (port, order) in (CLIENT_PORT..).zip([[0, 1, 2], [2, 0, 1], [1, 2, 0]]) {
+            let client = Client::new(cluster.topology.pod("client")).source_port(port);
+            let mut streams = order.map(|place| client.stay(targets[place]));
+            for _ in 0..20 {
+                for stream in &mut streams {
+                    let stream = stream
+                        .as_mut()
+                        .map_err(|failure| anyhow::anyhow!("order {order:?}: {failure}"))?;
+                    let _ = stream.exchange()?;
+                }
+            }
+            let mut ports: Vec<_> =
+                streams.iter().flatten().map(|stream| stream.source().port()).collect();
+            ensure!(ports[0] == port, "the first connection keeps its port");
+            ports.sort_unstable();
+            ports.dedup();
+            ensure!(ports.len() == 3, "three connections at the backend: {ports:?}");
+        }
+        ensure!(agents.remove(0).stop()?.success());
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The agent starts cleanly, and leaves nothing behind.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use proxy_tests::topology::NodeSpec;
+
+use super::cluster::Cluster;
+
+/// The filters on the devices of a node, as `tc` shows them.
+fn filters(cluster: &Cluster) -> Result<String> {
+    let node = cluster.topology.node("anc-node").host().namespace();
+    let devices = node.netlink()?.link_names()?;
+    node.run(|| {
+        let mut all = String::new();
+        for device in devices {
+            for direction in ["ingress", "egress"] {
+                let mut show = Command::new("tc");
+                let output = show.args(["filter", "show", "dev", &device, direction]).output()?;
+                all += &String::from_utf8_lossy(&output.stdout);
+            }
+        }
+        Ok(all)
+    })
+}
+
+#[test]
+fn an_exit_leaves_nothing_behind() -> Result<()> {
+    for attach in ["--attach=tcx", "--attach=clsact"] {
+        let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+        cluster.serve_web(&["web-1"])?;
+        let mut agent = cluster.agent("anc-node").argument(attach).start()?;
+        let pins = agent.pin_root().to_owned();
+        ensure!(pins.exists(), "the maps are pinned while it runs");
+        if attach.ends_with("clsact") {
+            ensure!(filters(&cluster)?.contains("bpf"), "the filters are there");
+        }
+        ensure!(agent.stop()?.success());
+        ensure!(!pins.exists(), "the pins are gone");
+        ensure!(!filters(&cluster)?.contains("bpf"), "the filters are gone");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_tables_can_be_listed() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    cluster.serve_web(&["web-1"])?;
+    let mut agent = cluster.agent("anc-node").start()?;
+    let binary = std::env::var_os("SIXFOUR_BIN").context("SIXFOUR_BIN is not set")?;
+    for (what, expected) in [("services", "web:tcp"), ("backends", "web:udp"), ("flows", "[")] {
+        let output = Command::new(&binary)
+            .args(["list", what, "-o", "json", "--pin-root"])
+            .arg(agent.pin_root())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success() && text.contains(expected), "{what}: {text}");
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_said_before_anything_is_touched() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    let binary = std::env::var_os("SIXFOUR_BIN").context("SIXFOUR_BIN is not set")?;
+    let directory = cluster.manifests.directory();
+    let root = directory.join("no-bpffs");
+    let output = Command::new(&binary)
+        .args(["run", "--manifests"])
+        .arg(directory)
+        .arg("--pin-root")
+        .arg(&root)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && text.contains("BPF file system"), "{text}");
+    ensure!(fs::exists(&root).is_ok_and(|exists| !exists), "it has been made");
+    Ok(())
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What is refused is refused at once.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use proxy_tests::{
+    both_families,
+    family::{DualAddress, TestFamily},
+    manifests::Endpoint,
+    protocol::Protocol,
+    topology::NodeSpec,
+    traffic::Client,
+};
+use serde_json::json;
+
+use super::cluster::{Cluster, PORT, WEB, web};
+
+both_families!(
+    services_without_endpoints_refuse,
+    wrong_ports_refuse,
+    local_policies_without_local_endpoints_drop,
+);
+
+/// Far below the second for which Linux goes on trying after an ICMP error, and far above what a
+/// busy machine needs.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+fn refuses<F: TestFamily>(cluster: &Cluster, port: u16) -> Result<()> {
+    let target = SocketAddr::new(WEB.of(F::FAMILY), port);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        match Client::new(cluster.topology.pod("client")).ask(protocol, target) {
+            Ok(answer) => bail!("{} answered", answer.server),
+            Err(failure) => {
+                ensure!(failure.is_refusal(), "{}: {failure}", protocol.name());
+                ensure!(failure.elapsed < AT_ONCE, "{}: {failure}", protocol.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn services_without_endpoints_refuse<F: TestFamily>() -> Result<()> {
+    for node in [NodeSpec::bridge("anc-node"), NodeSpec::routed("anc-node")] {
+        let cluster = Cluster::of(node)?;
+        cluster.serve_web(&[])?;
+        let mut agents = cluster.agents()?;
+        refuses::<F>(&cluster, PORT)?;
+        ensure!(agents.remove(0).stop()?.success());
+    }
+    Ok(())
+}
+
+fn wrong_ports_refuse<F: TestFamily>() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    cluster.serve_web(&["web-1"])?;
+    let mut agents = cluster.agents()?;
+    refuses::<F>(&cluster, PORT + 1)?;
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
+
+fn local_policies_without_local_endpoints_drop<F: TestFamily>() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    let far = Endpoint::at([DualAddress::pod(9, 9).v4.into(), DualAddress::pod(9, 9).v6.into()])
+        .field("nodeName", json!("far-node"));
+    let service = web(WEB, "web").field("internalTrafficPolicy", json!("Local")).endpoints([far]);
+    cluster.manifests.apply(&service)?;
+    let mut agents = cluster.agents()?;
+    let target = SocketAddr::new(WEB.of(F::FAMILY), PORT);
+    let client = Client::new(cluster.topology.pod("client")).patience(Duration::from_millis(300));
+    match client.ask(Protocol::Tcp, target) {
+        Ok(answer) => bail!("{} answered", answer.server),
+        Err(failure) => ensure!(failure.is_timeout(), "{failure}"),
+    }
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
