@@ -37,9 +37,7 @@ fn here(path: &str) -> PathBuf {
 async fn tables(node: &str) -> Tables {
     let v4 = Arc::new(Mutex::new(Fake::<V4>::default()));
     let v6 = Arc::new(Mutex::new(Fake::<V6>::default()));
-    let runner = Runner::new(node)
-        .with_family(Arc::clone(&v4))
-        .with_family(Arc::clone(&v6));
+    let runner = Runner::new(node).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
     let mut status = runner.status();
     let (sender, receiver) = mpsc::channel(1024);
     let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).run(sender));
@@ -50,10 +48,7 @@ async fn tables(node: &str) -> Tables {
     assert!(running.await.unwrap_err().is_cancelled());
     // Nobody receives any more, so the source ends.
     source.await.unwrap().unwrap();
-    Tables {
-        v4: dump(&v4),
-        v6: dump(&v6),
-    }
+    Tables { v4: dump(&v4), v6: dump(&v6) }
 }
 
 fn dump<F: Family>(tables: &Mutex<Fake<F>>) -> String {
@@ -70,17 +65,9 @@ async fn check(node: &str) {
         fs::write(&path, &found).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap();
-    let different = expected
-        .lines()
-        .zip(found.lines())
-        .find(|(expected, found)| expected != found);
+    let different = expected.lines().zip(found.lines()).find(|(expected, found)| expected != found);
     assert_eq!(different, None, "in {}", path.display());
-    assert_eq!(
-        expected.len(),
-        found.len(),
-        "{} has another end",
-        path.display()
-    );
+    assert_eq!(expected.len(), found.len(), "{} has another end", path.display());
 }
 
 #[tokio::test]
@@ -127,10 +114,7 @@ fn served(dump: &str) -> BTreeMap<String, kube_proxy::Fate> {
             "reject" => kube_proxy::Fate::Reject,
             "drop" => kube_proxy::Fate::Drop,
             members => kube_proxy::Fate::Served(
-                members
-                    .split(' ')
-                    .map(|member| member.parse().unwrap())
-                    .collect(),
+                members.split(' ').map(|member| member.parse().unwrap()).collect(),
             ),
         };
         let _ = served.insert(frontend.to_owned(), fate);

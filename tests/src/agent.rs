@@ -42,13 +42,7 @@ impl<'a> AgentSpec<'a> {
     #[must_use]
     pub const fn new(node: &'a Host, manifests: &'a Path) -> Self {
         let patience = PATIENCE;
-        Self {
-            node,
-            manifests,
-            arguments: Vec::new(),
-            binary: None,
-            patience,
-        }
+        Self { node, manifests, arguments: Vec::new(), binary: None, patience }
     }
 
     /// Adds an argument.
@@ -76,12 +70,7 @@ impl<'a> AgentSpec<'a> {
     pub fn start(self) -> Result<Agent<'a>> {
         let scratch = Scratch::new(self.node.name())?;
         let pin_root = scratch.mount_bpffs()?.join("sixfour");
-        let mut agent = Agent {
-            spec: self,
-            scratch,
-            pin_root,
-            process: None,
-        };
+        let mut agent = Agent { spec: self, scratch, pin_root, process: None };
         agent.start()?;
         Ok(agent)
     }
@@ -176,20 +165,12 @@ impl Agent<'_> {
     /// The binary that was asked for, or the one that cargo has put beside
     /// the running program (tests are in a directory below).
     fn binary(&self) -> Result<PathBuf> {
-        let named = self
-            .spec
-            .binary
-            .clone()
-            .or_else(|| Some(env::var_os(BINARY_VARIABLE)?.into()));
+        let named = self.spec.binary.clone().or_else(|| Some(env::var_os(BINARY_VARIABLE)?.into()));
         if let Some(path) = named {
             return Ok(path);
         }
         let program = env::current_exe()?;
-        let mut beside = program
-            .ancestors()
-            .skip(1)
-            .take(2)
-            .map(|path| path.join("sixfour"));
+        let mut beside = program.ancestors().skip(1).take(2).map(|path| path.join("sixfour"));
         beside.find(|path| path.is_file()).with_context(|| {
             format!(
                 "there is no sixfour beside {}: run cargo build, or name it in {BINARY_VARIABLE}",

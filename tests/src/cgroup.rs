@@ -35,10 +35,7 @@ impl Cgroup {
             let to_remove = path.clone();
             Ok((path, move || remove(&to_remove)))
         })?;
-        Ok(Self {
-            path,
-            _lease: lease,
-        })
+        Ok(Self { path, _lease: lease })
     }
 
     /// Its directory.

@@ -54,11 +54,7 @@ fn of_dead_processes(directory: &Path) -> Vec<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str());
         name.and_then(owner).is_some_and(|pid| !is_alive(pid))
     };
-    entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(owned_by_dead)
-        .collect()
+    entries.flatten().map(|entry| entry.path()).filter(owned_by_dead).collect()
 }
 
 /// The process that made what is called `name`, if it is one of ours.

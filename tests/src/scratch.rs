@@ -35,10 +35,7 @@ impl Scratch {
             let to_remove = path.clone();
             Ok((path, move || remove(&to_remove)))
         })?;
-        Ok(Self {
-            path,
-            _lease: lease,
-        })
+        Ok(Self { path, _lease: lease })
     }
 
     /// Its path.
@@ -52,14 +49,8 @@ impl Scratch {
     pub fn mount_bpffs(&self) -> Result<PathBuf> {
         let path = self.path.join(BPFFS);
         fs::create_dir(&path)?;
-        mount(
-            Some("bpf"),
-            &path,
-            Some("bpf"),
-            MsFlags::empty(),
-            Some("mode=0700"),
-        )
-        .with_context(|| format!("mounting bpffs at {} (are you root?)", path.display()))?;
+        mount(Some("bpf"), &path, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+            .with_context(|| format!("mounting bpffs at {} (are you root?)", path.display()))?;
         Ok(path)
     }
 }

@@ -59,27 +59,15 @@ fn agent_runs_on_its_node_with_its_pins_and_manifests() -> Result<()> {
     let mut agent = fixture.spec(&script)?.argument("--xdp=off").start()?;
     let log = agent.log()?;
     let arguments = log.lines().next().unwrap_or_default();
-    assert!(
-        arguments.contains("run --log-level debug --log-format json"),
-        "{log}"
-    );
+    assert!(arguments.contains("run --log-level debug --log-format json"), "{log}");
     assert!(arguments.contains("--hostname-override anc-node"), "{log}");
     assert!(arguments.ends_with("--xdp=off"), "{log}");
-    assert!(
-        log.contains("veth-web-1"),
-        "it is in the node's namespace: {log}"
-    );
-    assert!(
-        log.contains("anc-node.json"),
-        "it sees the manifests: {log}"
-    );
+    assert!(log.contains("veth-web-1"), "it is in the node's namespace: {log}");
+    assert!(log.contains("anc-node.json"), "it sees the manifests: {log}");
     fs::create_dir(agent.pin_root())?;
     assert_eq!(agent.stop()?.code(), Some(3));
     agent.start()?;
-    assert!(
-        agent.pin_root().exists(),
-        "pins stay when an agent is stopped"
-    );
+    assert!(agent.pin_root().exists(), "pins stay when an agent is stopped");
     agent.kill();
     Ok(())
 }
@@ -90,10 +78,7 @@ fn agent_that_ends_or_hangs_is_an_error() -> Result<()> {
     let ended = fixture.spec("echo no such kernel; exit 1")?.start();
     let ended = ended.expect_err("it ended").to_string();
     assert!(ended.contains("exit status: 1"), "{ended}");
-    let hung = fixture
-        .spec("sleep 100")?
-        .patience(Duration::from_millis(100))
-        .start();
+    let hung = fixture.spec("sleep 100")?.patience(Duration::from_millis(100)).start();
     let hung = hung.expect_err("it is not ready").to_string();
     assert!(hung.contains("has not said \"ready\""), "{hung}");
     Ok(())

@@ -67,11 +67,7 @@ fn reaches<F: TestFamily>(topology: &Topology, from: &str, to: &str) -> Result<(
 }
 
 fn bridge_pods_reach_each_other<F: TestFamily>() -> Result<()> {
-    reaches::<F>(
-        &two_pods(NodeSpec::bridge("anc-node")).build()?,
-        "web-1",
-        "web-2",
-    )
+    reaches::<F>(&two_pods(NodeSpec::bridge("anc-node")).build()?, "web-1", "web-2")
 }
 
 fn bridge_pods_reach_each_other_through_iptables<F: TestFamily>() -> Result<()> {
@@ -80,11 +76,7 @@ fn bridge_pods_reach_each_other_through_iptables<F: TestFamily>() -> Result<()> 
 }
 
 fn routed_pods_reach_each_other<F: TestFamily>() -> Result<()> {
-    reaches::<F>(
-        &two_pods(NodeSpec::routed("anc-node")).build()?,
-        "web-1",
-        "web-2",
-    )
+    reaches::<F>(&two_pods(NodeSpec::routed("anc-node")).build()?, "web-1", "web-2")
 }
 
 fn pods_of_two_nodes_reach_each_other<F: TestFamily>() -> Result<()> {
@@ -100,33 +92,18 @@ fn pods_reach_each_other_through_vxlan<F: TestFamily>() -> Result<()> {
 }
 
 fn pods_reach_each_other_without_checksum_offload<F: TestFamily>() -> Result<()> {
-    reaches::<F>(
-        &two_nodes().checksum_offload(false).build()?,
-        "web-1",
-        "web-2",
-    )
+    reaches::<F>(&two_nodes().checksum_offload(false).build()?, "web-1", "web-2")
 }
 
 fn pods_reach_each_other_in_a_single_family<F: TestFamily>() -> Result<()> {
     for between in [BetweenNodes::Direct, BetweenNodes::Vxlan] {
         let families = Families::Single(F::FAMILY);
-        let topology = two_nodes()
-            .families(families)
-            .between_nodes(between)
-            .build()?;
+        let topology = two_nodes().families(families).between_nodes(between).build()?;
         reaches::<F>(&topology, "web-1", "web-2")?;
-        let missing = IpFamily::ALL
-            .into_iter()
-            .find(|family| *family != F::FAMILY);
-        let missing = topology
-            .pod("web-2")
-            .address(missing.context("the other family")?);
+        let missing = IpFamily::ALL.into_iter().find(|family| *family != F::FAMILY);
+        let missing = topology.pod("web-2").address(missing.context("the other family")?);
         let target = (missing, TCP_PORT).into();
-        ensure!(
-            Client::new(topology.pod("web-1"))
-                .ask(Protocol::Tcp, target)
-                .is_err()
-        );
+        ensure!(Client::new(topology.pod("web-1")).ask(Protocol::Tcp, target).is_err());
     }
     Ok(())
 }
@@ -134,23 +111,15 @@ fn pods_reach_each_other_in_a_single_family<F: TestFamily>() -> Result<()> {
 fn nodes_and_outsiders_reach_pods<F: TestFamily>() -> Result<()> {
     let topology = two_nodes().outsider("outside", 100).build()?;
     let node = topology.node("other-node").host();
-    let _servers = [
-        TcpServer::start(node, TCP_PORT)?,
-        TcpServer::start(topology.pod("web-1"), TCP_PORT)?,
-    ];
+    let _servers =
+        [TcpServer::start(node, TCP_PORT)?, TcpServer::start(topology.pod("web-1"), TCP_PORT)?];
     let pod = topology.pod("web-1").socket::<F>(TCP_PORT);
-    assert_eq!(
-        Client::new(node).ask(Protocol::Tcp, pod)?.source.ip(),
-        F::underlay(2)
-    );
+    assert_eq!(Client::new(node).ask(Protocol::Tcp, pod)?.source.ip(), F::underlay(2));
     let own = Client::new(topology.node("anc-node").host()).ask(Protocol::Tcp, pod)?;
     assert_eq!(own.server, "web-1");
     let outside = Client::new(topology.outsider("outside"));
     let answer = outside.ask(Protocol::Tcp, node.socket::<F>(TCP_PORT))?;
-    assert_eq!(
-        (answer.server.as_str(), answer.source.ip()),
-        ("other-node", F::underlay(100))
-    );
+    assert_eq!((answer.server.as_str(), answer.source.ip()), ("other-node", F::underlay(100)));
     Ok(())
 }
 
@@ -161,10 +130,7 @@ fn refusals_and_silence_are_told_apart<F: TestFamily>() -> Result<()> {
         let refused = client.ask(protocol, topology.pod("web-2").socket::<F>(1));
         let refused = refused.expect_err("nobody listens");
         assert!(refused.is_refusal(), "{protocol}: {refused}");
-        assert!(
-            refused.elapsed < Duration::from_millis(100),
-            "{protocol}: {refused}"
-        );
+        assert!(refused.elapsed < Duration::from_millis(100), "{protocol}: {refused}");
         let silent = client.ask(protocol, (F::cluster_ip(1), 80).into());
         let silent = silent.expect_err("nobody has this address");
         assert!(silent.is_timeout(), "{protocol}: {silent}");
@@ -204,9 +170,8 @@ fn pods_come_and_go<F: TestFamily>() -> Result<()> {
 #[test]
 fn twenty_pods_take_less_than_two_seconds() -> Result<()> {
     let start = Instant::now();
-    let pods = (10..30).fold(NodeSpec::bridge("anc-node"), |node, host| {
-        node.pod(&format!("web-{host}"), host)
-    });
+    let pods = (10..30)
+        .fold(NodeSpec::bridge("anc-node"), |node, host| node.pod(&format!("web-{host}"), host));
     let _topology = TopologySpec::new().node(pods).build()?;
     let made = start.elapsed();
     ensure!(made < Duration::from_secs(2), "it took {made:?}");

@@ -39,29 +39,19 @@ fn frontend<F: TestFamily>(host: u8) -> SocketAddr {
 fn model<F: TestFamily>() -> Model {
     let mut model = Model::new(Strays::Refuse);
     for protocol in Protocol::ALL {
-        model.set_backends(
-            protocol,
-            frontend::<F>(1),
-            [backend::<F>(12), backend::<F>(13)],
-        );
+        model.set_backends(protocol, frontend::<F>(1), [backend::<F>(12), backend::<F>(13)]);
     }
     model
 }
 
 fn passed(packet: Packet) -> Outcome {
-    Outcome {
-        verdict: Verdict::Pass,
-        packet,
-    }
+    Outcome { verdict: Verdict::Pass, packet }
 }
 
 fn sent_back(mut packet: Packet) -> Outcome {
     let link = packet.link;
     (packet.link.source, packet.link.destination) = (link.destination, link.source);
-    Outcome {
-        verdict: Verdict::SendBack,
-        packet,
-    }
+    Outcome { verdict: Verdict::SendBack, packet }
 }
 
 fn flow_keeps_its_first_backend<F: TestFamily>() -> Result<()> {
@@ -69,23 +59,12 @@ fn flow_keeps_its_first_backend<F: TestFamily>() -> Result<()> {
         let mut model = model::<F>();
         let sent = Packet::opening(protocol, client::<F>(1), frontend::<F>(1));
         let outcome = |host| passed(sent.clone().to(backend::<F>(host)));
-        assert!(
-            model.clone().from_client(&sent, &outcome(14)).is_err(),
-            "not a backend"
-        );
-        assert!(
-            model
-                .clone()
-                .from_client(&sent, &passed(sent.clone()))
-                .is_err()
-        );
+        assert!(model.clone().from_client(&sent, &outcome(14)).is_err(), "not a backend");
+        assert!(model.clone().from_client(&sent, &passed(sent.clone())).is_err());
         assert!(model.clone().from_client(&sent, &outcome(12)).is_ok());
         model.from_client(&sent, &outcome(13))?;
         model.from_client(&sent, &outcome(13))?;
-        assert!(
-            model.from_client(&sent, &outcome(12)).is_err(),
-            "another backend"
-        );
+        assert!(model.from_client(&sent, &outcome(12)).is_err(), "another backend");
         assert_eq!(
             model.backend(protocol, client::<F>(1), frontend::<F>(1)),
             Some(backend::<F>(13))
@@ -93,10 +72,7 @@ fn flow_keeps_its_first_backend<F: TestFamily>() -> Result<()> {
 
         let reply = Packet::opening(protocol, backend::<F>(13), client::<F>(1));
         model.to_client(&reply, &passed(reply.clone().from(frontend::<F>(1))))?;
-        assert!(
-            model.to_client(&reply, &passed(reply.clone())).is_err(),
-            "not translated"
-        );
+        assert!(model.to_client(&reply, &passed(reply.clone())).is_err(), "not translated");
         let other = Packet::opening(protocol, backend::<F>(12), client::<F>(1));
         model.to_client(&other, &passed(other.clone()))?;
         model.expire(protocol, client::<F>(1), frontend::<F>(1));
@@ -124,14 +100,8 @@ fn nothing_but_the_destination_changes<F: TestFamily>() -> Result<()> {
         assert!(model::<F>().from_client(&sent, &passed(wrong)).is_err());
     }
     let wrong = right.clone().from(client::<F>(2));
-    assert!(
-        model::<F>().from_client(&sent, &passed(wrong)).is_err(),
-        "another port"
-    );
-    let dropped = Outcome {
-        verdict: Verdict::Drop,
-        packet: right,
-    };
+    assert!(model::<F>().from_client(&sent, &passed(wrong)).is_err(), "another port");
+    let dropped = Outcome { verdict: Verdict::Drop, packet: right };
     assert!(model::<F>().from_client(&sent, &dropped).is_err());
     Ok(())
 }
@@ -163,10 +133,7 @@ fn flows_with_one_reply_get_two_ports<F: TestFamily>() -> Result<()> {
     let syn = |host| Packet::opening(Protocol::Tcp, client::<F>(1), frontend::<F>(host));
     let translated = |host: u8| syn(host).to(backend::<F>(12));
     model.from_client(&syn(1), &passed(translated(1)))?;
-    assert!(
-        model.from_client(&syn(2), &passed(translated(2))).is_err(),
-        "the same reply"
-    );
+    assert!(model.from_client(&syn(2), &passed(translated(2))).is_err(), "the same reply");
     model.from_client(&syn(2), &passed(translated(2).from(client::<F>(9))))?;
     model.from_client(&syn(2), &passed(translated(2).from(client::<F>(9))))?;
     for (host, port) in [(1, 1), (2, 9)] {
@@ -197,16 +164,8 @@ fn pod_reaches_itself_by_a_hairpin<F: TestFamily>() -> Result<()> {
     let pod: SocketAddr = (F::pod(1, 12), 1).into();
     let sent = Packet::opening(Protocol::Tcp, pod, frontend::<F>(1));
     let translated = sent.clone().to(backend::<F>(12)).from(host);
-    assert!(
-        model
-            .from_client(&sent, &passed(translated.clone()))
-            .is_err()
-    );
-    assert!(
-        model
-            .from_client(&sent, &sent_back(translated.clone().from(pod)))
-            .is_err()
-    );
+    assert!(model.from_client(&sent, &passed(translated.clone())).is_err());
+    assert!(model.from_client(&sent, &sent_back(translated.clone().from(pod))).is_err());
     model.from_client(&sent, &sent_back(translated))?;
     let reply = Packet::opening(Protocol::Tcp, backend::<F>(12), host);
     let seen = reply.clone().from(frontend::<F>(1)).to(pod);
@@ -246,22 +205,14 @@ fn strays_pass_or_are_refused<F: TestFamily>() -> Result<()> {
     let stray = Packet::tcp(client::<F>(1), frontend::<F>(1), TcpFlags::ACK).numbers(5, 7);
     let reset = Packet::tcp(frontend::<F>(1), client::<F>(1), TcpFlags::RST).numbers(7, 0);
     model::<F>().from_client(&stray, &sent_back(reset.clone()))?;
-    assert!(
-        model::<F>()
-            .from_client(&stray, &passed(stray.clone()))
-            .is_err()
-    );
+    assert!(model::<F>().from_client(&stray, &passed(stray.clone())).is_err());
     let mut migrating = Model::new(Strays::Pass);
     migrating.set_backends(Protocol::Tcp, frontend::<F>(1), [backend::<F>(12)]);
     migrating.from_client(&stray, &passed(stray.clone()))?;
     assert!(migrating.from_client(&stray, &sent_back(reset)).is_err());
     let reset = Packet::tcp(client::<F>(1), frontend::<F>(1), TcpFlags::RST);
     model::<F>().from_client(&reset, &passed(reset.clone()))?;
-    assert!(
-        model::<F>()
-            .from_client(&reset, &sent_back(reset.clone()))
-            .is_err()
-    );
+    assert!(model::<F>().from_client(&reset, &sent_back(reset.clone())).is_err());
     Ok(())
 }
 
@@ -270,11 +221,7 @@ fn bridge_neighbours_are_addressed<F: TestFamily>() -> Result<()> {
     model.add_bridge_neighbour(backend::<F>(12).ip(), [2, 0, 0, 0, 1, 12]);
     let sent = Packet::opening(Protocol::Tcp, client::<F>(1), frontend::<F>(1));
     let mut translated = sent.clone().to(backend::<F>(12));
-    assert!(
-        model
-            .from_client(&sent, &passed(translated.clone()))
-            .is_err()
-    );
+    assert!(model.from_client(&sent, &passed(translated.clone())).is_err());
     translated.link.destination = [2, 0, 0, 0, 1, 12];
     model.from_client(&sent, &passed(translated))
 }
@@ -288,11 +235,7 @@ fn others_pass_untouched<F: TestFamily>() -> Result<()> {
     for sent in [tagged, authenticated, direct] {
         model::<F>().from_client(&sent, &passed(sent.clone()))?;
         let translated = sent.clone().to(backend::<F>(13));
-        assert!(
-            model::<F>()
-                .from_client(&sent, &passed(translated))
-                .is_err()
-        );
+        assert!(model::<F>().from_client(&sent, &passed(translated)).is_err());
     }
     Ok(())
 }

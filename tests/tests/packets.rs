@@ -56,9 +56,7 @@ fn kernel_frames<F: TestFamily>() -> Result<Vec<Vec<u8>>> {
 fn from_hex(hex: &str) -> Result<Vec<u8>> {
     let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
     let digits = digits.context("not hexadecimal")?;
-    let bytes = digits
-        .chunks_exact(2)
-        .map(|pair| u8::try_from(pair[0] * 16 + pair[1]));
+    let bytes = digits.chunks_exact(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]));
     Ok(bytes.collect::<Result<_, _>>()?)
 }
 
@@ -77,15 +75,11 @@ fn frames_of_the_kernel_are_read_and_written<F: TestFamily>() -> Result<()> {
     for (packet, frame) in packets.iter().zip(&frames) {
         assert_eq!(&packet.build()?, frame);
     }
-    let [datagram, error, syn, reset] = packets.as_slice() else {
-        panic!("{packets:?}")
-    };
+    let [datagram, error, syn, reset] = packets.as_slice() else { panic!("{packets:?}") };
     assert_eq!(datagram.source, F::pod(1, 12));
     assert_eq!(datagram.destination_socket(), Some(server::<F>()));
     assert!(matches!(&datagram.content, Content::Udp(udp) if udp.payload == b"hello sixfour"));
-    let Content::Icmp(message) = &error.content else {
-        panic!("{error:?}")
-    };
+    let Content::Icmp(message) = &error.content else { panic!("{error:?}") };
     assert!(message.is_port_unreachable(F::FAMILY));
     let quoted = message.quoted()?;
     assert_eq!(Some(quoted.source), datagram.source_socket());
@@ -123,10 +117,7 @@ fn what_is_built_is_read_back<F: TestFamily>() -> Result<()> {
         Packet::new(
             source.ip(),
             destination.ip(),
-            Content::Other {
-                protocol: 132,
-                payload: vec![1, 2, 3, 4, 5],
-            },
+            Content::Other { protocol: 132, payload: vec![1, 2, 3, 4, 5] },
         ),
     ];
     for plain in plain {
@@ -139,24 +130,10 @@ fn what_is_built_is_read_back<F: TestFamily>() -> Result<()> {
         let mut routed = plain.clone();
         routed.segments_left = (F::FAMILY == IpFamily::V6).then_some(1);
         let mut fragment = plain.clone();
-        fragment.fragment = Some(Fragment {
-            offset: 185,
-            more: true,
-        });
-        fragment.content = Content::Other {
-            protocol: 17,
-            payload: vec![9; 16],
-        };
+        fragment.fragment = Some(Fragment { offset: 185, more: true });
+        fragment.content = Content::Other { protocol: 17, payload: vec![9; 16] };
         let longer = plain.clone().with_options();
-        for packet in [
-            plain,
-            tagged,
-            authenticated,
-            marked,
-            routed,
-            fragment,
-            longer,
-        ] {
+        for packet in [plain, tagged, authenticated, marked, routed, fragment, longer] {
             assert_eq!(Packet::decode(&packet.build()?)?, packet);
         }
     }
@@ -174,9 +151,7 @@ fn payload_that_sums_to_zero_has_a_checksum<F: TestFamily>() -> Result<()> {
     assert_eq!(frame[checksum_at..checksum_at + 2], [0xff, 0xff]);
     assert_eq!(Packet::decode(&frame)?, zero);
     let mut without = zero;
-    let Content::Udp(udp) = &mut without.content else {
-        panic!("{without:?}")
-    };
+    let Content::Udp(udp) = &mut without.content else { panic!("{without:?}") };
     udp.checksum = false;
     assert_eq!(without.build().is_ok(), F::FAMILY == IpFamily::V4);
     Ok(())
@@ -190,10 +165,7 @@ fn addresses_and_ports_can_be_replaced<F: TestFamily>() -> Result<()> {
         assert_eq!(translated.destination_socket(), Some(server::<F>()));
         assert_eq!(translated.source_socket(), Some(client::<F>()));
         assert_eq!(translated.clone().to(frontend), sent);
-        assert_eq!(
-            translated.clone().from(frontend).source_socket(),
-            Some(frontend)
-        );
+        assert_eq!(translated.clone().from(frontend).source_socket(), Some(frontend));
         assert_eq!(Packet::decode(&translated.build()?)?, translated);
     }
     Ok(())
@@ -204,15 +176,9 @@ fn errors_quote_what_they_are_about<F: TestFamily>() -> Result<()> {
     let error = Packet::port_unreachable(F::cluster_ip(1), &long)?;
     let read = Packet::decode(&error.build()?)?;
     assert_eq!(read, error);
-    let Content::Icmp(message) = read.content else {
-        panic!("{read:?}")
-    };
+    let Content::Icmp(message) = read.content else { panic!("{read:?}") };
     assert!(message.is_port_unreachable(F::FAMILY));
-    let expected = Quoted {
-        source: client::<F>(),
-        destination: server::<F>(),
-        protocol: 17,
-    };
+    let expected = Quoted { source: client::<F>(), destination: server::<F>(), protocol: 17 };
     assert_eq!(message.quoted()?, expected);
     Ok(())
 }

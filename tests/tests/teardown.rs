@@ -37,37 +37,21 @@ impl Everything {
             .build()?;
         let namespace = topology.pod("web-1").namespace();
         let mut sleep = namespace.command("sleep");
-        let _ = sleep
-            .arg("1000")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        let _ = sleep.arg("1000").stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process::spawn(namespace, sleep)?;
         let cgroup = Cgroup::new("anc-node")?;
         cgroup.add(&process)?;
         let scratch = Scratch::new("anc-node")?;
         drop(scratch.mount_bpffs()?);
-        Ok(Self {
-            topology,
-            process,
-            scratch,
-            cgroup,
-        })
+        Ok(Self { topology, process, scratch, cgroup })
     }
 
     /// Files and directories that are there as long as it is.
     fn paths(&self) -> Vec<PathBuf> {
         let nodes = self.topology.nodes().map(Node::host);
-        let hosts = nodes
-            .chain(self.topology.pods())
-            .map(|host| host.namespace().path());
-        let others = [
-            self.scratch.path().to_owned(),
-            self.cgroup.path().to_owned(),
-        ];
-        hosts
-            .chain(others)
-            .chain([format!("/proc/{}", self.process.id()).into()])
-            .collect()
+        let hosts = nodes.chain(self.topology.pods()).map(|host| host.namespace().path());
+        let others = [self.scratch.path().to_owned(), self.cgroup.path().to_owned()];
+        hosts.chain(others).chain([format!("/proc/{}", self.process.id()).into()]).collect()
     }
 }
 
@@ -80,15 +64,8 @@ fn start_holder(test: &str) -> Result<(Child, Vec<PathBuf>)> {
         .stdin(Stdio::piped())
         .spawn()?;
     let stdout = BufReader::new(child.stdout.take().context("no pipe")?);
-    let lines = stdout
-        .lines()
-        .map_while(Result::ok)
-        .skip_while(|line| line != "made");
-    let paths = lines
-        .skip(1)
-        .take_while(|line| line != "all")
-        .map(PathBuf::from)
-        .collect();
+    let lines = stdout.lines().map_while(Result::ok).skip_while(|line| line != "made");
+    let paths = lines.skip(1).take_while(|line| line != "all").map(PathBuf::from).collect();
     Ok((child, paths))
 }
 
@@ -112,20 +89,14 @@ fn end(child: &mut Child, signal: Signal) -> Result<ExitStatus> {
 }
 
 fn present(paths: &[PathBuf]) -> Vec<&Path> {
-    paths
-        .iter()
-        .filter(|path| path.exists())
-        .map(PathBuf::as_path)
-        .collect()
+    paths.iter().filter(|path| path.exists()).map(PathBuf::as_path).collect()
 }
 
 /// No path is mounted, nor anything below it.
 fn no_mounts(paths: &[PathBuf]) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     for path in paths {
-        let mounted = mounts
-            .split_whitespace()
-            .any(|field| Path::new(field).starts_with(path));
+        let mounted = mounts.split_whitespace().any(|field| Path::new(field).starts_with(path));
         ensure!(!mounted, "{} is still mounted", path.display());
     }
     Ok(())
@@ -133,15 +104,10 @@ fn no_mounts(paths: &[PathBuf]) -> Result<()> {
 
 fn no_devices_outside() -> Result<()> {
     let devices = fs::read_to_string("/proc/net/dev")?;
-    let names = devices
-        .lines()
-        .filter_map(|line| line.trim().split_once(':'));
+    let names = devices.lines().filter_map(|line| line.trim().split_once(':'));
     for (name, _) in names {
         let ours = ["cni0", "fabric", "flannel.1", "anc-node", "other-node"];
-        ensure!(
-            !ours.contains(&name) && !name.starts_with("veth-web-"),
-            "{name} is outside"
-        );
+        ensure!(!ours.contains(&name) && !name.starts_with("veth-web-"), "{name} is outside");
     }
     Ok(())
 }
@@ -164,10 +130,7 @@ fn panic_takes_everything_down() -> Result<()> {
         panic::panic_any(everything.paths());
     });
     let payload = panicked.join().expect_err("it panics");
-    let paths = payload
-        .downcast::<Vec<PathBuf>>()
-        .ok()
-        .context("another panic")?;
+    let paths = payload.downcast::<Vec<PathBuf>>().ok().context("another panic")?;
     assert_eq!(present(&paths), [] as [&Path; 0]);
     no_mounts(&paths)
 }
@@ -206,10 +169,7 @@ fn next_run_sweeps_up_after_a_kill() -> Result<()> {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    let remaining: Vec<_> = present(&left)
-        .into_iter()
-        .filter(|path| !is_zombie(path))
-        .collect();
+    let remaining: Vec<_> = present(&left).into_iter().filter(|path| !is_zombie(path)).collect();
     let _ = end(&mut next, Signal::SIGTERM)?;
     assert_eq!(remaining, [] as [&Path; 0]);
     no_mounts(&left)

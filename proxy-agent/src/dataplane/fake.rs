@@ -42,10 +42,7 @@ pub struct Fake<F: Family> {
 
 impl<F: Family> Default for Fake<F> {
     fn default() -> Self {
-        Self {
-            safety: Some(Safety::default()),
-            ..Self::unchecked()
-        }
+        Self { safety: Some(Safety::default()), ..Self::unchecked() }
     }
 }
 
@@ -161,10 +158,7 @@ where
     fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Chosen>> {
         for (applied, op) in ops.iter().enumerate() {
             if (self.fails)(op) {
-                return Err(Failure {
-                    applied,
-                    error: Chosen,
-                });
+                return Err(Failure { applied, error: Chosen });
             }
             match self.inner.apply(std::slice::from_ref(op)) {
                 Ok(()) => {}
@@ -179,8 +173,6 @@ impl<F: Family, D: Dataplane<F>> Dataplane<F> for Arc<Mutex<D>> {
     type Error = D::Error;
 
     fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<D::Error>> {
-        self.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply(ops)
+        self.lock().unwrap_or_else(PoisonError::into_inner).apply(ops)
     }
 }

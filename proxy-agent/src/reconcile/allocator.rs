@@ -115,9 +115,8 @@ mod tests {
     #[test]
     fn the_shortest_hole_that_fits_is_cut() {
         let mut rows = Allocator::new(0..100);
-        let taken: Vec<_> = [10, 1, 3, 1, 10]
-            .map(|count| (rows.allocate(count, START).unwrap(), count))
-            .to_vec();
+        let taken: Vec<_> =
+            [10, 1, 3, 1, 10].map(|count| (rows.allocate(count, START).unwrap(), count)).to_vec();
         for at in [0, 2, 4] {
             let (start, count) = taken[at];
             rows.release(start..start + count, START);

@@ -78,9 +78,7 @@ pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<
 
 impl<F: Family> Frontends<F> {
     pub(super) fn new() -> Self {
-        Self {
-            keys: HashMap::new(),
-        }
+        Self { keys: HashMap::new() }
     }
 
     pub(super) fn claim(&mut self, key: FrontendKey<F>, claim: Claim) {

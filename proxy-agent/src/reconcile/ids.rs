@@ -65,10 +65,7 @@ impl Ids {
 
     pub(super) fn take_service(&mut self, now: Duration) -> Result<ServiceIndex, Exhausted> {
         let index = self.services.allocate(1, now);
-        index.map(ServiceIndex).ok_or(Exhausted {
-            table: "Service ports",
-            count: 1,
-        })
+        index.map(ServiceIndex).ok_or(Exhausted { table: "Service ports", count: 1 })
     }
 
     pub(super) fn release_service(&mut self, index: ServiceIndex, now: Duration) {
@@ -77,10 +74,7 @@ impl Ids {
 
     /// A row for a backend, and a generation that it has never had.
     pub(super) fn take_backend(&mut self, now: Duration) -> Result<(BackendId, u32), Exhausted> {
-        let id = self.backends.allocate(1, now).ok_or(Exhausted {
-            table: "backends",
-            count: 1,
-        })?;
+        let id = self.backends.allocate(1, now).ok_or(Exhausted { table: "backends", count: 1 })?;
         let id = BackendId(id);
         Ok((id, self.raise_generation(id)))
     }
@@ -105,18 +99,14 @@ impl Ids {
         count: u32,
         now: Duration,
     ) -> Result<BackendSet, Exhausted> {
-        let start = self.slots.allocate(count, now).ok_or(Exhausted {
-            table: "slots",
-            count,
-        })?;
+        let start = self.slots.allocate(count, now).ok_or(Exhausted { table: "slots", count })?;
         Ok(BackendSet::new(start, count))
     }
 
     /// Takes back the slots of a set, if it has any.
     pub(super) fn release_slots(&mut self, set: BackendSet, now: Duration) {
         if set.count() > 0 {
-            self.slots
-                .release(set.start()..set.start() + set.count(), now);
+            self.slots.release(set.start()..set.start() + set.count(), now);
         }
     }
 

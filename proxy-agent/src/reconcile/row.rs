@@ -61,10 +61,7 @@ impl<F: Family> Row<F> {
         let mut ops = self.put_backends(&plan.serving, ids, now)?;
         let index = self.index;
         let mut words = Vec::new();
-        for (which, wanted) in [
-            (SetKind::Cluster, &plan.cluster),
-            (SetKind::Local, &plan.local),
-        ] {
+        for (which, wanted) in [(SetKind::Cluster, &plan.cluster), (SetKind::Local, &plan.local)] {
             let Some(wanted) = wanted else { continue };
             let (empty, members) = match wanted {
                 SetPlan::Empty(EmptySet::Reject) => (BackendSet::REJECT, Vec::new()),
@@ -109,10 +106,9 @@ impl<F: Family> Row<F> {
         let mut ops = Vec::new();
         let mut again = None;
         if let Some(plan) = plan {
-            for (which, wanted) in [
-                (SetKind::Cluster, plan.cluster.is_some()),
-                (SetKind::Local, plan.local.is_some()),
-            ] {
+            for (which, wanted) in
+                [(SetKind::Cluster, plan.cluster.is_some()), (SetKind::Local, plan.local.is_some())]
+            {
                 let Some(set) = self.sets.get_mut(&which) else {
                     continue;
                 };
@@ -180,20 +176,13 @@ impl<F: Family> Row<F> {
         for endpoint in serving {
             if !self.backends.contains_key(endpoint) {
                 let (id, generation) = ids.take_backend(now)?;
-                let held = Held {
-                    id,
-                    generation,
-                    written: false,
-                };
+                let held = Held { id, generation, written: false };
                 let _ = self.backends.insert(*endpoint, held);
             }
             let held = &self.backends[endpoint];
             if !held.written {
                 let backend = Backend::new(endpoint.address, endpoint.port, held.generation);
-                ops.push(Op::PutBackend {
-                    id: held.id,
-                    backend,
-                });
+                ops.push(Op::PutBackend { id: held.id, backend });
             }
         }
         Ok(ops)
@@ -215,10 +204,7 @@ impl<F: Family> Row<F> {
             if held.written {
                 let generation = ids.raise_generation(held.id);
                 let backend = Backend::new(endpoint.address, endpoint.port, generation);
-                ops.push(Op::RetireBackend {
-                    id: held.id,
-                    backend,
-                });
+                ops.push(Op::RetireBackend { id: held.id, backend });
             } else {
                 ids.release_backend(held.id, now);
             }
@@ -237,10 +223,7 @@ impl<F: Family> Row<F> {
 }
 
 const fn address_of<F: Family>(backend: &Backend<F>) -> EndpointAddress<F> {
-    EndpointAddress {
-        address: backend.address,
-        port: backend.port,
-    }
+    EndpointAddress { address: backend.address, port: backend.port }
 }
 
 fn abi_name<F: Family>(plan: &PortPlan<F>) -> name::ServiceName {

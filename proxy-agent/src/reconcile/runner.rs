@@ -93,11 +93,7 @@ impl Runner {
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         let mut batch = Vec::new();
         loop {
-            let wake = self
-                .families
-                .iter()
-                .filter_map(|family| family.next())
-                .min();
+            let wake = self.families.iter().filter_map(|family| family.next()).min();
             let wake = wake.map(|wake| self.started + wake);
             tokio::select! {
                 count = events.recv_many(&mut batch, BATCH) => {
@@ -123,10 +119,7 @@ impl Runner {
             Event::Delete(key) => self.store.delete(&key),
             Event::Synced(kind) => {
                 if self.unsynced.remove(&kind) && self.unsynced.is_empty() {
-                    info!(
-                        services = self.store.service_count(),
-                        "all sources have synced"
-                    );
+                    info!(services = self.store.service_count(), "all sources have synced");
                     if self.store.node().is_none() {
                         let node = self.store.node_name();
                         warn!(%node, "there is no such Node: topology hints do not apply");
@@ -215,12 +208,7 @@ where
         // Of several changes in one batch only the last matters.
         let conflicts = self.reconciler.take_conflicts().into_iter();
         let last: HashMap<_, _> = conflicts.map(|conflict| (conflict.key, conflict)).collect();
-        for Conflict {
-            key,
-            winner,
-            losers,
-        } in last.into_values()
-        {
+        for Conflict { key, winner, losers } in last.into_values() {
             let address: std::net::IpAddr = key.address.into();
             let (port, protocol) = (key.port, key.protocol);
             let losers: Vec<_> = losers.iter().map(ToString::to_string).collect();
@@ -246,9 +234,7 @@ where
 /// An error and what it comes from, in one line.
 fn chain(error: &dyn Error) -> String {
     let sources = std::iter::successors(error.source(), |&error| error.source());
-    sources.fold(error.to_string(), |text, source| {
-        format!("{text}: {source}")
-    })
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 #[cfg(test)]

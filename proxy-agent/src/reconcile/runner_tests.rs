@@ -32,11 +32,7 @@ fn service(name: &str, ips: &[&str]) -> Event {
         created: None,
         cluster_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         internal_traffic_policy: TrafficPolicy::Cluster,
-        ports: vec![ServicePort {
-            name: "".into(),
-            protocol: Protocol::TCP,
-            port: Port::new(80),
-        }],
+        ports: vec![ServicePort { name: "".into(), protocol: Protocol::TCP, port: Port::new(80) }],
     }))
 }
 
@@ -117,9 +113,7 @@ async fn nothing_is_written_before_all_is_known() {
 #[tokio::test(start_paused = true)]
 async fn each_change_is_applied_at_once_and_to_its_families() {
     let (v4, v6) = (Shared::<V4>::default(), Shared::<V6>::default());
-    let runner = Runner::new("me")
-        .with_family(Arc::clone(&v4))
-        .with_family(Arc::clone(&v6));
+    let runner = Runner::new("me").with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let _ = bench.send([service("a", &["10.0.0.1", "fd00::1"])]).await;
@@ -131,10 +125,7 @@ async fn each_change_is_applied_at_once_and_to_its_families() {
     let _ = bench.send([service("a", &["fd00::1"])]).await;
     assert_eq!(dump(&v4), "");
     assert!(dump(&v6).contains("[fd00::1]:80/TCP"));
-    let key = crate::model::ObjectKey {
-        kind: Kind::Service,
-        name: ObjectName::new("ns", "a"),
-    };
+    let key = crate::model::ObjectKey { kind: Kind::Service, name: ObjectName::new("ns", "a") };
     let status = bench.send([Event::Delete(key)]).await;
     assert_eq!((dump(&v6).as_str(), status.services), ("", 0));
 }
@@ -149,21 +140,13 @@ async fn what_fails_is_tried_again_with_growing_pauses() {
         fails: move |_: &Op<V4>| counted.fetch_add(1, Ordering::Relaxed) < 3,
     };
     let other = Shared::<V6>::default();
-    let runner = Runner::new("me")
-        .with_family(faulty)
-        .with_family(Arc::clone(&other));
+    let runner = Runner::new("me").with_family(faulty).with_family(Arc::clone(&other));
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let status = bench.send([service("a", &["10.0.0.1", "fd00::1"])]).await;
     let error = "ns/a (IPv4): cannot write a name: chosen to fail";
-    assert_eq!(
-        (status.failing, status.last_error.as_deref()),
-        (1, Some(error))
-    );
-    assert!(
-        dump(&other).contains("[fd00::1]:80/TCP"),
-        "the other family goes on"
-    );
+    assert_eq!((status.failing, status.last_error.as_deref()), (1, Some(error)));
+    assert!(dump(&other).contains("[fd00::1]:80/TCP"), "the other family goes on");
     for (pause, tried) in [(99, 1), (2, 2), (190, 2), (20, 3), (380, 3)] {
         sleep(Duration::from_millis(pause)).await;
         assert_eq!(attempts.load(Ordering::Relaxed), tried);
@@ -171,21 +154,14 @@ async fn what_fails_is_tried_again_with_growing_pauses() {
     sleep(Duration::from_millis(20)).await;
     assert!(dump(&tables).contains("10.0.0.1:80/TCP"));
     let status = bench.send([]).await;
-    assert_eq!(
-        (status.pending, status.failing, status.last_error),
-        (0, 0, None)
-    );
+    assert_eq!((status.pending, status.failing, status.last_error), (0, 0, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_with_its_source_and_leaves_the_tables() {
     let tables = Shared::<V4>::default();
     let (events, receiver) = mpsc::channel(64);
-    let running = tokio::spawn(
-        Runner::new("me")
-            .with_family(Arc::clone(&tables))
-            .run(receiver),
-    );
+    let running = tokio::spawn(Runner::new("me").with_family(Arc::clone(&tables)).run(receiver));
     for event in NEEDED.map(Event::Synced) {
         events.send(event).await.unwrap();
     }
@@ -199,9 +175,7 @@ async fn it_ends_with_its_source_and_leaves_the_tables() {
 async fn a_zone_that_becomes_known_changes_the_plans() {
     let tables = Shared::<V4>::default();
     let bench = Bench::new(Runner::new("me").with_family(Arc::clone(&tables)));
-    let Event::Apply(Object::EndpointSlice(mut hinted)) = slice("a", "10.1.0.1") else {
-        panic!()
-    };
+    let Event::Apply(Object::EndpointSlice(mut hinted)) = slice("a", "10.1.0.1") else { panic!() };
     hinted.endpoints.push(Endpoint {
         address: "10.1.0.2".parse().unwrap(),
         zone_hints: vec!["b".into()],
@@ -212,10 +186,7 @@ async fn a_zone_that_becomes_known_changes_the_plans() {
     let _ = bench.send([service("a", &["10.0.0.1"]), hinted]).await;
     let _ = bench.sync().await;
     assert!(dump(&tables).contains("cluster: 10.1.0.1:8080 10.1.0.2:8080"));
-    let node = crate::model::Node {
-        name: "me".into(),
-        zone: Some("b".into()),
-    };
+    let node = crate::model::Node { name: "me".into(), zone: Some("b".into()) };
     let _ = bench.send([Event::Apply(Object::Node(node))]).await;
     assert!(dump(&tables).contains("cluster: 10.1.0.2:8080"));
     assert!(dump(&tables).contains("in no set: 10.1.0.1:8080"));

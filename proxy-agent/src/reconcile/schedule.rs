@@ -52,10 +52,7 @@ impl Schedule {
 
     /// A Service has failed and is to be tried again.
     pub(super) fn failed(&mut self, service: ServiceName, now: Duration) {
-        let failures = self
-            .waiting
-            .get(&service)
-            .map_or(0, |waiting| waiting.failures);
+        let failures = self.waiting.get(&service).map_or(0, |waiting| waiting.failures);
         let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
         self.wait(service, now + pause.min(LONGEST_PAUSE), failures + 1);
     }
@@ -79,10 +76,7 @@ impl Schedule {
 
     /// How many Services are to be looked at, now or later.
     pub(super) fn pending(&self) -> usize {
-        let waiting_only = self
-            .ready
-            .iter()
-            .filter(|name| !self.waiting.contains_key(*name));
+        let waiting_only = self.ready.iter().filter(|name| !self.waiting.contains_key(*name));
         self.waiting.len() + waiting_only.count()
     }
 
@@ -134,10 +128,7 @@ mod tests {
         assert_eq!(pauses[9..], [30_000, 30_000, 30_000]);
         assert_eq!(taken(&mut schedule, now), ["ns/a"]);
         schedule.done(name, None);
-        assert_eq!(
-            (schedule.pending(), schedule.failing(), schedule.next()),
-            (0, 0, None)
-        );
+        assert_eq!((schedule.pending(), schedule.failing(), schedule.next()), (0, 0, None));
     }
 
     #[test]
@@ -150,9 +141,6 @@ mod tests {
         assert_eq!(schedule.pending(), 1);
         assert_eq!(taken(&mut schedule, Duration::ZERO), ["ns/a"]);
         schedule.done(name, Some(Duration::from_secs(5)));
-        assert_eq!(
-            (schedule.failing(), schedule.next()),
-            (0, Some(Duration::from_secs(5)))
-        );
+        assert_eq!((schedule.failing(), schedule.next()), (0, Some(Duration::from_secs(5))));
     }
 }

@@ -43,11 +43,7 @@ impl Set {
         };
         if count == 0 {
             self.stage_empty(empty, ids, now);
-        } else if self
-            .staged
-            .as_ref()
-            .is_none_or(|staged| staged.ids != members)
-        {
+        } else if self.staged.as_ref().is_none_or(|staged| staged.ids != members) {
             self.unstage(ids, now);
             if self.published.ids != members {
                 let word = ids.take_slots(count, now)?;
@@ -61,10 +57,7 @@ impl Set {
     /// Prepares a set without members.
     pub(super) fn stage_empty(&mut self, word: BackendSet, ids: &mut Ids, now: Duration) {
         self.unstage(ids, now);
-        let members = Members {
-            word,
-            ids: Vec::new(),
-        };
+        let members = Members { word, ids: Vec::new() };
         self.staged = (self.published.word != word).then_some(members);
     }
 

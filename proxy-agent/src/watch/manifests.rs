@@ -166,24 +166,15 @@ struct Watch {
 
 impl Watch {
     fn new(path: &Path) -> Result<Self, ManifestsError> {
-        let error = |source| ManifestsError::Watch {
-            path: path.to_owned(),
-            source,
-        };
+        let error = |source| ManifestsError::Watch { path: path.to_owned(), source };
         let (sender, events) = mpsc::unbounded_channel();
         let mut watcher = notify::recommended_watcher(move |event| {
             // Nobody listens any more: the watcher is about to be dropped too.
             let _ = sender.send(event);
         })
         .map_err(error)?;
-        watcher
-            .watch(path, RecursiveMode::NonRecursive)
-            .map_err(error)?;
-        Ok(Self {
-            path: path.to_owned(),
-            _watcher: watcher,
-            events,
-        })
+        watcher.watch(path, RecursiveMode::NonRecursive).map_err(error)?;
+        Ok(Self { path: path.to_owned(), _watcher: watcher, events })
     }
 
     /// What to read after the next change, and those that come with it; nothing if the directory

@@ -33,15 +33,9 @@ fn block<'a>(table: &[&'a str], header: &str) -> Vec<&'a str> {
 
 /// The elements of a set or a map.
 fn elements<'a>(block: &[&'a str]) -> Vec<&'a str> {
-    let lines = block
-        .iter()
-        .skip_while(|line| !line.contains("elements = {"));
-    let words = lines.flat_map(|line| {
-        line.rsplit("elements = {")
-            .next()
-            .unwrap_or(line)
-            .split(',')
-    });
+    let lines = block.iter().skip_while(|line| !line.contains("elements = {"));
+    let words =
+        lines.flat_map(|line| line.rsplit("elements = {").next().unwrap_or(line).split(','));
     let trimmed = words.map(|word| word.trim().trim_end_matches('}').trim());
     trimmed.filter(|word| !word.is_empty()).collect()
 }
@@ -49,10 +43,7 @@ fn elements<'a>(block: &[&'a str]) -> Vec<&'a str> {
 /// The cluster IPs, in order.
 pub(crate) fn cluster_ips(rules: &str, family: &str) -> Vec<IpAddr> {
     let block = block(&table(rules, family), "set cluster-ips");
-    let mut ips: Vec<IpAddr> = elements(&block)
-        .into_iter()
-        .map(|ip| ip.parse().unwrap())
-        .collect();
+    let mut ips: Vec<IpAddr> = elements(&block).into_iter().map(|ip| ip.parse().unwrap()).collect();
     ips.sort();
     ips
 }
@@ -73,11 +64,7 @@ pub(crate) fn served(rules: &str, family: &str) -> BTreeMap<String, Fate> {
     for element in elements(&block(&table, "map no-endpoint-services")) {
         let (key, verdict) = element.rsplit_once(" : ").unwrap();
         let (key, _) = key.split_once(" comment").unwrap();
-        let fate = if verdict == "drop" {
-            Fate::Drop
-        } else {
-            Fate::Reject
-        };
+        let fate = if verdict == "drop" { Fate::Drop } else { Fate::Reject };
         assert!(served.insert(frontend(key), fate).is_none());
     }
     served
@@ -85,9 +72,7 @@ pub(crate) fn served(rules: &str, family: &str) -> BTreeMap<String, Fate> {
 
 /// A frontend as it is written in dumps.
 fn frontend(key: &str) -> String {
-    let [ip, protocol, port] = key.split(" . ").collect::<Vec<_>>()[..] else {
-        panic!("{key}")
-    };
+    let [ip, protocol, port] = key.split(" . ").collect::<Vec<_>>()[..] else { panic!("{key}") };
     let socket = SocketAddr::new(ip.parse().unwrap(), port.parse().unwrap());
     format!("{socket}/{}", protocol.to_uppercase())
 }

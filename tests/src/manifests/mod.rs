@@ -49,9 +49,7 @@ impl Manifests {
     pub fn apply_node(&self, node: &Node, zone: Option<&str>) -> Result<()> {
         let name = node.host().name();
         let families = node.families().list();
-        let pod_cidrs = families
-            .iter()
-            .map(|family| pod_cidr(node.number(), *family).to_string());
+        let pod_cidrs = families.iter().map(|family| pod_cidr(node.number(), *family).to_string());
         let pod_cidrs: Vec<_> = pod_cidrs.collect();
         let addresses = node.host().addresses();
         let addresses = addresses.map(|ip| json!({ "type": "InternalIP", "address": ip }));

@@ -34,10 +34,7 @@ impl Endpoint {
     /// The ready endpoint that is a pod.
     #[must_use]
     pub fn of(pod: &Host) -> Self {
-        Self {
-            node: pod.node().map(ToOwned::to_owned),
-            ..Self::at(pod.addresses())
-        }
+        Self { node: pod.node().map(ToOwned::to_owned), ..Self::at(pod.addresses()) }
     }
 
     /// Sets its conditions.
@@ -55,10 +52,7 @@ impl Endpoint {
     }
 
     fn object(&self, family: IpFamily) -> Option<Value> {
-        let address = self
-            .addresses
-            .iter()
-            .find(|ip| IpFamily::of(**ip) == family)?;
+        let address = self.addresses.iter().find(|ip| IpFamily::of(**ip) == family)?;
         let mut object = self.fields.clone();
         object["addresses"] = json!([address]);
         if let Some(node) = &self.node {
@@ -113,12 +107,7 @@ impl Service {
     /// Adds the port `number`, which is `target` on the endpoints.
     #[must_use]
     pub fn port(mut self, name: &str, protocol: Protocol, number: u16, target: u16) -> Self {
-        self.ports.push(Port {
-            name: name.to_owned(),
-            protocol,
-            number,
-            target,
-        });
+        self.ports.push(Port { name: name.to_owned(), protocol, number, target });
         self
     }
 
@@ -153,10 +142,7 @@ impl Service {
     pub fn objects(&self) -> Vec<Value> {
         let families: Vec<_> = self.cluster_ips.iter().copied().map(IpFamily::of).collect();
         let slices = families.iter().map(|family| self.slice(*family));
-        [self.service(&families)]
-            .into_iter()
-            .chain(slices)
-            .collect()
+        [self.service(&families)].into_iter().chain(slices).collect()
     }
 
     fn service(&self, families: &[IpFamily]) -> Value {
@@ -172,12 +158,8 @@ impl Service {
         spec["clusterIP"] = json!(self.cluster_ips.first());
         spec["clusterIPs"] = json!(self.cluster_ips);
         spec["ipFamilies"] = families.iter().map(|family| family.name()).collect();
-        spec["ipFamilyPolicy"] = if families.len() > 1 {
-            "RequireDualStack"
-        } else {
-            "SingleStack"
-        }
-        .into();
+        spec["ipFamilyPolicy"] =
+            if families.len() > 1 { "RequireDualStack" } else { "SingleStack" }.into();
         spec["ports"] = ports.collect();
         json!({
             "apiVersion": "v1",
@@ -195,10 +177,7 @@ impl Service {
                 "port": port.target,
             })
         });
-        let endpoints = self
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| endpoint.object(family));
+        let endpoints = self.endpoints.iter().filter_map(|endpoint| endpoint.object(family));
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -226,19 +205,10 @@ mod tests {
             .endpoints([Endpoint::at([pod.v4.into(), pod.v6.into()]).field("zone", json!("a"))]);
         let objects = service.objects();
         assert_eq!(objects.len(), 3);
-        assert_eq!(
-            objects[0]["spec"]["clusterIPs"],
-            json!(["10.96.0.10", "fd00:10:96::10"])
-        );
-        assert_eq!(
-            objects[1]["endpoints"][0]["addresses"],
-            json!(["10.244.1.12"])
-        );
+        assert_eq!(objects[0]["spec"]["clusterIPs"], json!(["10.96.0.10", "fd00:10:96::10"]));
+        assert_eq!(objects[1]["endpoints"][0]["addresses"], json!(["10.244.1.12"]));
         assert_eq!(objects[2]["addressType"], "IPv6");
-        assert_eq!(
-            objects[2]["endpoints"][0]["addresses"],
-            json!(["fd00:10:244:1::12"])
-        );
+        assert_eq!(objects[2]["endpoints"][0]["addresses"], json!(["fd00:10:244:1::12"]));
         assert_eq!(objects[2]["endpoints"][0]["zone"], "a");
         assert_eq!(objects[2]["ports"][0]["port"], 8080);
     }

@@ -37,11 +37,7 @@ impl Model {
             // The second half of a hairpin; the pod answers itself.
             return expect(outcome, Verdict::SendBack, &reply(sent, key).turned());
         }
-        let key = FlowKey {
-            protocol,
-            client,
-            frontend: target,
-        };
+        let key = FlowKey { protocol, client, frontend: target };
         let kept = self.flows.get(&key).copied();
         let Some(backends) = self.frontends.get(&(protocol, target)).cloned() else {
             return self.judge_without_frontend(sent, outcome, key, kept);
@@ -75,11 +71,7 @@ impl Model {
         {
             return self.expect_translated(sent, outcome, key, flow);
         }
-        if self
-            .frontends
-            .keys()
-            .any(|(_, frontend)| frontend.ip() == key.frontend.ip())
-        {
+        if self.frontends.keys().any(|(_, frontend)| frontend.ip() == key.frontend.ip()) {
             return if is_midstream(sent) {
                 self.expect_stray(sent, outcome)
             } else {
@@ -87,11 +79,8 @@ impl Model {
             };
         }
         // A direct connection; its reply must not be taken for another's.
-        let direct = Translated {
-            protocol: key.protocol,
-            source: key.client,
-            backend: key.frontend,
-        };
+        let direct =
+            Translated { protocol: key.protocol, source: key.client, backend: key.frontend };
         if is_midstream(sent) || !self.is_taken(direct, key) {
             return expect(outcome, Verdict::Pass, sent);
         }
@@ -125,38 +114,16 @@ impl Model {
     ) -> Result<Translated> {
         let translated = judged(&outcome.packet).context("it has no ports any more")?;
         let (protocol, source, backend) = translated;
-        let flow = Translated {
-            protocol,
-            source,
-            backend,
-        };
+        let flow = Translated { protocol, source, backend };
         ensure!(protocol == key.protocol, "it is another protocol now");
-        ensure!(
-            backends.contains(&backend),
-            "{backend} is none of {backends:?}"
-        );
-        ensure!(
-            !self.is_taken(flow, key),
-            "{source} to {backend} is another flow already"
-        );
-        let unchanged = Translated {
-            source: key.client,
-            ..flow
-        };
+        ensure!(backends.contains(&backend), "{backend} is none of {backends:?}");
+        ensure!(!self.is_taken(flow, key), "{source} to {backend} is another flow already");
+        let unchanged = Translated { source: key.client, ..flow };
         if backend.ip() == key.client.ip() {
-            ensure!(
-                self.hairpin_sources.contains(&source.ip()),
-                "{source} is no hairpin source"
-            );
+            ensure!(self.hairpin_sources.contains(&source.ip()), "{source} is no hairpin source");
         } else if source != key.client {
-            ensure!(
-                source.ip() == key.client.ip(),
-                "the client's address became {source}"
-            );
-            ensure!(
-                self.is_taken(unchanged, key),
-                "the port changed without need, to {source}"
-            );
+            ensure!(source.ip() == key.client.ip(), "the client's address became {source}");
+            ensure!(self.is_taken(unchanged, key), "the port changed without need, to {source}");
         }
         Ok(flow)
     }
@@ -189,9 +156,7 @@ impl Model {
     /// Whether the replies of `flow` could be taken for those of another
     /// flow than `key`.
     fn is_taken(&self, flow: Translated, key: FlowKey) -> bool {
-        self.flows
-            .iter()
-            .any(|(other, taken)| *other != key && *taken == flow)
+        self.flows.iter().any(|(other, taken)| *other != key && *taken == flow)
     }
 
     fn flow_of_reply(
@@ -200,15 +165,8 @@ impl Model {
         backend: SocketAddr,
         source: SocketAddr,
     ) -> Option<(FlowKey, Translated)> {
-        let wanted = Translated {
-            protocol,
-            source,
-            backend,
-        };
-        self.flows
-            .iter()
-            .find(|(_, flow)| **flow == wanted)
-            .map(|(key, flow)| (*key, *flow))
+        let wanted = Translated { protocol, source, backend };
+        self.flows.iter().find(|(_, flow)| **flow == wanted).map(|(key, flow)| (*key, *flow))
     }
 }
 
@@ -220,11 +178,7 @@ fn judged(packet: &Packet) -> Option<(Protocol, SocketAddr, SocketAddr)> {
     if other {
         return None;
     }
-    Some((
-        packet.protocol()?,
-        packet.source_socket()?,
-        packet.destination_socket()?,
-    ))
+    Some((packet.protocol()?, packet.source_socket()?, packet.destination_socket()?))
 }
 
 /// Whether the packet cannot start a flow.
@@ -247,10 +201,7 @@ impl Packet {
 }
 
 fn expect(outcome: &Outcome, verdict: Verdict, packet: &Packet) -> Result<()> {
-    ensure!(
-        outcome.verdict == verdict,
-        "the verdict should be {verdict:?}"
-    );
+    ensure!(outcome.verdict == verdict, "the verdict should be {verdict:?}");
     ensure!(outcome.packet == *packet, "it should be: {packet:?}");
     Ok(())
 }

@@ -94,10 +94,7 @@ impl Model {
         frontend: SocketAddr,
         backends: impl IntoIterator<Item = SocketAddr>,
     ) {
-        drop(
-            self.frontends
-                .insert((protocol, frontend), backends.into_iter().collect()),
-        );
+        drop(self.frontends.insert((protocol, frontend), backends.into_iter().collect()));
     }
 
     /// Removes a frontend; its flows stay.
@@ -119,11 +116,7 @@ impl Model {
 
     /// Forgets a flow, as after its time-out.
     pub fn expire(&mut self, protocol: Protocol, client: SocketAddr, frontend: SocketAddr) {
-        let _ = self.flows.remove(&FlowKey {
-            protocol,
-            client,
-            frontend,
-        });
+        let _ = self.flows.remove(&FlowKey { protocol, client, frontend });
     }
 
     /// The backend that the flow of a client has.
@@ -134,12 +127,6 @@ impl Model {
         client: SocketAddr,
         frontend: SocketAddr,
     ) -> Option<SocketAddr> {
-        self.flows
-            .get(&FlowKey {
-                protocol,
-                client,
-                frontend,
-            })
-            .map(|flow| flow.backend)
+        self.flows.get(&FlowKey { protocol, client, frontend }).map(|flow| flow.backend)
     }
 }

@@ -20,26 +20,10 @@ pub(super) fn expect(sent: &Packet, outcome: &Outcome) -> Result<()> {
     }
     let answer = &outcome.packet;
     ensure!(outcome.verdict == Verdict::SendBack, "it should be refused");
-    ensure!(
-        answer.source == sent.destination,
-        "the answer is from {}",
-        answer.source
-    );
-    ensure!(
-        answer.destination == sent.source,
-        "the answer is to {}",
-        answer.destination
-    );
-    ensure!(
-        answer.link == sent.clone().turned().link,
-        "the answer is to {:?}",
-        answer.link
-    );
-    ensure!(
-        answer.hop_limit >= 32,
-        "the answer's hop limit is {}",
-        answer.hop_limit
-    );
+    ensure!(answer.source == sent.destination, "the answer is from {}", answer.source);
+    ensure!(answer.destination == sent.source, "the answer is to {}", answer.destination);
+    ensure!(answer.link == sent.clone().turned().link, "the answer is to {:?}", answer.link);
+    ensure!(answer.hop_limit >= 32, "the answer's hop limit is {}", answer.hop_limit);
     ensure!(answer.options.is_empty(), "the answer has options");
     match (&sent.content, &answer.content) {
         (Content::Tcp(sent), Content::Tcp(answer)) => expect_reset(sent, answer),
@@ -67,26 +51,12 @@ fn expect_reset(sent: &Tcp, answer: &Tcp) -> Result<()> {
 
 fn expect_port_unreachable(sent: &Packet, message: &Icmp) -> Result<()> {
     let family = IpFamily::of(sent.source);
-    ensure!(
-        message.is_port_unreachable(family),
-        "it is not a port unreachable"
-    );
-    ensure!(
-        message.rest == [0; 4],
-        "the four bytes are {:?}",
-        message.rest
-    );
+    ensure!(message.is_port_unreachable(family), "it is not a port unreachable");
+    ensure!(message.rest == [0; 4], "the four bytes are {:?}", message.rest);
     let original = sent.build_ip()?;
     let least = original.len().min(sent.headers_length() + 8);
-    ensure!(
-        original.starts_with(&message.payload),
-        "the quote is not what was sent"
-    );
-    ensure!(
-        message.payload.len() >= least,
-        "the quote has {} bytes",
-        message.payload.len()
-    );
+    ensure!(original.starts_with(&message.payload), "the quote is not what was sent");
+    ensure!(message.payload.len() >= least, "the quote has {} bytes", message.payload.len());
     Ok(())
 }
 

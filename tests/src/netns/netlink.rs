@@ -45,11 +45,7 @@ impl<'a> Veth<'a> {
     /// An end with the kernel's defaults.
     #[must_use]
     pub const fn named(name: &'a str) -> Self {
-        Self {
-            name,
-            mac: None,
-            mtu: None,
-        }
+        Self { name, mac: None, mtu: None }
     }
 
     fn describe<T>(self, mut link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
@@ -93,10 +89,7 @@ impl Netlink {
     pub fn link(&self, name: &str) -> Result<Link> {
         let mut links = self.handle.link().get().match_name(name).execute();
         let found = self.runtime.block_on(links.try_next());
-        let message = found
-            .ok()
-            .flatten()
-            .with_context(|| format!("there is no link {name}"))?;
+        let message = found.ok().flatten().with_context(|| format!("there is no link {name}"))?;
         Ok(Link(message.header.index))
     }
 
@@ -104,27 +97,17 @@ impl Netlink {
     pub fn link_names(&self) -> Result<Vec<String>> {
         use rtnetlink::packet_route::link::LinkAttribute::IfName;
         let links = self.handle.link().get().execute();
-        let messages: Vec<_> = self
-            .runtime
-            .block_on(links.try_collect())
-            .context("listing links")?;
+        let messages: Vec<_> =
+            self.runtime.block_on(links.try_collect()).context("listing links")?;
         let attributes = messages.into_iter().flat_map(|message| message.attributes);
         Ok(attributes
-            .filter_map(|a| {
-                if let IfName(name) = a {
-                    Some(name)
-                } else {
-                    None
-                }
-            })
+            .filter_map(|a| if let IfName(name) = a { Some(name) } else { None })
             .collect())
     }
 
     /// `ip link set NAME up`.
     pub fn up(&self, name: &str) -> Result<()> {
-        self.set(LinkUnspec::new_with_name(name).up().build(), || {
-            format!("setting {name} up")
-        })
+        self.set(LinkUnspec::new_with_name(name).up().build(), || format!("setting {name} up"))
     }
 
     /// `ip link set NAME master BRIDGE`.
@@ -137,9 +120,7 @@ impl Netlink {
     pub fn delete(&self, name: &str) -> Result<()> {
         let link = self.link(name)?;
         let request = self.handle.link().del(link.0).execute();
-        self.runtime
-            .block_on(request)
-            .with_context(|| format!("deleting link {name}"))
+        self.runtime.block_on(request).with_context(|| format!("deleting link {name}"))
     }
 
     /// A veth pair, `here` in this namespace and `there` in another, both up.
@@ -182,18 +163,12 @@ impl Netlink {
             .flags(rtnetlink::packet_route::neighbour::NeighbourFlags::Own)
             .destination(remote)
             .execute();
-        self.runtime
-            .block_on(request)
-            .with_context(|| format!("adding vxlan peer {remote}"))
+        self.runtime.block_on(request).with_context(|| format!("adding vxlan peer {remote}"))
     }
 
     /// A permanent neighbour.
     pub fn add_neighbour(&self, link: Link, address: IpAddr, mac: [u8; 6]) -> Result<()> {
-        let request = self
-            .handle
-            .neighbours()
-            .add(link.0, address)
-            .link_layer_address(&mac);
+        let request = self.handle.neighbours().add(link.0, address).link_layer_address(&mac);
         self.runtime
             .block_on(request.execute())
             .with_context(|| format!("adding neighbour {address}"))
@@ -207,9 +182,7 @@ impl Netlink {
         let mut request = self.handle.address().add(link.0, prefix.0, prefix.1);
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        self.runtime
-            .block_on(request.execute())
-            .with_context(|| format!("adding address {prefix}"))
+        self.runtime.block_on(request.execute()).with_context(|| format!("adding address {prefix}"))
     }
 
     /// `ip route add DESTINATION [via GATEWAY] dev LINK [onlink]`; a gateway
@@ -235,9 +208,7 @@ impl Netlink {
 
     fn add(&self, message: LinkMessage, name: &str) -> Result<()> {
         let request = self.handle.link().add(message).execute();
-        self.runtime
-            .block_on(request)
-            .with_context(|| format!("adding link {name}"))
+        self.runtime.block_on(request).with_context(|| format!("adding link {name}"))
     }
 
     fn set(&self, message: LinkMessage, doing: impl FnOnce() -> String) -> Result<()> {

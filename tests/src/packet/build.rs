@@ -47,11 +47,7 @@ impl Packet {
     }
 
     fn link_header(&self) -> Result<Vec<u8>> {
-        let ip = if self.source.is_ipv4() {
-            EtherType::IPV4
-        } else {
-            EtherType::IPV6
-        };
+        let ip = if self.source.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
         let ethernet = Ethernet2Header {
             source: self.link.source,
             destination: self.link.destination,
@@ -60,11 +56,7 @@ impl Packet {
         let mut bytes = ethernet.to_bytes().to_vec();
         if let Some(vlan) = self.link.vlan {
             let vlan_id = VlanId::try_new(vlan)?;
-            let tag = SingleVlanHeader {
-                vlan_id,
-                ether_type: ip,
-                ..Default::default()
-            };
+            let tag = SingleVlanHeader { vlan_id, ether_type: ip, ..Default::default() };
             bytes.extend(tag.to_bytes());
         }
         Ok(bytes)
@@ -82,12 +74,7 @@ impl Packet {
             header.fragment_offset = IpFragOffset::try_new(fragment.offset)?;
             header.more_fragments = fragment.more;
         }
-        Ok(IpHeaders::Ipv4(
-            header,
-            Ipv4Extensions {
-                auth: self.authentication_header()?,
-            },
-        ))
+        Ok(IpHeaders::Ipv4(header, Ipv4Extensions { auth: self.authentication_header()? }))
     }
 
     fn ipv6_headers(&self, source: [u8; 16], destination: [u8; 16]) -> Result<IpHeaders> {
@@ -100,18 +87,11 @@ impl Packet {
             ..Default::default()
         };
         let options = (!self.options.is_empty()).then_some(&self.options);
-        let options = options
-            .map(|bytes| Ipv6RawExtHeader::new_raw(LATER, bytes))
-            .transpose()?;
+        let options = options.map(|bytes| Ipv6RawExtHeader::new_raw(LATER, bytes)).transpose()?;
         let routing = self.segments_left.map(routing_header).transpose()?;
         let fragment = self.fragment.map(|fragment| {
             let offset = IpFragOffset::try_new(fragment.offset)?;
-            anyhow::Ok(Ipv6FragmentHeader::new(
-                LATER,
-                offset,
-                fragment.more,
-                self.label,
-            ))
+            anyhow::Ok(Ipv6FragmentHeader::new(LATER, offset, fragment.more, self.label))
         });
         let extensions = Ipv6Extensions {
             hop_by_hop_options: options,
@@ -124,9 +104,7 @@ impl Packet {
     }
 
     fn authentication_header(&self) -> Result<Option<IpAuthHeader>> {
-        let header = self
-            .authentication
-            .then(|| IpAuthHeader::new(LATER, 1, 1, &[0; 12]));
+        let header = self.authentication.then(|| IpAuthHeader::new(LATER, 1, 1, &[0; 12]));
         header.transpose().context("the authentication header")
     }
 
@@ -150,10 +128,7 @@ impl Packet {
     }
 
     fn udp_bytes(&self, udp: &Udp) -> Result<Vec<u8>> {
-        ensure!(
-            udp.checksum || self.source.is_ipv4(),
-            "UDP over IPv6 has a checksum"
-        );
+        ensure!(udp.checksum || self.source.is_ipv4(), "UDP over IPv6 has a checksum");
         let mut header = UdpHeader {
             source_port: udp.source,
             destination_port: udp.destination,
@@ -176,8 +151,5 @@ fn routing_header(segments_left: u8) -> Result<Ipv6RoutingExtensions> {
     bytes[0] = 2;
     bytes[1] = segments_left;
     let routing = Ipv6RawExtHeader::new_raw(LATER, &bytes)?;
-    Ok(Ipv6RoutingExtensions {
-        routing,
-        final_destination_options: None,
-    })
+    Ok(Ipv6RoutingExtensions { routing, final_destination_options: None })
 }

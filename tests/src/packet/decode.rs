@@ -16,11 +16,8 @@ impl Packet {
     /// Reads a frame. Fails if a length or checksum in it is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (ethernet, mut rest) = Ethernet2Header::from_slice(bytes)?;
-        let mut link = Link {
-            source: ethernet.source,
-            destination: ethernet.destination,
-            vlan: None,
-        };
+        let mut link =
+            Link { source: ethernet.source, destination: ethernet.destination, vlan: None };
         let mut ether_type = ethernet.ether_type;
         if ether_type == EtherType::VLAN_TAGGED_FRAME {
             let (tag, after) = SingleVlanHeader::from_slice(rest)?;
@@ -28,15 +25,8 @@ impl Packet {
             (ether_type, rest) = (tag.ether_type, after);
         }
         let mut packet = Self::decode_ip(rest)?;
-        let expected = if packet.source.is_ipv4() {
-            EtherType::IPV4
-        } else {
-            EtherType::IPV6
-        };
-        ensure!(
-            ether_type == expected,
-            "the type of the frame is {ether_type:?}"
-        );
+        let expected = if packet.source.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
+        ensure!(ether_type == expected, "the type of the frame is {ether_type:?}");
         packet.link = link;
         Ok(packet)
     }
@@ -45,10 +35,8 @@ impl Packet {
     pub fn decode_ip(bytes: &[u8]) -> Result<Self> {
         let (headers, content) = IpHeaders::from_slice(bytes).context("the IP headers")?;
         let (source, destination) = addresses(&headers);
-        let other = Content::Other {
-            protocol: content.ip_number.0,
-            payload: content.payload.to_vec(),
-        };
+        let other =
+            Content::Other { protocol: content.ip_number.0, payload: content.payload.to_vec() };
         let mut packet = Self::new(source, destination, other);
         match &headers {
             IpHeaders::Ipv4(header, extensions) => {
@@ -69,10 +57,7 @@ impl Packet {
     fn read_ipv4(&mut self, header: &Ipv4Header) -> Result<()> {
         let right = header.calc_header_checksum();
         let found = header.header_checksum;
-        ensure!(
-            found == right,
-            "the IPv4 header checksum is {found:#x}, should be {right:#x}"
-        );
+        ensure!(found == right, "the IPv4 header checksum is {found:#x}, should be {right:#x}");
         self.hop_limit = header.time_to_live;
         self.traffic_class = header.dscp.value() << 2 | header.ecn.value();
         self.label = header.identification.into();
@@ -116,10 +101,7 @@ impl Packet {
             check("TCP")
         } else if protocol == IpNumber::UDP {
             let udp = read_udp(bytes)?;
-            ensure!(
-                udp.checksum || self.source.is_ipv4(),
-                "UDP over IPv6 without a checksum"
-            );
+            ensure!(udp.checksum || self.source.is_ipv4(), "UDP over IPv6 without a checksum");
             let has_checksum = udp.checksum;
             self.content = Content::Udp(udp);
             if has_checksum { check("UDP") } else { Ok(()) }
@@ -148,11 +130,7 @@ fn read_tcp(bytes: &[u8]) -> Result<Tcp> {
 
 fn read_udp(bytes: &[u8]) -> Result<Udp> {
     let (header, payload) = UdpHeader::from_slice(bytes).context("the UDP header")?;
-    ensure!(
-        usize::from(header.length) == bytes.len(),
-        "the UDP length is {}",
-        header.length
-    );
+    ensure!(usize::from(header.length) == bytes.len(), "the UDP length is {}", header.length);
     Ok(Udp {
         source: header.source_port,
         destination: header.destination_port,
@@ -164,12 +142,7 @@ fn read_udp(bytes: &[u8]) -> Result<Udp> {
 fn read_icmp(bytes: &[u8]) -> Result<Icmp> {
     let (&[kind, code, _, _, a, b, c, d], payload) =
         bytes.split_first_chunk().context("the ICMP header")?;
-    Ok(Icmp {
-        kind,
-        code,
-        rest: [a, b, c, d],
-        payload: payload.to_vec(),
-    })
+    Ok(Icmp { kind, code, rest: [a, b, c, d], payload: payload.to_vec() })
 }
 
 /// Checks that all lengths and checksums of a frame are right.

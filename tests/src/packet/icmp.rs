@@ -73,15 +73,9 @@ impl Icmp {
         let (headers, content) = (result.0, result.1);
         let (source, destination) = addresses(&headers);
         if let IpHeaders::Ipv4(header, _) = &headers {
-            ensure!(
-                header.header_checksum == header.calc_header_checksum(),
-                "in the quote"
-            );
+            ensure!(header.header_checksum == header.calc_header_checksum(), "in the quote");
         }
-        let ports = content
-            .payload
-            .first_chunk::<4>()
-            .context("the quote has no ports")?;
+        let ports = content.payload.first_chunk::<4>().context("the quote has no ports")?;
         let [a, b, c, d] = *ports;
         Ok(Quoted {
             source: SocketAddr::new(source, u16::from_be_bytes([a, b])),
@@ -105,12 +99,7 @@ impl Packet {
         };
         let mut payload = about.build_ip()?;
         payload.truncate(longest);
-        let message = Icmp {
-            kind,
-            code,
-            rest: [0; 4],
-            payload,
-        };
+        let message = Icmp { kind, code, rest: [0; 4], payload };
         Ok(Self::new(source, about.source, Content::Icmp(message)))
     }
 }

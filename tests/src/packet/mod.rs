@@ -175,9 +175,7 @@ impl Packet {
     /// If it is not one.
     #[must_use]
     pub fn numbers(mut self, sequence: u32, acknowledgment: u32) -> Self {
-        let Content::Tcp(tcp) = &mut self.content else {
-            panic!("not TCP: {self:?}")
-        };
+        let Content::Tcp(tcp) = &mut self.content else { panic!("not TCP: {self:?}") };
         tcp.sequence = sequence;
         tcp.acknowledgment = acknowledgment;
         self

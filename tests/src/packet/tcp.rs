@@ -88,11 +88,7 @@ impl Tcp {
             destination,
             flags,
             sequence: 1000,
-            acknowledgment: if flags.contains(TcpFlags::ACK) {
-                2000
-            } else {
-                0
-            },
+            acknowledgment: if flags.contains(TcpFlags::ACK) { 2000 } else { 0 },
             window: 65_000,
             options: Vec::new(),
             payload: Vec::new(),

@@ -32,13 +32,7 @@ impl Host {
         let namespace = Namespace::new(name)?;
         prepare(&namespace, families)?;
         let node = node.map(ToOwned::to_owned);
-        Ok(Self {
-            name: name.to_owned(),
-            node,
-            addresses,
-            families,
-            namespace,
-        })
+        Ok(Self { name: name.to_owned(), node, addresses, families, namespace })
     }
 
     /// The name that it has in the topology, and by which its servers answer.
@@ -74,10 +68,7 @@ impl Host {
 
     /// Its addresses, of the families that exist.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.families
-            .list()
-            .into_iter()
-            .map(|family| self.address(family))
+        self.families.list().into_iter().map(|family| self.address(family))
     }
 }
 
@@ -92,9 +83,7 @@ pub(super) fn prepare(namespace: &Namespace, families: Families) -> Result<()> {
             ("ipv6/conf/default/router_solicitations", "0"),
         ])
     } else {
-        namespace.sysctl([
-            ("ipv6/conf/all/disable_ipv6", "1"),
-            ("ipv6/conf/default/disable_ipv6", "1"),
-        ])
+        namespace
+            .sysctl([("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])
     }
 }

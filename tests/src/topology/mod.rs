@@ -85,11 +85,7 @@ impl TopologySpec {
             progress(Step::Node(&spec.name));
             let node = topology.add_node(number, spec);
             let node = node.with_context(|| format!("making node {}", spec.name))?;
-            ensure!(
-                topology.nodes.insert(spec.name.clone(), node).is_none(),
-                "two {}",
-                spec.name
-            );
+            ensure!(topology.nodes.insert(spec.name.clone(), node).is_none(), "two {}", spec.name);
         }
         topology.join_nodes(self.between)?;
         for spec in &self.nodes {
@@ -101,10 +97,7 @@ impl TopologySpec {
         for (name, host) in &self.outsiders {
             progress(Step::Outsider(name));
             let outsider = topology.add_machine(name, None, *host)?;
-            ensure!(
-                topology.outsiders.insert(name.clone(), outsider).is_none(),
-                "two {name}"
-            );
+            ensure!(topology.outsiders.insert(name.clone(), outsider).is_none(), "two {name}");
         }
         Ok(topology)
     }
@@ -118,9 +111,7 @@ impl Topology {
     /// If there is no such node.
     #[must_use]
     pub fn node(&self, name: &str) -> &Node {
-        self.nodes
-            .get(name)
-            .unwrap_or_else(|| panic!("there is no node {name}"))
+        self.nodes.get(name).unwrap_or_else(|| panic!("there is no node {name}"))
     }
 
     /// A pod.
@@ -141,9 +132,7 @@ impl Topology {
     /// If there is no such machine.
     #[must_use]
     pub fn outsider(&self, name: &str) -> &Host {
-        self.outsiders
-            .get(name)
-            .unwrap_or_else(|| panic!("there is no outsider {name}"))
+        self.outsiders.get(name).unwrap_or_else(|| panic!("there is no outsider {name}"))
     }
 
     /// All nodes, by name.
@@ -164,26 +153,16 @@ impl Topology {
 
     /// Adds a pod to a running node; see [`NodeSpec::pod`].
     pub fn add_pod(&mut self, node: &str, name: &str, host: u8) -> Result<()> {
-        ensure!(
-            self.pods().all(|pod| pod.name() != name),
-            "there is a pod {name} already"
-        );
-        let node = self
-            .nodes
-            .get_mut(node)
-            .with_context(|| format!("there is no node {node}"))?;
+        ensure!(self.pods().all(|pod| pod.name() != name), "there is a pod {name} already");
+        let node = self.nodes.get_mut(node).with_context(|| format!("there is no node {node}"))?;
         node.add_pod(name, host, self.checksum_offload)
             .with_context(|| format!("making pod {name}"))
     }
 
     /// Removes a pod and its device at once, as a deleted pod goes.
     pub fn remove_pod(&mut self, name: &str) -> Result<()> {
-        let node = self
-            .nodes
-            .values_mut()
-            .find(|node| node.pod(name).is_some());
-        node.with_context(|| format!("there is no pod {name}"))?
-            .remove_pod(name)
+        let node = self.nodes.values_mut().find(|node| node.pod(name).is_some());
+        node.with_context(|| format!("there is no pod {name}"))?.remove_pod(name)
     }
 
     fn add_node(&self, number: u8, spec: &NodeSpec) -> Result<Node> {
@@ -194,8 +173,7 @@ impl Topology {
             ("ipv4/conf/all/rp_filter", "1"),
         ])?;
         if self.families.contains(IpFamily::V6) {
-            host.namespace()
-                .sysctl([("ipv6/conf/all/forwarding", "1")])?;
+            host.namespace().sysctl([("ipv6/conf/all/forwarding", "1")])?;
         }
         Node::new(host, number, spec.network, self.families)
     }
@@ -222,19 +200,12 @@ impl Topology {
     fn join_nodes(&mut self, between: BetweenNodes) -> Result<()> {
         if between == BetweenNodes::Vxlan {
             let peers: Vec<_> = self.nodes.values().map(Node::number).collect();
-            return self
-                .nodes
-                .values_mut()
-                .try_for_each(|node| vxlan::join(node, &peers));
+            return self.nodes.values_mut().try_for_each(|node| vxlan::join(node, &peers));
         }
         for node in self.nodes.values() {
             let netlink = node.host().namespace().netlink()?;
             let device = netlink.link(DEVICE)?;
-            for peer in self
-                .nodes
-                .values()
-                .filter(|peer| peer.number() != node.number())
-            {
+            for peer in self.nodes.values().filter(|peer| peer.number() != node.number()) {
                 for family in self.families.list() {
                     let gateway = peer.host().address(family);
                     netlink.add_route(pod_cidr(peer.number(), family), Some(gateway), device)?;

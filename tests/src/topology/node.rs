@@ -59,17 +59,9 @@ impl Node {
         }
         if network == PodNetwork::Routed && families.contains(IpFamily::V6) {
             // The gateway's address is set like any other, to be usable at once.
-            host.namespace()
-                .sysctl([("ipv6/conf/default/addr_gen_mode", "1")])?;
+            host.namespace().sysctl([("ipv6/conf/default/addr_gen_mode", "1")])?;
         }
-        Ok(Self {
-            host,
-            number,
-            network,
-            families,
-            pod_mtu: None,
-            pods: BTreeMap::new(),
-        })
+        Ok(Self { host, number, network, families, pod_mtu: None, pods: BTreeMap::new() })
     }
 
     /// Its namespace, name and addresses.
@@ -103,26 +95,13 @@ impl Node {
 
     pub(super) fn add_pod(&mut self, name: &str, host: u8, checksum_offload: bool) -> Result<()> {
         let device = pod_device(name);
-        ensure!(
-            device.len() < 16,
-            "the name {name} is too long for a device's name"
-        );
+        ensure!(device.len() < 16, "the name {name} is too long for a device's name");
         let addresses = DualAddress::pod(self.number, host);
         let pod = Host::new(name, self.host.node(), addresses, self.families)?;
         let mac = (self.network == PodNetwork::Routed).then_some(ROUTED_MAC);
-        let here = Veth {
-            name: &device,
-            mac,
-            mtu: self.pod_mtu,
-        };
-        let there = Veth {
-            mtu: self.pod_mtu,
-            ..Veth::named(DEVICE)
-        };
-        self.host
-            .namespace()
-            .netlink()?
-            .add_veth(here, there, pod.namespace())?;
+        let here = Veth { name: &device, mac, mtu: self.pod_mtu };
+        let there = Veth { mtu: self.pod_mtu, ..Veth::named(DEVICE) };
+        self.host.namespace().netlink()?.add_veth(here, there, pod.namespace())?;
         match self.network {
             PodNetwork::Bridge { .. } => self.plug_into_bridge(&device, &pod),
             PodNetwork::Routed => self.route_to(&device, &pod),

@@ -25,11 +25,7 @@ impl<'a> Client<'a> {
     /// A client in `host` that waits for two seconds.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self {
-            host,
-            patience: Duration::from_secs(2),
-            source_port: None,
-        }
+        Self { host, patience: Duration::from_secs(2), source_port: None }
     }
 
     /// How long to wait for each step: the connection, the answer.
@@ -75,10 +71,7 @@ impl<'a> Client<'a> {
         let start = Instant::now();
         self.connect(target)
             .and_then(CountedStream::new)
-            .map_err(|error| Failure {
-                error,
-                elapsed: start.elapsed(),
-            })
+            .map_err(|error| Failure { error, elapsed: start.elapsed() })
     }
 
     /// Opens a connection.
@@ -114,10 +107,7 @@ impl<'a> Client<'a> {
         let _ = socket.send(datagram)?;
         let mut reply = [0; 512];
         let length = socket.recv(&mut reply)?;
-        let line = reply[..length]
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = reply[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
         String::from_utf8(line.to_vec()).map_err(io::Error::other)
     }
 
@@ -136,11 +126,7 @@ fn timed(ask: impl FnOnce() -> io::Result<String>) -> Result<Answer, Failure> {
     let line = ask();
     let elapsed = start.elapsed();
     match line.and_then(|line| answer::parse(&line)) {
-        Ok((server, source)) => Ok(Answer {
-            server,
-            source,
-            elapsed,
-        }),
+        Ok((server, source)) => Ok(Answer { server, source, elapsed }),
         Err(error) => Err(Failure { error, elapsed }),
     }
 }

@@ -47,11 +47,8 @@ impl<F: Family> Fake<F> {
 
     fn dump_service(&self, index: ServiceIndex, used: &mut BTreeSet<BackendId>) -> String {
         let row = self.services.get(&index).copied().unwrap_or_default();
-        let policy = if row.policy.has(Policy::INTERNAL_LOCAL) {
-            "internal-local"
-        } else {
-            "cluster"
-        };
+        let policy =
+            if row.policy.has(Policy::INTERNAL_LOCAL) { "internal-local" } else { "cluster" };
         let name = self.names.get(&index).map(service_port).unwrap_or_default();
         let sets = SetKind::ALL.map(|which| {
             let members = self.dump_set(which.of(&row), used);
@@ -75,9 +72,8 @@ impl<F: Family> Fake<F> {
     /// The addresses of backends, in their order.
     fn members(&self, ids: impl Iterator<Item = BackendId>) -> Vec<String> {
         let backends = ids.filter_map(|id| self.backends.get(&id));
-        let mut members: Vec<_> = backends
-            .map(|backend| socket(backend.address.into(), backend.port))
-            .collect();
+        let mut members: Vec<_> =
+            backends.map(|backend| socket(backend.address.into(), backend.port)).collect();
         members.sort();
         members.iter().map(ToString::to_string).collect()
     }

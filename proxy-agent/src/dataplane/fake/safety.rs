@@ -98,14 +98,10 @@ impl Safety {
 
     /// What a reader must not find after the operation.
     pub(super) fn check_after<F: Family>(&mut self, tables: &Fake<F>, op: &Op<F>) {
-        let services = tables
-            .frontends
-            .iter()
-            .filter(|(_, index)| **index >= ServiceIndex::FIRST);
+        let services = tables.frontends.iter().filter(|(_, index)| **index >= ServiceIndex::FIRST);
         for (key, index) in services {
             let mut found = |what: &str| {
-                self.violations
-                    .push(format!("after {op:?}: {key:?} {what}"));
+                self.violations.push(format!("after {op:?}: {key:?} {what}"));
             };
             if !tables.names.contains_key(index) {
                 found("points at a row without a name");
@@ -127,8 +123,7 @@ impl Safety {
 
 fn published_slots<F: Family>(tables: &Fake<F>) -> impl Iterator<Item = u32> {
     let rows = tables.services.values();
-    rows.flat_map(|row| [row.cluster, row.local])
-        .flat_map(range)
+    rows.flat_map(|row| [row.cluster, row.local]).flat_map(range)
 }
 
 /// The slots of a set.
@@ -138,9 +133,5 @@ pub(super) const fn range(set: BackendSet) -> Range<u32> {
 
 /// The set that serves a row's cluster IPs.
 const fn selected(row: &Service) -> BackendSet {
-    if row.policy.has(Policy::INTERNAL_LOCAL) {
-        row.local
-    } else {
-        row.cluster
-    }
+    if row.policy.has(Policy::INTERNAL_LOCAL) { row.local } else { row.cluster }
 }

@@ -90,28 +90,21 @@ fn seen<F: Family>(bench: &Bench<F>) -> BTreeMap<FrontendKey<F>, Seen<F>> {
             let name = NAMES.iter().find(|known| **known == name).unwrap();
             let row = fake.services.get(&index).copied().unwrap_or_default();
             let local = row.policy.has(Policy::INTERNAL_LOCAL);
-            let (set, unused) = if local {
-                (row.local, row.cluster)
-            } else {
-                (row.cluster, row.local)
-            };
+            let (set, unused) =
+                if local { (row.local, row.cluster) } else { (row.cluster, row.local) };
             assert_eq!(unused, BackendSet::REJECT);
             if set.when_empty().is_some() {
                 return Seen::Empty(name, set.to_word());
             }
             let slots = set.start()..set.start() + set.count();
-            let members: Vec<_> = slots
-                .map(|slot| fake.backends[&fake.slots[&slot]].address)
-                .collect();
+            let members: Vec<_> =
+                slots.map(|slot| fake.backends[&fake.slots[&slot]].address).collect();
             let distinct: BTreeSet<_> = members.iter().copied().collect();
             assert_eq!(distinct.len(), members.len(), "each endpoint has one slot");
             Seen::Served(name, distinct)
         }
     };
-    fake.frontends
-        .iter()
-        .map(|(key, index)| (*key, behind(index)))
-        .collect()
+    fake.frontends.iter().map(|(key, index)| (*key, behind(index))).collect()
 }
 
 /// What the specs say.
@@ -151,20 +144,13 @@ fn served<F: Family>(name: &'static str, spec: &Spec) -> Seen<F> {
             .map(|(host, _, _)| address::<F>(244, *host))
             .collect()
     };
-    let usable = spec
-        .endpoints
-        .iter()
-        .any(|(_, state, _)| *state != State::Gone);
+    let usable = spec.endpoints.iter().any(|(_, state, _)| *state != State::Gone);
     [in_state(State::Ready), in_state(State::Draining)]
         .into_iter()
         .find(|members| !members.is_empty())
         .map_or_else(
             || {
-                let word = if usable {
-                    BackendSet::DROP
-                } else {
-                    BackendSet::REJECT
-                };
+                let word = if usable { BackendSet::DROP } else { BackendSet::REJECT };
                 Seen::Empty(name, word.to_word())
             },
             |members| Seen::Served(name, members),

@@ -16,10 +16,7 @@ in_both_families!(
 );
 
 fn spec(created: Option<i64>) -> Spec {
-    Spec {
-        created,
-        ..web(&[(1, Ready, false)])
-    }
+    Spec { created, ..web(&[(1, Ready, false)]) }
 }
 
 fn http<F: Family>() -> FrontendKey<F> {
@@ -50,12 +47,8 @@ fn the_older_service_has_the_frontend_and_the_other_takes_over<F: Family>() {
     bench.settle();
     assert_eq!(owner(&bench).as_deref(), Some("a"));
     let ops = bench.written();
-    let at = ops
-        .iter()
-        .position(|op| matches!(op, Op::RemoveFrontend { .. }));
-    let Op::PutFrontend { key, .. } = ops[at.unwrap() + 1] else {
-        panic!()
-    };
+    let at = ops.iter().position(|op| matches!(op, Op::RemoveFrontend { .. }));
+    let Op::PutFrontend { key, .. } = ops[at.unwrap() + 1] else { panic!() };
     assert_eq!(key, http::<F>());
     assert_eq!(bench.reconciler.take_conflicts(), []);
     bench.delete("a");
@@ -73,12 +66,7 @@ fn an_older_service_takes_the_frontend_in_two_adjacent_writes<F: Family>() {
     bench.settle();
     assert_eq!(owner(&bench).as_deref(), Some("a"), "equally old: by name");
     let moved = bench.written();
-    let [
-        ..,
-        Op::RemoveFrontend { key },
-        Op::PutFrontend { key: put, .. },
-    ] = &moved[..]
-    else {
+    let [.., Op::RemoveFrontend { key }, Op::PutFrontend { key: put, .. }] = &moved[..] else {
         panic!("{moved:?}")
     };
     assert_eq!((key, put), (&http::<F>(), &http::<F>()));
@@ -153,13 +141,8 @@ fn a_frontend_goes_before_an_endpoint<F: Family>() {
             port: Port::new(8080),
         }],
     };
-    let node = crate::plan::categorize::NodeContext {
-        name: "me",
-        zone: None,
-    };
-    bench
-        .reconciler
-        .set(&name, crate::plan::plan(&service, &[], node));
+    let node = crate::plan::categorize::NodeContext { name: "me", zone: None };
+    bench.reconciler.set(&name, crate::plan::plan(&service, &[], node));
     bench.settle();
     let key = FrontendKey::new(address::<F>(244, 1), Port::new(8080), Protocol::TCP);
     assert!(bench.fake().frontends[&key] >= ServiceIndex::FIRST);

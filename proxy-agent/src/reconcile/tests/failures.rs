@@ -22,10 +22,7 @@ in_both_families!(
 /// A life that uses every operation.
 fn live<F: Family>(bench: &mut Bench<F>) {
     let mut spec = web(&[(1, Ready, true), (2, Ready, false)]);
-    let other = Spec {
-        created: Some(-1),
-        ..web(&[(3, Ready, false)])
-    };
+    let other = Spec { created: Some(-1), ..web(&[(3, Ready, false)]) };
     bench.set("web", &spec);
     let _ = bench.flush();
     spec.endpoints[1].1 = Gone;
@@ -69,22 +66,14 @@ fn one_service_that_fails_does_not_stop_the_others<F: Family>() {
         Rows::CAPACITY,
         move |op| matches!(op, Op::PutBackend { backend, .. } if backend.address == bad),
     );
-    let on = |vip, host| Spec {
-        vip,
-        ..web(&[(host, Ready, false)])
-    };
+    let on = |vip, host| Spec { vip, ..web(&[(host, Ready, false)]) };
     bench.set("a", &on(1, 66));
     bench.set("b", &on(2, 1));
     let outcome = bench.flush();
-    let [problem] = &outcome.problems[..] else {
-        panic!()
-    };
+    let [problem] = &outcome.problems[..] else { panic!() };
     assert_eq!(problem.service.to_string(), "ns/a");
     assert_eq!(problem.error.to_string(), "cannot write a backend");
-    assert_eq!(
-        (bench.reconciler.pending(), bench.reconciler.failing()),
-        (1, 1)
-    );
+    assert_eq!((bench.reconciler.pending(), bench.reconciler.failing()), (1, 1));
     // The port, the VIP and the endpoint of b.
     assert_eq!(bench.fake().frontends.len(), 3);
     // It waits, but not when it changes.
@@ -94,26 +83,16 @@ fn one_service_that_fails_does_not_stop_the_others<F: Family>() {
     bench.set("a", &on(1, 2));
     assert_eq!(bench.flush().problems.len(), 0);
     assert_eq!(bench.fake().frontends.len(), 6);
-    assert_eq!(
-        (bench.reconciler.pending(), bench.reconciler.failing()),
-        (0, 0)
-    );
+    assert_eq!((bench.reconciler.pending(), bench.reconciler.failing()), (0, 0));
     bench.assert_safe();
 }
 
 fn a_full_table_stops_only_those_that_need_room<F: Family>() {
-    let capacity = Rows {
-        services: 2,
-        slots: 3,
-        backends: 3,
-    };
+    let capacity = Rows { services: 2, slots: 3, backends: 3 };
     let mut bench = Bench::<F>::with(capacity, |_| false);
     let spec = |vip, hosts: &[u16]| Spec {
         vip,
-        ..web(&hosts
-            .iter()
-            .map(|host| (*host, Ready, false))
-            .collect::<Vec<_>>())
+        ..web(&hosts.iter().map(|host| (*host, Ready, false)).collect::<Vec<_>>())
     };
     bench.set("a", &spec(1, &[1, 2, 3, 4]));
     bench.set("b", &spec(2, &[1]));
@@ -122,24 +101,13 @@ fn a_full_table_stops_only_those_that_need_room<F: Family>() {
         ReconcileError::Exhausted(Exhausted { table, .. }) => Some(*table),
         ReconcileError::Apply { .. } => None,
     };
-    let problems: Vec<_> = outcome
-        .problems
-        .iter()
-        .map(|problem| full(&problem.error))
-        .collect();
+    let problems: Vec<_> = outcome.problems.iter().map(|problem| full(&problem.error)).collect();
     // The rows that `a` has got it keeps, so that `b` has none either.
     assert_eq!(problems, [Some("backends"), Some("backends")]);
     bench.set("a", &spec(1, &[1]));
     bench.settle();
     assert_eq!(bench.reconciler.failing(), 0);
-    assert_eq!(
-        bench.reconciler.in_use(),
-        Rows {
-            services: 2,
-            slots: 2,
-            backends: 2
-        }
-    );
+    assert_eq!(bench.reconciler.in_use(), Rows { services: 2, slots: 2, backends: 2 });
     bench.set("c", &spec(3, &[]));
     let outcome = bench.flush();
     assert_eq!(full(&outcome.problems[0].error), Some("Service ports"));

@@ -86,10 +86,7 @@ pub(super) fn address<F: Family>(net: u16, host: u16) -> F::Addr {
 }
 
 pub(super) fn endpoint<F: Family>(host: u16) -> EndpointAddress<F> {
-    EndpointAddress {
-        address: address::<F>(244, host),
-        port: Port::new(8080),
-    }
+    EndpointAddress { address: address::<F>(244, host), port: Port::new(8080) }
 }
 
 /// Says whether an operation is to fail.
@@ -121,10 +118,7 @@ impl<F: Family> Bench<F> {
         });
         Self {
             reconciler: FamilyReconciler::new(capacity),
-            dataplane: Faulty {
-                inner: Fake::default(),
-                fails,
-            },
+            dataplane: Faulty { inner: Fake::default(), fails },
             now: Rc::new(Cell::new(Duration::from_secs(1))),
             log,
         }
@@ -142,18 +136,10 @@ impl<F: Family> Bench<F> {
         let slice = EndpointSlice {
             name: name.clone(),
             service: name.clone(),
-            endpoints: spec
-                .endpoints
-                .iter()
-                .copied()
-                .map(model_endpoint::<F>)
-                .collect(),
+            endpoints: spec.endpoints.iter().copied().map(model_endpoint::<F>).collect(),
             ports: spec.ports.iter().map(endpoint_port).collect(),
         };
-        let node = NodeContext {
-            name: "me",
-            zone: None,
-        };
+        let node = NodeContext { name: "me", zone: None };
         self.reconciler.set(&name, plan(&service, &[&slice], node));
     }
 
@@ -209,10 +195,7 @@ impl<F: Family> Bench<F> {
         let mut live = BTreeSet::new();
         for (id, backend) in &self.fake().backends {
             if !self.fake().is_retired(*id) {
-                let at = EndpointAddress {
-                    address: backend.address,
-                    port: backend.port,
-                };
+                let at = EndpointAddress { address: backend.address, port: backend.port };
                 assert!(live.insert((at, id.0, backend.generation)));
             }
         }
@@ -221,19 +204,11 @@ impl<F: Family> Bench<F> {
 }
 
 fn service_port((name, protocol, number): &(&str, Protocol, u16)) -> ServicePort {
-    ServicePort {
-        name: (*name).into(),
-        protocol: *protocol,
-        port: Port::new(*number),
-    }
+    ServicePort { name: (*name).into(), protocol: *protocol, port: Port::new(*number) }
 }
 
 fn endpoint_port((name, protocol, _): &(&str, Protocol, u16)) -> EndpointPort {
-    EndpointPort {
-        name: (*name).into(),
-        protocol: *protocol,
-        port: Port::new(8080),
-    }
+    EndpointPort { name: (*name).into(), protocol: *protocol, port: Port::new(8080) }
 }
 
 fn model_endpoint<F: Family>((host, state, local): (u16, State, bool)) -> Endpoint {

@@ -72,16 +72,9 @@ fn an_endpoint_more_is_one_range_and_one_word<F: Family>() {
     bench.set("web", &web(&[(1, Ready, false), (2, Ready, false)]));
     let _ = bench.flush();
     let ops = bench.written();
-    let expected = [
-        "write a backend",
-        "write slots",
-        "publish a backend set",
-        "add a frontend",
-    ];
+    let expected = ["write a backend", "write slots", "publish a backend set", "add a frontend"];
     assert_eq!(verbs(&ops), expected);
-    let Op::PutSlots { start, .. } = ops[1] else {
-        panic!()
-    };
+    let Op::PutSlots { start, .. } = ops[1] else { panic!() };
     assert_ne!(start, 0, "the published range is not written to");
     assert!(bench.live().is_superset(&before));
 }
@@ -94,15 +87,8 @@ fn an_endpoint_that_drains_leaves_the_set_and_keeps_its_row<F: Family>() {
     let _ = bench.written();
     bench.set("web", &web(&[(1, Ready, false), (2, Draining, false)]));
     let _ = bench.flush();
-    assert_eq!(
-        verbs(&bench.written()),
-        ["write slots", "publish a backend set"]
-    );
-    assert_eq!(
-        bench.live(),
-        before,
-        "UDP flows stay with what still serves"
-    );
+    assert_eq!(verbs(&bench.written()), ["write slots", "publish a backend set"]);
+    assert_eq!(bench.live(), before, "UDP flows stay with what still serves");
 }
 
 fn a_backend_is_retired_after_the_set_without_it_is_published<F: Family>() {
@@ -113,16 +99,10 @@ fn a_backend_is_retired_after_the_set_without_it_is_published<F: Family>() {
     bench.set("web", &web(&[(1, Ready, false), (2, Gone, false)]));
     let _ = bench.flush();
     let ops = bench.written();
-    let expected = [
-        "write slots",
-        "publish a backend set",
-        "remove a frontend",
-        "retire a backend",
-    ];
+    let expected =
+        ["write slots", "publish a backend set", "remove a frontend", "retire a backend"];
     assert_eq!(verbs(&ops), expected);
-    let Op::RetireBackend { id, backend } = &ops[3] else {
-        panic!()
-    };
+    let Op::RetireBackend { id, backend } = &ops[3] else { panic!() };
     assert_eq!(
         (*id, backend.address, backend.generation),
         (BackendId(2), endpoint::<F>(2).address, 2)
@@ -186,12 +166,7 @@ fn another_cluster_ip_is_served_before_the_old_one_goes<F: Family>() {
     spec.vip = 2;
     bench.set("web", &spec);
     let _ = bench.flush();
-    let expected = [
-        "add a frontend",
-        "add a frontend",
-        "remove a frontend",
-        "remove a frontend",
-    ];
+    let expected = ["add a frontend", "add a frontend", "remove a frontend", "remove a frontend"];
     assert_eq!(verbs(&bench.written()), expected);
 }
 
@@ -204,10 +179,7 @@ fn a_service_made_again_between_two_passes_is_not_touched<F: Family>() {
     bench.delete("web");
     bench.set("web", &spec);
     let outcome = bench.flush();
-    assert_eq!(
-        (outcome.visited, outcome.ops, bench.written().len()),
-        (1, 0, 0)
-    );
+    assert_eq!((outcome.visited, outcome.ops, bench.written().len()), (1, 0, 0));
 }
 
 fn the_local_set_is_there_before_the_policy_asks_for_it<F: Family>() {
@@ -222,30 +194,15 @@ fn the_local_set_is_there_before_the_policy_asks_for_it<F: Family>() {
     let ops = bench.written();
     let expected = ["write slots", "publish a backend set", "set a policy"];
     assert_eq!(verbs(&ops), expected);
-    assert!(matches!(
-        ops[1],
-        Op::PutSet {
-            which: SetKind::Local,
-            ..
-        }
-    ));
+    assert!(matches!(ops[1], Op::PutSet { which: SetKind::Local, .. }));
     assert_eq!(bench.reconciler.in_use().slots, 3);
     // Who has read the old policy finds the old set until long after.
     assert_eq!(bench.reconciler.next(), Some(bench.now.get() + REST));
     bench.wait(REST);
     let _ = bench.flush();
     let ops = bench.written();
-    assert!(matches!(
-        ops[..],
-        [Op::PutSet {
-            which: SetKind::Cluster,
-            ..
-        }]
-    ));
-    assert_eq!(
-        (bench.reconciler.in_use().slots, bench.reconciler.next()),
-        (1, None)
-    );
+    assert!(matches!(ops[..], [Op::PutSet { which: SetKind::Cluster, .. }]));
+    assert_eq!((bench.reconciler.in_use().slots, bench.reconciler.next()), (1, None));
     spec.policy = TrafficPolicy::Cluster;
     bench.set("web", &spec);
     bench.settle();
@@ -260,12 +217,7 @@ fn a_returning_endpoint_looks_new<F: Family>() {
         for state in [Ready, Gone] {
             bench.set("web", &web(&[(1, state, false)]));
             bench.settle();
-            generations.extend(
-                bench
-                    .live()
-                    .iter()
-                    .map(|(_, id, generation)| (*id, *generation)),
-            );
+            generations.extend(bench.live().iter().map(|(_, id, generation)| (*id, *generation)));
             bench.wait(REST);
         }
     }

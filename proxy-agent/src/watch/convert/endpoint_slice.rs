@@ -42,13 +42,10 @@ impl Convert for ApiSlice {
             });
         }
         let mut rejected = Vec::new();
-        let endpoints = accepted(
-            self.endpoints.as_ref(),
-            "endpoints",
-            &subject,
-            &mut rejected,
-            |written| endpoint(written, family).map(Some),
-        );
+        let endpoints =
+            accepted(self.endpoints.as_ref(), "endpoints", &subject, &mut rejected, |written| {
+                endpoint(written, family).map(Some)
+            });
         let ports = accepted(self.ports.as_ref(), "ports", &subject, &mut rejected, port);
         let slice = EndpointSlice {
             service: ServiceName::new(&subject.key.name.namespace, service),
@@ -56,10 +53,7 @@ impl Convert for ApiSlice {
             endpoints,
             ports,
         };
-        Ok(Converted {
-            event: Event::Apply(Object::EndpointSlice(slice)),
-            rejected,
-        })
+        Ok(Converted { event: Event::Apply(Object::EndpointSlice(slice)), rejected })
     }
 }
 

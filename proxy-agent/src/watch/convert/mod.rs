@@ -44,10 +44,7 @@ pub struct Converted {
 
 impl Converted {
     fn nothing(key: ObjectKey) -> Self {
-        Self {
-            event: Event::Delete(key),
-            rejected: Vec::new(),
-        }
+        Self { event: Event::Delete(key), rejected: Vec::new() }
     }
 }
 
@@ -105,12 +102,7 @@ impl Subject {
             Kind::Node | Kind::ServiceCidr => "",
         };
         let name = metadata.name.as_deref().unwrap_or_default();
-        let subject = Self {
-            key: ObjectKey {
-                kind,
-                name: ObjectName::new(namespace, name),
-            },
-        };
+        let subject = Self { key: ObjectKey { kind, name: ObjectName::new(namespace, name) } };
         if name.is_empty() {
             return Err(subject.reject("metadata.name", Reason::Missing));
         }
@@ -118,11 +110,7 @@ impl Subject {
     }
 
     fn reject(&self, field: impl fmt::Display, reason: Reason) -> Rejected {
-        Rejected {
-            object: self.key.to_string(),
-            field: field.to_string(),
-            reason,
-        }
+        Rejected { object: self.key.to_string(), field: field.to_string(), reason }
     }
 }
 
@@ -132,8 +120,5 @@ fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
 }
 
 fn not(value: impl fmt::Display, expected: &'static str) -> Reason {
-    Reason::Not {
-        value: value.to_string(),
-        expected,
-    }
+    Reason::Not { value: value.to_string(), expected }
 }

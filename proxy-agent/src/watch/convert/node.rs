@@ -20,14 +20,8 @@ impl Convert for ApiNode {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
         let zone = label(&self.metadata, ZONE_LABEL).filter(|zone| !zone.is_empty());
-        let node = Node {
-            name: subject.key.name.name,
-            zone: zone.map(Into::into),
-        };
-        Ok(Converted {
-            event: Event::Apply(Object::Node(node)),
-            rejected: Vec::new(),
-        })
+        let node = Node { name: subject.key.name.name, zone: zone.map(Into::into) };
+        Ok(Converted { event: Event::Apply(Object::Node(node)), rejected: Vec::new() })
     }
 }
 
@@ -46,14 +40,8 @@ impl Convert for ApiServiceCidr {
         if cidrs.is_empty() {
             return Err(subject.reject("spec.cidrs", Reason::Missing));
         }
-        let object = Object::ServiceCidr(ServiceCidr {
-            name: subject.key.name.name,
-            cidrs,
-        });
-        Ok(Converted {
-            event: Event::Apply(object),
-            rejected: Vec::new(),
-        })
+        let object = Object::ServiceCidr(ServiceCidr { name: subject.key.name.name, cidrs });
+        Ok(Converted { event: Event::Apply(object), rejected: Vec::new() })
     }
 }
 

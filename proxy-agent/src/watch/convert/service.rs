@@ -23,10 +23,7 @@ impl Convert for ApiService {
         if label(&self.metadata, PROXY_NAME_LABEL).is_some() {
             return Ok(Converted::nothing(subject.key));
         }
-        let spec = self
-            .spec
-            .as_ref()
-            .ok_or_else(|| subject.reject("spec", Reason::Missing))?;
+        let spec = self.spec.as_ref().ok_or_else(|| subject.reject("spec", Reason::Missing))?;
         if spec.type_.as_deref() == Some("ExternalName") || is_headless(spec) {
             return Ok(Converted::nothing(subject.key));
         }
@@ -38,10 +35,7 @@ impl Convert for ApiService {
             internal_traffic_policy: traffic_policy(spec, &subject)?,
             ports: ports(spec, &subject)?,
         };
-        Ok(Converted {
-            event: Event::Apply(Object::Service(service)),
-            rejected: Vec::new(),
-        })
+        Ok(Converted { event: Event::Apply(Object::Service(service)), rejected: Vec::new() })
     }
 }
 
@@ -49,11 +43,7 @@ impl Convert for ApiService {
 /// either.
 fn is_headless(spec: &ServiceSpec) -> bool {
     let first = spec.cluster_ips.as_ref().and_then(|all| all.first());
-    let ip = spec
-        .cluster_ip
-        .as_ref()
-        .filter(|ip| !ip.is_empty())
-        .or(first);
+    let ip = spec.cluster_ip.as_ref().filter(|ip| !ip.is_empty()).or(first);
     ip.is_none_or(|ip| ip.is_empty() || ip == "None")
 }
 
@@ -67,10 +57,7 @@ fn cluster_ips(spec: &ServiceSpec, subject: &Subject) -> Result<Vec<IpAddr>, Rej
             let fields = (0..).map(|at| format!("spec.clusterIPs[{at}]"));
             fields.zip(all).collect()
         }
-        (_, single) => single
-            .iter()
-            .map(|ip| ("spec.clusterIP".to_owned(), ip))
-            .collect(),
+        (_, single) => single.iter().map(|ip| ("spec.clusterIP".to_owned(), ip)).collect(),
     };
     let mut ips: Vec<IpAddr> = Vec::new();
     for (at, (field, text)) in written.into_iter().enumerate() {

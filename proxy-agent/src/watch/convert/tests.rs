@@ -13,9 +13,7 @@ use super::*;
 use crate::model::{EndpointSlice, Object, Service, TrafficPolicy};
 
 fn convert<K: Convert + DeserializeOwned>(object: &Value) -> Result<Converted, Rejected> {
-    serde_json::from_value::<K>(object.clone())
-        .unwrap()
-        .convert()
+    serde_json::from_value::<K>(object.clone()).unwrap().convert()
 }
 
 fn api_service(spec: &Value) -> Value {
@@ -33,11 +31,7 @@ fn service(spec: &Value) -> Result<Option<Service>, String> {
 
 fn ips(spec: &Value) -> Result<Vec<String>, String> {
     let service = service(spec)?.unwrap();
-    Ok(service
-        .cluster_ips
-        .iter()
-        .map(ToString::to_string)
-        .collect())
+    Ok(service.cluster_ips.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -64,14 +58,8 @@ fn cluster_ips_are_taken_by_family() {
     });
     let both = vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()];
     assert_eq!(ips(&dual), Ok(both.clone()));
-    assert_eq!(
-        ips(&json!({"clusterIPs": ["10.0.0.1", "fd00::1"]})),
-        Ok(both)
-    );
-    assert_eq!(
-        ips(&json!({"clusterIP": "fd00::1"})),
-        Ok(vec!["fd00::1".to_owned()])
-    );
+    assert_eq!(ips(&json!({"clusterIPs": ["10.0.0.1", "fd00::1"]})), Ok(both));
+    assert_eq!(ips(&json!({"clusterIP": "fd00::1"})), Ok(vec!["fd00::1".to_owned()]));
     let crossed = json!({"clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv6"]});
     assert_eq!(
         ips(&crossed).unwrap_err(),
@@ -79,10 +67,7 @@ fn cluster_ips_are_taken_by_family() {
          spec.ipFamilies names there"
     );
     let twice = json!({"clusterIPs": ["10.0.0.1", "10.0.0.2"]});
-    assert_eq!(
-        ips(&twice).unwrap_err(),
-        "Service ns/web: spec.clusterIPs[1]: is there twice"
-    );
+    assert_eq!(ips(&twice).unwrap_err(), "Service ns/web: spec.clusterIPs[1]: is there twice");
 }
 
 #[test]
@@ -96,36 +81,16 @@ fn a_service_says_what_is_wrong_with_it() {
         service(&spec).unwrap_err()
     };
     for (field, value, error) in [
-        (
-            "/clusterIP",
-            json!("ten"),
-            "spec.clusterIP: \"ten\" is not an IP address",
-        ),
-        (
-            "/clusterIP",
-            json!("127.0.0.1"),
-            "spec.clusterIP: 127.0.0.1 is a loopback address",
-        ),
-        (
-            "/ports/0/port",
-            json!(0),
-            "spec.ports[0].port: \"0\" is not a port number",
-        ),
-        (
-            "/ports/0/port",
-            json!(65536),
-            "spec.ports[0].port: \"65536\" is not a port number",
-        ),
+        ("/clusterIP", json!("ten"), "spec.clusterIP: \"ten\" is not an IP address"),
+        ("/clusterIP", json!("127.0.0.1"), "spec.clusterIP: 127.0.0.1 is a loopback address"),
+        ("/ports/0/port", json!(0), "spec.ports[0].port: \"0\" is not a port number"),
+        ("/ports/0/port", json!(65536), "spec.ports[0].port: \"65536\" is not a port number"),
         (
             "/ports",
             json!([{"port": 1}, {"port": 1, "name": "x"}]),
             "spec.ports[1].port: is there twice",
         ),
-        (
-            "/ports",
-            json!([{"port": 1}, {"port": 2}]),
-            "spec.ports[1].name: is there twice",
-        ),
+        ("/ports", json!([{"port": 1}, {"port": 2}]), "spec.ports[1].name: is there twice"),
         (
             "/ports/0",
             json!({"port": 80, "protocol": "tcp"}),
@@ -149,14 +114,9 @@ fn defaults_are_filled_in() {
     let found = service(&spec).unwrap().unwrap();
     assert_eq!(found.internal_traffic_policy, TrafficPolicy::Cluster);
     assert_eq!(found.created, None);
-    assert_eq!(
-        (&*found.ports[0].name, found.ports[0].protocol),
-        ("", proxy_common::Protocol::TCP)
-    );
+    assert_eq!((&*found.ports[0].name, found.ports[0].protocol), ("", proxy_common::Protocol::TCP));
     let object = json!({"metadata": {"name": "x"}, "spec": spec});
-    let Event::Apply(object) = convert::<ApiService>(&object).unwrap().event else {
-        panic!()
-    };
+    let Event::Apply(object) = convert::<ApiService>(&object).unwrap().event else { panic!() };
     assert_eq!(object.key().to_string(), "Service default/x");
 }
 
@@ -184,18 +144,10 @@ fn slice(object: &Value) -> (Option<EndpointSlice>, Vec<String>) {
 
 #[test]
 fn bad_endpoints_and_ports_are_left_out_and_reported() {
-    let addresses = [
-        "127.0.0.1",
-        "169.254.0.1",
-        "224.0.0.1",
-        "0.0.0.0",
-        "fd00::1",
-        "host",
-        "10.0.0.1",
-    ];
-    let mut endpoints: Vec<_> = addresses
-        .map(|address| json!({"addresses": [address, "junk"]}))
-        .to_vec();
+    let addresses =
+        ["127.0.0.1", "169.254.0.1", "224.0.0.1", "0.0.0.0", "fd00::1", "host", "10.0.0.1"];
+    let mut endpoints: Vec<_> =
+        addresses.map(|address| json!({"addresses": [address, "junk"]})).to_vec();
     endpoints.push(json!({"addresses": []}));
     let (found, rejected) = slice(&api_slice(&json!(endpoints)));
     let found = found.unwrap();
@@ -232,10 +184,7 @@ fn conditions_have_defaults_of_their_own() {
         .map(|endpoint| [endpoint.ready, endpoint.serving, endpoint.terminating])
         .collect();
     let default = [true, true, false];
-    assert_eq!(
-        conditions,
-        [default, default, default, [false, false, true]]
-    );
+    assert_eq!(conditions, [default, default, default, [false, false, true]]);
 }
 
 #[test]
@@ -263,19 +212,13 @@ fn nodes_have_a_zone_and_service_cidrs_have_ranges() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(
-        zone(json!({"topology.kubernetes.io/zone": "a"})),
-        Some("a".into())
-    );
+    assert_eq!(zone(json!({"topology.kubernetes.io/zone": "a"})), Some("a".into()));
     assert_eq!(zone(json!({"topology.kubernetes.io/zone": ""})), None);
     let cidr = |cidrs: Value| {
         let object = json!({"metadata": {"name": "c"}, "spec": {"cidrs": cidrs}});
         convert::<ServiceCIDR>(&object).map_err(|rejected| rejected.field)
     };
     assert!(cidr(json!(["10.96.0.0/16", "fd00:10:96::/112"])).is_ok());
-    assert_eq!(
-        cidr(json!(["10.96.0.0/16", "10.0.0.0/33"])),
-        Err("spec.cidrs[1]".to_owned())
-    );
+    assert_eq!(cidr(json!(["10.96.0.0/16", "10.0.0.0/33"])), Err("spec.cidrs[1]".to_owned()));
     assert_eq!(cidr(json!([])), Err("spec.cidrs".to_owned()));
 }

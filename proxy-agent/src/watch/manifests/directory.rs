@@ -27,10 +27,7 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn everything() -> Self {
-        Self {
-            all: true,
-            ..Self::default()
-        }
+        Self { all: true, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -71,10 +68,7 @@ impl Stamp {
     fn of(found: &Metadata) -> Self {
         Self(
             [found.dev(), found.ino(), found.len()],
-            [
-                (found.mtime(), found.mtime_nsec()),
-                (found.ctime(), found.ctime_nsec()),
-            ],
+            [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())],
         )
     }
 }
@@ -88,11 +82,7 @@ pub(super) fn is_manifest(path: &Path) -> bool {
 
 impl Directory {
     pub(super) const fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            files: BTreeMap::new(),
-            holders: BTreeMap::new(),
-        }
+        Self { path, files: BTreeMap::new(), holders: BTreeMap::new() }
     }
 
     /// Reads what is to be read, and says what that changes. An error leaves everything as it
@@ -155,13 +145,8 @@ impl Directory {
             return;
         }
         file.stamp = stamp;
-        let report = |cause| Report {
-            file: path.clone(),
-            cause,
-        };
-        let is_json = path
-            .extension()
-            .is_some_and(|extension| extension == "json");
+        let report = |cause| Report { file: path.clone(), cause };
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
         let contents = fs::read_to_string(&path)
             .map_err(Cause::Read)
             .and_then(|text| document::parse(&text, &name.to_string_lossy(), is_json));

@@ -46,9 +46,7 @@ pub(super) fn parse(text: &str, name: &str, is_json: bool) -> Result<Contents, C
 
 fn json(text: &str) -> Result<Vec<Value>, Cause> {
     let values = serde_json::Deserializer::from_str(text).into_iter();
-    values
-        .collect::<Result<_, _>>()
-        .map_err(|error| Cause::Syntax(error.to_string()))
+    values.collect::<Result<_, _>>().map_err(|error| Cause::Syntax(error.to_string()))
 }
 
 fn yaml(text: &str) -> Result<Vec<Value>, Cause> {
@@ -115,10 +113,7 @@ impl Contents {
         let of_group = |reader: &&Reader| Reader::group(reader.api_version) == group;
         let reader = match inherited {
             Some(reader) if kind.is_empty() => Some(reader),
-            _ => READERS
-                .iter()
-                .filter(of_group)
-                .find(|reader| reader.kind.name() == kind),
+            _ => READERS.iter().filter(of_group).find(|reader| reader.kind.name() == kind),
         };
         if let Some(reader) = reader {
             return self.read(value, reader, place, file);
@@ -146,10 +141,7 @@ impl Contents {
                 reason: Reason::Missing,
             }));
         } else {
-            debug!(
-                file,
-                kind, api_version, "passed over: not a kind that is used here"
-            );
+            debug!(file, kind, api_version, "passed over: not a kind that is used here");
         }
     }
 
@@ -163,10 +155,7 @@ impl Contents {
             Some(version) => Err(Rejected {
                 object: called.to_owned(),
                 field: "apiVersion".to_owned(),
-                reason: Reason::Not {
-                    value: version.to_owned(),
-                    expected: reader.api_version,
-                },
+                reason: Reason::Not { value: version.to_owned(), expected: reader.api_version },
             }),
         };
         let (key, object) = match converted {
@@ -203,8 +192,5 @@ fn claimed_key(value: &Value, kind: Kind) -> Option<ObjectKey> {
         Kind::Node | Kind::ServiceCidr => "",
     };
     let name = text("/metadata/name").filter(|name| !name.is_empty())?;
-    Some(ObjectKey {
-        kind,
-        name: ObjectName::new(namespace, name),
-    })
+    Some(ObjectKey { kind, name: ObjectName::new(namespace, name) })
 }

@@ -48,11 +48,9 @@ impl Report {
     pub(super) fn log(&self) {
         let file = self.file.display();
         match &self.cause {
-            Cause::Object(Rejected {
-                object,
-                field,
-                reason,
-            }) => warn!(%file, object, field, %reason, "part of a manifest cannot be used"),
+            Cause::Object(Rejected { object, field, reason }) => {
+                warn!(%file, object, field, %reason, "part of a manifest cannot be used");
+            }
             Cause::Duplicate { object, winner } => {
                 warn!(%file, %object, winner, "an object is in two places");
             }

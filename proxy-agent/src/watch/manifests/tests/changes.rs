@@ -49,16 +49,10 @@ fn a_file_that_cannot_be_used_keeps_its_objects() {
     symlink("nowhere", bench.path().join("x.yaml")).unwrap();
     let (events, reports) = bench.scan();
     assert_eq!(events, NOTHING);
-    assert_eq!(
-        reports,
-        ["x.yaml: cannot be read, so its objects stay as they were"]
-    );
+    assert_eq!(reports, ["x.yaml: cannot be read, so its objects stay as they were"]);
     bench.remove("x.yaml");
     let (events, _) = bench.load("x.yaml", &service("b", "10.0.0.2"));
-    assert_eq!(
-        events,
-        ["-Service ns/a", "+Service ns/b 10.0.0.2"].map(str::to_owned)
-    );
+    assert_eq!(events, ["-Service ns/a", "+Service ns/b 10.0.0.2"].map(str::to_owned));
 }
 
 #[test]
@@ -83,17 +77,10 @@ fn of_two_files_the_first_by_name_counts() {
     assert_eq!(bench.load("b.yaml", &service("a", "10.0.0.3")).0, NOTHING);
     bench.remove("a.yaml");
     assert_eq!(bench.scan().0, ["+Service ns/a 10.0.0.3"]);
-    let twice = format!(
-        "{}---\n{}",
-        service("a", "10.0.0.4"),
-        service("a", "10.0.0.5")
-    );
+    let twice = format!("{}---\n{}", service("a", "10.0.0.4"), service("a", "10.0.0.5"));
     let (events, reports) = bench.load("b.yaml", &twice);
     assert_eq!(events, ["+Service ns/a 10.0.0.4"]);
-    assert_eq!(
-        reports,
-        ["b.yaml: Service ns/a: is taken from an earlier place in b.yaml"]
-    );
+    assert_eq!(reports, ["b.yaml: Service ns/a: is taken from an earlier place in b.yaml"]);
 }
 
 /// A source at work on a directory.
@@ -106,9 +93,7 @@ impl Watched {
     async fn new(bench: Bench) -> Self {
         let (sender, events) = mpsc::channel(64);
         let source = Manifests::new(bench.path());
-        drop(tokio::spawn(
-            async move { source.run(sender).await.unwrap() },
-        ));
+        drop(tokio::spawn(async move { source.run(sender).await.unwrap() }));
         let mut watched = Self { bench, events };
         while watched.next().await != "=ServiceCIDR" {}
         watched
@@ -137,13 +122,8 @@ async fn all_that_is_there_comes_before_synced() {
     while seen.len() < 5 {
         seen.push(shown(&events.recv().await.unwrap()));
     }
-    let expected = [
-        "+Service ns/a 10.0.0.1",
-        "=Service",
-        "=EndpointSlice",
-        "=Node",
-        "=ServiceCIDR",
-    ];
+    let expected =
+        ["+Service ns/a 10.0.0.1", "=Service", "=EndpointSlice", "=Node", "=ServiceCIDR"];
     assert_eq!(seen, expected);
     // It ends when nobody listens.
     drop(events);
@@ -153,14 +133,8 @@ async fn all_that_is_there_comes_before_synced() {
 #[tokio::test]
 async fn a_directory_that_is_not_there_is_an_error() {
     let (sender, _events) = mpsc::channel(1);
-    let error = Manifests::new("/nowhere/at/all")
-        .run(sender)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot watch the directory /nowhere/at/all"
-    );
+    let error = Manifests::new("/nowhere/at/all").run(sender).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot watch the directory /nowhere/at/all");
 }
 
 #[tokio::test]
@@ -169,11 +143,7 @@ async fn files_are_followed_at_once() {
     let started = Instant::now();
     watched.bench.write("x.yaml", &service("a", "10.0.0.1"));
     assert_eq!(watched.next().await, "+Service ns/a 10.0.0.1");
-    assert!(
-        started.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
     // Replaced by a rename, as editors and careful scripts do.
     watched.bench.write("x.tmp", &service("a", "10.0.0.2"));
     let at = |name| watched.bench.path().join(name);
@@ -228,9 +198,7 @@ async fn a_directory_that_goes_and_comes_back_is_followed() {
     fs::write(path.join("x.yaml"), service("a", "10.0.0.1")).unwrap();
     let (sender, events) = mpsc::channel(64);
     let source = Manifests::new(&path);
-    drop(tokio::spawn(
-        async move { source.run(sender).await.unwrap() },
-    ));
+    drop(tokio::spawn(async move { source.run(sender).await.unwrap() }));
     let mut watched = Watched { bench, events };
     while watched.next().await != "=ServiceCIDR" {}
     let aside = watched.bench.path().join("aside");

@@ -42,11 +42,7 @@ items:
   metadata: {name: passed-over}
 "#;
     let (events, reports) = bench.load("all.yaml", text);
-    let expected = [
-        "+EndpointSlice default/a-1",
-        "+Node one",
-        "+ServiceCIDR kubernetes",
-    ];
+    let expected = ["+EndpointSlice default/a-1", "+Node one", "+ServiceCIDR kubernetes"];
     assert_eq!(events, expected);
     assert_eq!(reports, NOTHING);
 }
@@ -93,10 +89,7 @@ fn what_is_wrong_is_said_and_the_rest_goes_on() {
          discovery.k8s.io/v1",
         "Service ns/c: spec.clusterIP: 127.0.0.1 is a loopback address",
     ];
-    assert_eq!(
-        reports,
-        expected.map(|report| format!("some.yaml: {report}"))
-    );
+    assert_eq!(reports, expected.map(|report| format!("some.yaml: {report}")));
 }
 
 #[test]

@@ -24,10 +24,7 @@ impl Bench {
     fn new() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::new(temporary.path().to_owned());
-        Self {
-            temporary,
-            directory,
-        }
+        Self { temporary, directory }
     }
 
     fn path(&self) -> &Path {
@@ -61,11 +58,7 @@ impl Bench {
 fn shown(event: &Event) -> String {
     match event {
         Event::Apply(Object::Service(service)) => {
-            let ips: Vec<_> = service
-                .cluster_ips
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let ips: Vec<_> = service.cluster_ips.iter().map(ToString::to_string).collect();
             format!("+Service {} {}", service.name, ips.join(","))
         }
         Event::Apply(object) => format!("+{}", object.key()),
