@@ -15,7 +15,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    bpf::{DeviceTables, Object, Tables},
+    bpf::{DeviceTables, KernelLog, Object, Tables},
     cli::RunArgs,
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, Patterns},
@@ -65,11 +65,16 @@ async fn serve(arguments: &RunArgs, families: Families) -> anyhow::Result<()> {
 
     let mut object = Object::load(&arguments.pin_root.pin_root, &arguments.snat_port_range)?;
     let attacher = Attacher::new(arguments.attach.into())?;
+    let kernel_log = KernelLog::open(&mut object)?;
     let mut devices = ClientDevices::new(DeviceTables::open(object.pins())?, attacher);
     let served = tokio::select! {
         result = keep_serving(
             arguments, families, &node, patterns, &mut object, &mut devices
         ) => result,
+        result = kernel_log.run() => match result {
+            Ok(never) => match never {},
+            Err(error) => Err(error.into()),
+        },
         () = stop => Ok(()),
     };
     devices.detach_all().await;

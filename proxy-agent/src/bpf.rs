@@ -3,12 +3,14 @@
 
 mod apply;
 pub mod device_tables;
+pub mod kernel_log;
 mod mapped;
 pub mod object;
 mod table;
 pub mod tables;
 
 pub use device_tables::DeviceTables;
+pub use kernel_log::KernelLog;
 pub use object::Object;
 pub use tables::Tables;
 
@@ -37,6 +39,12 @@ pub enum Error {
     /// A program was refused.
     #[error("the kernel refuses the program {0}")]
     Program(String, #[source] aya::programs::ProgramError),
+    /// The programs' messages cannot be had.
+    #[error("cannot read the log of the BPF programs")]
+    KernelLog(#[source] aya_log::Error),
+    /// They cannot be waited for.
+    #[error("cannot wait for the log of the BPF programs")]
+    WaitForKernelLog(#[source] std::io::Error),
     /// A map could not be opened, read or written.
     #[error("map {0}")]
     Map(String, #[source] aya::maps::MapError),

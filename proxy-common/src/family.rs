@@ -38,6 +38,10 @@ impl Plain for V6Addr {}
 
 /// An address in network byte order, as it stands in a packet.
 pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAddr> {
+    /// As many octets as the address has.
+    type Octets: AsRef<[u8]>;
+    /// The address octet by octet, in network order.
+    fn octets(&self) -> Self::Octets;
     /// The address as 32-bit words, each as it lies in memory (that is, in network order).
     fn words(&self) -> &[u32];
     /// Whether this is a multicast address (for IPv4 also the limited broadcast address).
@@ -79,6 +83,13 @@ impl Family for V6 {
 }
 
 impl Address for V4Addr {
+    type Octets = [u8; 4];
+
+    #[inline(always)]
+    fn octets(&self) -> Self::Octets {
+        self.0[0].to_ne_bytes()
+    }
+
     #[inline(always)]
     fn words(&self) -> &[u32] {
         &self.0
@@ -104,6 +115,13 @@ impl Address for V4Addr {
 }
 
 impl Address for V6Addr {
+    type Octets = [u8; 16];
+
+    #[inline(always)]
+    fn octets(&self) -> Self::Octets {
+        concat(self.0)
+    }
+
     #[inline(always)]
     fn words(&self) -> &[u32] {
         &self.0
@@ -143,17 +161,18 @@ impl From<Ipv6Addr> for V6Addr {
 
 impl From<V4Addr> for IpAddr {
     fn from(address: V4Addr) -> Self {
-        IpAddr::V4(Ipv4Addr::from(address.0[0].to_ne_bytes()))
+        IpAddr::V4(address.octets().into())
     }
 }
 
 impl From<V6Addr> for IpAddr {
     fn from(address: V6Addr) -> Self {
-        IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(concat(address.0))))
+        IpAddr::V6(address.octets().into())
     }
 }
 
 /// The sixteen octets of four words that lie in memory in network order.
+#[inline(always)]
 fn concat(words: [u32; 4]) -> [u8; 16] {
     let mut octets = [0; 16];
     for (chunk, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(words) {

@@ -8,7 +8,7 @@ use proxy_common::{
 };
 
 use crate::{
-    counter::count,
+    blame::{self, blame},
     family::Datapath,
     flow::{self, Found, Side},
     rewrite::rewrite,
@@ -19,14 +19,17 @@ use crate::{
 /// Handles a frame to a client. A function of its own, as each family has its own stack.
 #[inline(never)]
 pub(crate) fn run<F: Datapath>(context: &TcContext) -> i32 {
-    decide::<F>(context).to_action()
+    let Some(work) = Work::<F>::get() else {
+        return Verdict::Pass.to_action();
+    };
+    blame::begin(work);
+    let verdict = decide(context, work);
+    blame::tell(context, work);
+    verdict.to_action()
 }
 
 #[inline(always)]
-fn decide<F: Datapath>(context: &TcContext) -> Verdict {
-    let Some(work) = Work::<F>::get() else {
-        return Verdict::Pass;
-    };
+fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if !work.packet.parse(context) {
         return Verdict::Pass;
     }
@@ -40,7 +43,7 @@ fn decide<F: Datapath>(context: &TcContext) -> Verdict {
         return Verdict::Pass;
     }
     if !rewrite(context, &work.packet, &work.flow.to) {
-        count::<F>(Reason::DropRewrite);
+        blame(work, Reason::DropRewrite);
         return Verdict::Drop;
     }
     Verdict::Pass

@@ -5,7 +5,8 @@ mod v4;
 mod v6;
 
 use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
-use proxy_common::{Family, Protocol};
+use aya_log_ebpf::macro_support::{Argument, IpFormatter};
+use proxy_common::{Address, Family, Protocol};
 
 use crate::maps::Tables;
 
@@ -19,7 +20,7 @@ pub(crate) struct Network<F: Family> {
 }
 
 /// A family's own part of the datapath.
-pub(crate) trait Datapath: Family {
+pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>> {
     /// The Ethernet type.
     const ETHERTYPE: u16;
     /// Where the source address begins, in bytes from the beginning of the frame; the destination
@@ -54,8 +55,6 @@ pub(crate) trait Datapath: Family {
         protocol: Protocol,
         length: u16,
     ) -> u64 {
-        use proxy_common::Address;
-
         let mut sum = u64::from(length.to_be()) + u64::from(u16::from(protocol.number()).to_be());
         for word in source.words() {
             sum += u64::from(*word);

@@ -10,8 +10,8 @@ use proxy_common::{
 };
 
 use crate::{
+    blame::{self, blame},
     bridge::{self, Addressee},
-    counter::count,
     family::Datapath,
     flow::{self, Found, Side},
     hairpin,
@@ -26,14 +26,17 @@ use crate::{
 /// Handles a frame from a client. A function of its own, as each family has its own stack.
 #[inline(never)]
 pub(crate) fn run<F: Datapath>(context: &TcContext) -> i32 {
-    decide::<F>(context).to_action()
+    let Some(work) = Work::<F>::get() else {
+        return Verdict::Pass.to_action();
+    };
+    blame::begin(work);
+    let verdict = decide(context, work);
+    blame::tell(context, work);
+    verdict.to_action()
 }
 
 #[inline(always)]
-fn decide<F: Datapath>(context: &TcContext) -> Verdict {
-    let Some(work) = Work::<F>::get() else {
-        return Verdict::Pass;
-    };
+fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     let addressee = bridge::addressee(context);
     if addressee == Addressee::Group {
         return Verdict::Pass;
@@ -63,7 +66,7 @@ fn decide<F: Datapath>(context: &TcContext) -> Verdict {
         Opening::NoFlow => return reject::refuse(context, work, Reason::RejectNoFlow),
     }
     let Some(found) = flow::find(&work.key) else {
-        count::<F>(Reason::DropFlowInsert);
+        blame(work, Reason::DropFlowInsert);
         return Verdict::Drop;
     };
     work.confirmed = u8::from(found.confirmed);
@@ -156,7 +159,7 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut F
         return Forward::Pass;
     }
     if !rewrite(context, &work.packet, &work.flow.to) {
-        count::<F>(Reason::DropRewrite);
+        blame(work, Reason::DropRewrite);
         return Forward::Drop;
     }
     if kind.has(Kind::HAIRPIN) {

@@ -22,6 +22,7 @@
     reason = "keys and values stay in map memory; by value they would be copied to the stack"
 )]
 
+mod blame;
 mod bridge;
 mod counter;
 mod egress;

@@ -14,6 +14,7 @@ use proxy_common::{
 };
 
 use crate::{
+    blame::blame,
     bridge,
     counter::count,
     family::Datapath,
@@ -58,7 +59,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Open
             return establish(context, work);
         }
     }
-    count::<F>(Reason::DropUpdateRace);
+    blame(work, Reason::DropUpdateRace);
     Opening::Drop
 }
 
@@ -112,7 +113,7 @@ fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
     match set.when_empty() {
         Some(EmptySet::Reject) => return Opening::NoEndpoints,
         Some(EmptySet::Drop) => {
-            count::<F>(Reason::DropPolicyLocal);
+            blame(work, Reason::DropPolicyLocal);
             return Opening::Drop;
         }
         None => {}
@@ -183,7 +184,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         // SAFETY: written once per device; a torn read would need two changes at once.
         let host = unsafe { F::tables().host_addresses.get(device(context)) };
         let Some(host) = host else {
-            count::<F>(Reason::DropHairpin);
+            blame(work, Reason::DropHairpin);
             return Opening::Drop;
         };
         flow.to.source = *host;
@@ -213,11 +214,11 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
                 count::<F>(Reason::FlowCreated);
                 return Opening::Opened;
             }
-            count::<F>(Reason::DropFlowInsert);
+            blame(work, Reason::DropFlowInsert);
             return Opening::Drop;
         }
         to.source_port = source_port();
     }
-    count::<F>(Reason::DropSourcePorts);
+    blame(work, Reason::DropSourcePorts);
     Opening::Drop
 }

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use proxy_common::{Protocol, counter::Reason};
 
 use crate::{
-    counter::count,
+    blame::blame,
     family::Datapath,
     hairpin,
     maps::BUDGETS,
@@ -54,7 +54,7 @@ pub(crate) fn refuse<F: Datapath>(
     // SAFETY: a row of a per-processor array is this processor's alone while a program runs.
     let budget = BUDGETS.get_ptr_mut(0).map(|budget| unsafe { &mut *budget });
     if !budget.is_some_and(|budget| budget.take(work.now)) {
-        count::<F>(Reason::DropRejectLimit);
+        blame(work, Reason::DropRejectLimit);
         return Verdict::Drop;
     }
     let built = if work.packet.is_tcp() {
@@ -63,10 +63,10 @@ pub(crate) fn refuse<F: Datapath>(
         unreachable(context, work)
     };
     if !built {
-        count::<F>(Reason::DropRejectFailed);
+        blame(work, Reason::DropRejectFailed);
         return Verdict::Drop;
     }
-    count::<F>(reason);
+    blame(work, reason);
     hairpin::send_back(context)
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Work<F: Datapath> {
     /// Whether the frame is for a neighbour of its sender's (not zero), so that only direct
     /// connections are of interest.
     pub(crate) direct_only: u8,
+    /// The reason why the packet is dropped or refused, plus one; 0 if it is not.
+    pub(crate) blamed: u8,
     /// The key of the replies of a flow that is being made.
     pub(crate) reply_key: FlowKey<F>,
     /// An entry that is being made.

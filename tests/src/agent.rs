@@ -24,8 +24,9 @@ const BINARY_VARIABLE: &str = "SIXFOUR_BIN";
 /// The message by which an agent says that it serves all Services.
 const READY: &str = "ready";
 
-/// How long an agent may take to start, and to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an agent may take to start, and to stop: it hangs if it takes longer, even under an
+/// emulated processor.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How an agent is to be run.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl<'a> AgentSpec<'a> {
         self
     }
 
-    /// How long it may take to start, and to stop; ten seconds by default.
+    /// How long it may take to start, and to stop; a minute by default.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

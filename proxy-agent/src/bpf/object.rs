@@ -14,7 +14,7 @@ use aya::{
 };
 use proxy_common::ABI_VERSION;
 
-use super::Error;
+use super::{Error, kernel_log};
 
 /// The object as `cargo xtask build-ebpf` made it; empty if it was not there.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sixfour.bpf.o"));
@@ -54,6 +54,7 @@ impl Object {
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&pins)
             .override_global("SOURCE_PORTS", &ports, true)
+            .override_global(aya_log::LEVEL, &kernel_log::level(), true)
             .load(OBJECT)
             .map_err(Error::Load)?;
         for name in [INGRESS, EGRESS] {

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use proxy_tests::{
+    agent::Agent,
     both_families,
     family::{DualAddress, TestFamily},
     manifests::Endpoint,
@@ -15,7 +16,7 @@ use proxy_tests::{
 };
 use serde_json::json;
 
-use super::cluster::{Cluster, PORT, WEB, web};
+use super::cluster::{Cluster, PORT, WEB, eventually, web};
 
 both_families!(
     services_without_endpoints_refuse,
@@ -47,6 +48,12 @@ fn services_without_endpoints_refuse<F: TestFamily>() -> Result<()> {
         cluster.serve_web(&[])?;
         let mut agents = cluster.agents()?;
         refuses::<F>(&cluster, PORT)?;
+        let told = |agent: &Agent<'_>| {
+            agent.log().is_ok_and(|log| {
+                log.contains(&format!("to {} port {PORT}: reject-no-endpoints", WEB.of(F::FAMILY)))
+            })
+        };
+        ensure!(eventually(|| told(&agents[0])), "the kernel's side does not say so in the log");
         ensure!(agents.remove(0).stop()?.success());
     }
     Ok(())

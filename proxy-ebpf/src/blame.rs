@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Why a packet was dropped or refused: counted, and told to those who debug.
+
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::{
+    debug,
+    macro_support::{Level, level_enabled},
+};
+use proxy_common::{Address, counter::Reason};
+
+use crate::{counter::count, family::Datapath, work::Work};
+
+/// The longest name of a reason, in bytes.
+const NAME: usize = 28;
+/// The names of all reasons, filled up with spaces: a table without pointers, which an object
+/// cannot have in its read-only data.
+static NAMES: [[u8; NAME]; Reason::ALL.len()] = {
+    let mut names = [[b' '; NAME]; Reason::ALL.len()];
+    let mut row = 0;
+    while row < names.len() {
+        let name = Reason::ALL[row].name().as_bytes();
+        let mut column = 0;
+        while column < name.len() {
+            names[row][column] = name[column];
+            column += 1;
+        }
+        row += 1;
+    }
+    names
+};
+
+/// Counts why the packet at hand is dropped or refused.
+#[inline(always)]
+pub(crate) fn blame<F: Datapath>(work: &mut Work<F>, reason: Reason) {
+    count::<F>(reason);
+    work.blamed = reason as u8 + 1;
+}
+
+/// Forgets what the last packet was blamed for.
+#[inline(always)]
+pub(crate) fn begin<F: Datapath>(work: &mut Work<F>) {
+    work.blamed = 0;
+}
+
+/// Tells what the packet at hand was blamed for, if it was. It stands at the end of a program,
+/// once: the verifier follows it from each place that calls it. The agent sets the level when it
+/// loads the programs, and below it this is nothing.
+#[inline(always)]
+pub(crate) fn tell<F: Datapath>(context: &TcContext, work: &Work<F>) {
+    if level_enabled(Level::Debug) && work.blamed != 0 {
+        log(context, work);
+    }
+}
+
+#[inline(never)]
+fn log<F: Datapath>(context: &TcContext, work: &Work<F>) {
+    let tuple = &work.packet.tuple;
+    let Some(name) = NAMES.get(usize::from(work.blamed.wrapping_sub(1))) else {
+        return;
+    };
+    // SAFETY: names in ASCII, and spaces.
+    let name = unsafe { core::str::from_utf8_unchecked(name) };
+    debug!(
+        context,
+        "protocol {}, {:i} port {} to {:i} port {}: {}",
+        work.packet.protocol.number(),
+        tuple.source.octets(),
+        tuple.source_port.number(),
+        tuple.destination.octets(),
+        tuple.destination_port.number(),
+        name
+    );
+}
