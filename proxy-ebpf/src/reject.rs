@@ -4,6 +4,8 @@
 //! TCP gets a RST rather than an ICMP error: a blocking `connect` then fails at once, where Linux
 //! takes an ICMP error for a passing trouble and goes on trying for a second.
 
+use core::hint;
+
 use aya_ebpf::{
     bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     helpers::generated::{bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes},
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// How much of a refused packet an ICMP error quotes, in bytes: its headers and some more. RFC 792
-/// asks for 8 bytes behind the network header, RFC 4443 for what fits.
+/// asks for 8 bytes behind the network header, RFC 4443 for what fits. A power of two.
 pub(crate) const QUOTE: usize = 128;
 /// The length of an ICMP error's own header, in bytes.
 const ICMP_HEADER: usize = 8;
@@ -152,16 +154,12 @@ fn unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> bool {
 #[inline(always)]
 fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Result<(), ()> {
     let packet = &work.packet;
-    let length = context.len() as usize;
-    let mut quoted = length.checked_sub(ETHERNET).ok_or(())?;
-    if quoted > QUOTE {
-        quoted = QUOTE;
-    }
-    if quoted == 0 {
-        return Err(());
-    }
+    let behind = (context.len() as usize).checked_sub(ETHERNET).ok_or(())?;
+    // From 1 to QUOTE, in a way that the verifier of Linux 6.1 sees, too: a comparison with zero
+    // tells it nothing. Nothing would become QUOTE, which the packet then does not have.
+    let quoted = (hint::black_box(behind.min(QUOTE)).wrapping_sub(1) & (QUOTE - 1)) + 1;
     let quote = &mut work.quote;
-    *quote = [0; QUOTE];
+    *quote = [0; QUOTE / size_of::<u64>()];
     // SAFETY: `quoted` is no longer than the buffer.
     let loaded = unsafe {
         bpf_skb_load_bytes(

@@ -35,7 +35,7 @@ pub(crate) struct Work<F: Datapath> {
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
     /// What an ICMP error quotes.
-    pub(crate) quote: [u8; QUOTE],
+    pub(crate) quote: [u64; QUOTE / size_of::<u64>()],
 }
 
 impl<F: Datapath> Work<F> {

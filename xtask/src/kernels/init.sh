@@ -21,6 +21,8 @@ mount -t tmpfs tmpfs /run
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
+# The one module that nothing asks for by itself.
+modprobe br_netfilter
 
 # report NAME CODE START: how something ended, when it started and now, in seconds since the boot
 report() {

@@ -14,39 +14,63 @@ pub(super) struct Suite {
     pub(super) arguments: &'static [&'static str],
     /// The kernels to run it under besides this machine's.
     pub(super) kernels: &'static [&'static str],
-    /// Arguments under those, without spaces.
+    /// Arguments under those, without spaces: which tests, as a guest is many times slower.
     pub(super) guest_arguments: &'static [&'static str],
-    /// How long it may take there, in seconds; a guest is many times slower.
+    /// How long it may take there, in seconds.
     pub(super) guest_seconds: u32,
 }
 
-/// Every suite.
-pub(super) const SUITES: [Suite; 3] = [
+/// The kernels of the matrix.
+const ALL: &[&str] = &["6.1", "6.12"];
+
+/// A suite of the network stage that runs on this machine only.
+const fn here(name: &'static str, what: &'static str) -> Suite {
     Suite {
-        name: "packet",
-        what: "packets through the BPF programs, one by one",
-        stage: Stage::Packet,
-        arguments: &[],
-        kernels: &["6.1", "6.12"],
-        guest_arguments: &[],
-        guest_seconds: 300,
-    },
-    Suite {
-        name: "harness",
-        what: "the networks of the tests, without a proxy",
+        name,
+        what,
         stage: Stage::Network,
         arguments: &[],
         kernels: &[],
         guest_arguments: &[],
         guest_seconds: 0,
+    }
+}
+
+/// Every suite.
+pub(super) const SUITES: [Suite; 6] = [
+    Suite {
+        name: "packet",
+        what: "packets through the BPF programs, one by one",
+        stage: Stage::Packet,
+        arguments: &[],
+        kernels: ALL,
+        guest_arguments: &[],
+        guest_seconds: 300,
+    },
+    here("harness", "the networks of the tests, without a proxy"),
+    here("agent_runner", "the runner of agents"),
+    here("teardown", "tests leave nothing behind, however they end"),
+    Suite {
+        name: "devices",
+        what: "devices found, classified and fitted with programs",
+        stage: Stage::Network,
+        arguments: &[],
+        kernels: ALL,
+        guest_arguments: &["--test-threads=1"],
+        guest_seconds: 300,
     },
     Suite {
         name: "network",
         what: "real traffic between network namespaces",
         stage: Stage::Network,
         arguments: &["--test-threads=1"],
-        kernels: &["6.1", "6.12"],
-        guest_arguments: &["--test-threads=1"],
-        guest_seconds: 600,
+        kernels: ALL,
+        guest_arguments: &[
+            "--test-threads=1",
+            "pods_behind_a_bridge",
+            "pods_of_two_nodes::",
+            "services_without_endpoints",
+        ],
+        guest_seconds: 300,
     },
 ];
