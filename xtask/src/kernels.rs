@@ -14,9 +14,23 @@ use crate::report;
 pub(crate) use machine::end_of_console;
 use packages::{Kernel, Tools};
 
-/// The series of kernels that Sixfour is tested with: the oldest that it supports, which has
-/// clsact only, and one that has TCX.
-pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
+/// A machine that tests run on besides this one.
+pub(crate) struct Guest {
+    /// Its name without spaces.
+    pub(crate) name: &'static str,
+    /// The series of its kernel.
+    series: &'static str,
+    /// What is said to the kernel when it boots.
+    parameters: &'static str,
+}
+
+/// The oldest kernel that Sixfour supports, which has clsact only; one that has TCX; and one
+/// without IPv6.
+pub(crate) const GUESTS: [Guest; 3] = [
+    Guest { name: "6.1", series: "6.1", parameters: "" },
+    Guest { name: "6.12", series: "6.12", parameters: "" },
+    Guest { name: "6.12-ipv6.disable", series: "6.12", parameters: "ipv6.disable=1" },
+];
 
 /// A test program for the guest.
 pub(crate) struct Program<'a> {
@@ -50,7 +64,7 @@ pub(crate) struct Boot {
     pub(crate) console: PathBuf,
 }
 
-/// Boots the newest kernel of `series` and runs `programs` in it, with `sixfour` at the path
+/// Boots `guest` with the newest kernel of its series and runs `programs` in it, with `sixfour` at the path
 /// that `SIXFOUR_BIN` names and the `tools` of this machine on `PATH`.
 ///
 /// # Errors
@@ -58,17 +72,17 @@ pub(crate) struct Boot {
 /// If the kernel or qemu cannot be had or started, or the image not be built. A program that
 /// fails is an outcome, not an error.
 pub(crate) fn run(
-    series: &str,
+    guest: &Guest,
     programs: &[Program<'_>],
     sixfour: &Path,
     tools: &[&str],
 ) -> Result<Boot> {
     let qemu = Tools::get()?;
-    let kernel = Kernel::newest(series)?;
-    report::step(format_args!("booting Linux {}", kernel.release()));
+    let kernel = Kernel::newest(guest.series)?;
+    report::step(format_args!("booting Linux {} {}", kernel.release(), guest.parameters));
     let image = image::build(&kernel, &qemu, programs, sixfour, tools)?;
     let limit = programs.iter().map(|program| program.limit).sum();
-    let (outcomes, console) = machine::boot(&kernel, &qemu, &image, limit)?;
+    let (outcomes, console) = machine::boot(guest, &kernel, &qemu, &image, limit)?;
     let outcomes = programs
         .iter()
         .map(|program| {

@@ -10,7 +10,8 @@ mod table;
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, kernels,
+    bpf,
+    kernels::{self, Guest},
     process::{Run as _, cargo, is_root},
     report,
 };
@@ -60,8 +61,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     }
                 }
                 Stage::Kernels => {
-                    for series in kernels::SERIES {
-                        under_kernel(series, &workspace, &mut table);
+                    for guest in &kernels::GUESTS {
+                        in_guest(guest, &workspace, &mut table);
                     }
                 }
             }
@@ -90,9 +91,6 @@ fn unit(workspace: &Workspace) -> Result<Ended> {
 
 fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
     report::step(format_args!("{} tests: {}", suite.name, suite.what));
-    if !workspace.has(suite.name) {
-        return Ok(Ended::Absent);
-    }
     cargo()
         .args(["test", "--package", TEST_PACKAGE, "--test", suite.name, "--"])
         .args(suite.arguments)
@@ -101,34 +99,28 @@ fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
     Ok(Ended::Passed)
 }
 
-/// Boots one kernel, with one row of the table for the boot and one for each suite.
-fn under_kernel(series: &str, workspace: &Workspace, table: &mut Table) {
-    let suites: Vec<_> = SUITES.iter().filter(|suite| suite.kernels.contains(&series)).collect();
+/// Boots a guest, with one row of the table for the boot and one for each suite.
+fn in_guest(guest: &Guest, workspace: &Workspace, table: &mut Table) {
     let mut programs = Vec::new();
-    for suite in suites {
-        let row = format!("Linux {series} {}", suite.name);
-        if !workspace.has(suite.name) {
-            table.time(&row, || Ok(Ended::Absent));
+    for suite in &SUITES {
+        let Some((_, arguments)) = suite.guests.iter().find(|(name, _)| *name == guest.name) else {
             continue;
-        }
+        };
         match built::integration_test(suite.name) {
-            Ok(path) => programs.push(kernels::Program {
-                name: suite.name,
-                path,
-                arguments: suite.guest_arguments,
-                limit: suite.guest_seconds,
-            }),
-            Err(error) => table.time(&row, || Err(error)),
+            Ok(path) => {
+                let limit = suite.guest_seconds;
+                programs.push(kernels::Program { name: suite.name, path, arguments, limit });
+            }
+            Err(error) => table.time(&format!("{} {}", guest.name, suite.name), || Err(error)),
         }
     }
-    // Without programs it still shows that the kernel boots.
     let mut boot = None;
-    table.time(&format!("Linux {series} boot"), || {
+    table.time(&format!("{} boot", guest.name), || {
         let tools = prerequisites::guest_tools();
-        boot = Some(kernels::run(series, &programs, workspace.sixfour(), &tools)?);
+        boot = Some(kernels::run(guest, &programs, workspace.sixfour(), &tools)?);
         Ok(Ended::Passed)
     });
     if let Some(boot) = boot {
-        table.add_boot(series, &boot);
+        table.add_boot(guest.name, &boot);
     }
 }

@@ -2,6 +2,7 @@
 
 //! What nodes, pods and outside machines have in common.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
@@ -82,6 +83,9 @@ pub(super) fn prepare(namespace: &Namespace, families: Families) -> Result<()> {
             ("ipv6/conf/default/accept_ra", "0"),
             ("ipv6/conf/default/router_solicitations", "0"),
         ])
+    } else if !fs::exists("/proc/sys/net/ipv6")? {
+        // The kernel does not have it at all.
+        Ok(())
     } else {
         namespace
             .sysctl([("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])

@@ -60,8 +60,11 @@ impl Hands {
         self.set(LinkUnspec::new_with_name(name).address(mac.to_vec()).build())
     }
 
+    /// Gives a device another name, for which it must be down before Linux 6.2.
     pub(crate) fn rename(&self, index: u32, name: &str) -> Result<()> {
-        self.set(LinkUnspec::new_with_index(index).name(name.to_owned()).build())
+        self.set(LinkUnspec::new_with_index(index).down().build())?;
+        self.set(LinkUnspec::new_with_index(index).name(name.to_owned()).build())?;
+        self.set(LinkUnspec::new_with_index(index).up().build())
     }
 
     pub(crate) fn index(&self, name: &str) -> Result<u32> {

@@ -9,7 +9,7 @@ use proxy_tests::{
     both_families,
     family::TestFamily,
     protocol::Protocol,
-    topology::{BetweenNodes, NodeSpec, TopologySpec},
+    topology::{BetweenNodes, Families, NodeSpec, TopologySpec},
     traffic::Client,
 };
 
@@ -23,6 +23,7 @@ both_families!(
     pods_of_two_nodes_over_vxlan,
     pods_without_checksum_offload,
     pods_whose_agent_uses_clsact,
+    nodes_of_one_family,
     pods_that_are_their_own_backends,
 );
 
@@ -79,10 +80,9 @@ fn pods_whose_agent_uses_clsact<F: TestFamily>() -> Result<()> {
     on_one_node::<F>(NodeSpec::bridge("anc-node"), &["--attach=clsact"])
 }
 
-fn on_two_nodes<F: TestFamily>(between: BetweenNodes, offload: bool) -> Result<()> {
-    let spec = TopologySpec::new()
-        .between_nodes(between)
-        .checksum_offload(offload)
+/// Two nodes, of both kinds, around what `spec` says already.
+fn on_two_nodes<F: TestFamily>(spec: TopologySpec) -> Result<()> {
+    let spec = spec
         .node(NodeSpec::bridge("anc-node").pod("client-1", 11).pod("web-1", 12))
         .node(NodeSpec::routed("other-node").pod("client-2", 21).pod("web-2", 22).pod("web-3", 23));
     let cluster = Cluster::new(&spec)?;
@@ -96,15 +96,20 @@ fn on_two_nodes<F: TestFamily>(between: BetweenNodes, offload: bool) -> Result<(
 }
 
 fn pods_of_two_nodes<F: TestFamily>() -> Result<()> {
-    on_two_nodes::<F>(BetweenNodes::Direct, true)
+    on_two_nodes::<F>(TopologySpec::new())
 }
 
 fn pods_of_two_nodes_over_vxlan<F: TestFamily>() -> Result<()> {
-    on_two_nodes::<F>(BetweenNodes::Vxlan, true)
+    on_two_nodes::<F>(TopologySpec::new().between_nodes(BetweenNodes::Vxlan))
 }
 
 fn pods_without_checksum_offload<F: TestFamily>() -> Result<()> {
-    on_two_nodes::<F>(BetweenNodes::Direct, false)
+    on_two_nodes::<F>(TopologySpec::new().checksum_offload(false))
+}
+
+/// The Service is of both families: its other half has nowhere to go, and harms nobody.
+fn nodes_of_one_family<F: TestFamily>() -> Result<()> {
+    on_two_nodes::<F>(TopologySpec::new().families(Families::Single(F::FAMILY)))
 }
 
 /// A pod that is the only backend reaches itself, and sees the node in its place.

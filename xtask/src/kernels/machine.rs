@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Outcome,
+    Guest, Outcome,
     packages::{Kernel, Tools},
 };
 
@@ -29,24 +29,25 @@ const BOOTED: &str = "boot";
 /// How often to look whether the guest has ended.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Boots `kernel` with `image`, and returns the reports of the programs, for which it has
+/// Boots `guest`, which has `kernel`, with `image`, and returns the reports of the programs, for which it has
 /// `limit` seconds, and the path of the console's log.
 ///
 /// # Errors
 ///
 /// If qemu fails, or the guest does not end in time.
 pub(super) fn boot(
+    guest: &Guest,
     kernel: &Kernel,
     tools: &Tools,
     image: &Path,
     limit: u32,
 ) -> Result<(Vec<Outcome>, PathBuf)> {
-    let console = kernel.scratch("console.log");
-    let reports = kernel.scratch("reports");
+    let console = kernel.scratch(&format!("{}.console.log", guest.name));
+    let reports = kernel.scratch(&format!("{}.reports", guest.name));
     for file in [&console, &reports] {
         fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let guest = tools
+    let process = tools
         .qemu()?
         .args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"])
         // Virtualisation in hardware is not there in a CI's own virtual machine, or hangs.
@@ -55,12 +56,12 @@ pub(super) fn boot(
         .arg(kernel.image())
         .arg("-initrd")
         .arg(image)
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .args(["-append", &format!("console=ttyS0 quiet panic=-1 {}", guest.parameters)])
         .args(["-serial", &format!("file:{}", console.display())])
         .args(["-serial", &format!("file:{}", reports.display())])
         .spawn()
         .context("cannot start qemu")?;
-    let status = wait(guest, BOOT + Duration::from_secs(limit.into()))
+    let status = wait(process, BOOT + Duration::from_secs(limit.into()))
         .with_context(|| end_of_console(&console))?;
     if !status.success() {
         bail!("qemu failed: {status}");

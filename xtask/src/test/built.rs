@@ -42,11 +42,6 @@ impl Workspace {
     pub(super) fn tests(&self) -> &[String] {
         &self.tests
     }
-
-    /// Whether the test package has the integration test `name`.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.tests.iter().any(|test| test == name)
-    }
 }
 
 /// Builds an integration test of the test package and returns the path of its program.

@@ -12,29 +12,23 @@ pub(super) struct Suite {
     pub(super) stage: Stage,
     /// Arguments on this machine.
     pub(super) arguments: &'static [&'static str],
-    /// The kernels to run it under besides this machine's.
-    pub(super) kernels: &'static [&'static str],
-    /// Arguments under those, without spaces: which tests, as a guest is many times slower.
-    pub(super) guest_arguments: &'static [&'static str],
+    /// The guests to run it in besides, by name, with its arguments there, without spaces: which
+    /// tests, as a guest is many times slower.
+    pub(super) guests: &'static [(&'static str, &'static [&'static str])],
     /// How long it may take there, in seconds.
     pub(super) guest_seconds: u32,
 }
 
-/// The kernels of the matrix.
-const ALL: &[&str] = &["6.1", "6.12"];
-
 /// A suite of the network stage that runs on this machine only.
 const fn here(name: &'static str, what: &'static str) -> Suite {
-    Suite {
-        name,
-        what,
-        stage: Stage::Network,
-        arguments: &[],
-        kernels: &[],
-        guest_arguments: &[],
-        guest_seconds: 0,
-    }
+    Suite { name, what, stage: Stage::Network, arguments: &[], guests: &[], guest_seconds: 0 }
 }
+
+/// When a device is told of is bounded in time, and does not depend on the kernel.
+const ATTACHING: &[&str] = &["--test-threads=1", "attach::"];
+
+/// Real traffic under another kernel.
+const TRAFFIC: &[&str] = &["--test-threads=1", "pods_behind_a_bridge::", "services_without"];
 
 /// Every suite.
 pub(super) const SUITES: [Suite; 6] = [
@@ -43,8 +37,7 @@ pub(super) const SUITES: [Suite; 6] = [
         what: "packets through the BPF programs, one by one",
         stage: Stage::Packet,
         arguments: &[],
-        kernels: ALL,
-        guest_arguments: &[],
+        guests: &[("6.1", &[]), ("6.12", &[])],
         guest_seconds: 300,
     },
     here("harness", "the networks of the tests, without a proxy"),
@@ -55,8 +48,7 @@ pub(super) const SUITES: [Suite; 6] = [
         what: "devices found, classified and fitted with programs",
         stage: Stage::Network,
         arguments: &[],
-        kernels: ALL,
-        guest_arguments: &["--test-threads=1"],
+        guests: &[("6.1", ATTACHING), ("6.12", ATTACHING)],
         guest_seconds: 300,
     },
     Suite {
@@ -64,12 +56,10 @@ pub(super) const SUITES: [Suite; 6] = [
         what: "real traffic between network namespaces",
         stage: Stage::Network,
         arguments: &["--test-threads=1"],
-        kernels: ALL,
-        guest_arguments: &[
-            "--test-threads=1",
-            "pods_behind_a_bridge",
-            "pods_of_two_nodes::",
-            "services_without_endpoints",
+        guests: &[
+            ("6.1", TRAFFIC),
+            ("6.12", TRAFFIC),
+            ("6.12-ipv6.disable", &["nodes_of_one_family::v4"]),
         ],
         guest_seconds: 300,
     },

@@ -16,8 +16,6 @@ use crate::{
 pub(super) enum Ended {
     Passed,
     Failed,
-    /// The workspace has no such test.
-    Absent,
 }
 
 impl Ended {
@@ -25,7 +23,6 @@ impl Ended {
         match self {
             Self::Passed => "passed",
             Self::Failed => "FAILED",
-            Self::Absent => "no such test",
         }
     }
 }
@@ -49,16 +46,13 @@ impl Table {
             report::failure(&error);
             Ended::Failed
         });
-        if ended == Ended::Absent {
-            report::note(format_args!("{name}: the workspace has no such test"));
-        }
         self.rows.push(Row { name: name.to_owned(), ended, time: start.elapsed() });
     }
 
     /// Adds a row for each program that ran under another kernel, and takes their times from
     /// the last row, which is the boot's. Where one failed, shows the end of what the guest
     /// printed.
-    pub(super) fn add_boot(&mut self, series: &str, boot: &Boot) {
+    pub(super) fn add_boot(&mut self, guest: &str, boot: &Boot) {
         let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         if let Some(row) = self.rows.last_mut() {
             let programs = boot.outcomes.iter().map(|outcome| outcome.seconds).sum();
@@ -73,9 +67,9 @@ impl Table {
                 Some(code) => format!("failed with exit code {code}"),
                 None => "did not end: the guest died before".to_owned(),
             };
-            report::step(format_args!("Linux {}: {} {how}", boot.release, outcome.name));
+            report::step(format_args!("Linux {} ({guest}): {} {how}", boot.release, outcome.name));
             self.rows.push(Row {
-                name: format!("Linux {series} {}", outcome.name),
+                name: format!("{guest} {}", outcome.name),
                 ended,
                 time: time(outcome.seconds),
             });
