@@ -12,7 +12,11 @@ use aya::{
     maps::{Map, MapData},
     programs::SchedClassifier,
 };
-use proxy_common::ABI_VERSION;
+use proxy_common::{
+    ABI_VERSION, V4, V6,
+    flow::{MAX_FLOWS, MAX_HALF_OPEN},
+    map_names::{self, family_ending},
+};
 
 use super::{Error, kernel_log};
 
@@ -47,16 +51,34 @@ impl Object {
     ///
     /// If the object is not there or the kernel refuses a part of it.
     pub fn load(pin_root: &Path, source_ports: &RangeInclusive<u16>) -> Result<Self, Error> {
+        Self::load_sized(pin_root, source_ports, FlowCapacity::default())
+    }
+
+    /// The same, with flow tables of other sizes.
+    ///
+    /// # Errors
+    ///
+    /// If the object is not there or the kernel refuses a part of it.
+    pub fn load_sized(
+        pin_root: &Path,
+        source_ports: &RangeInclusive<u16>,
+        capacity: FlowCapacity,
+    ) -> Result<Self, Error> {
         Self::check()?;
         let pins = map_directory(pin_root);
         fs::create_dir_all(&pins).map_err(|error| Error::PinDirectory(pins.clone(), error))?;
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        let level = kernel_log::level();
+        let _: &mut EbpfLoader<'_> = loader
             .default_map_pin_directory(&pins)
             .override_global("SOURCE_PORTS", &ports, true)
-            .override_global(aya_log::LEVEL, &kernel_log::level(), true)
-            .load(OBJECT)
-            .map_err(Error::Load)?;
+            .override_global(aya_log::LEVEL, &level, true);
+        let tables = capacity.tables();
+        for (name, entries) in &tables {
+            let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
         for name in [INGRESS, EGRESS] {
             classifier(&mut ebpf, name)?
                 .load()
@@ -100,6 +122,32 @@ impl Object {
             let _: Result<(), std::io::Error> = fs::remove_dir(directory);
         }
         Ok(())
+    }
+}
+
+/// How many entries the flow tables of each family hold; a flow has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowCapacity {
+    /// Confirmed entries.
+    pub confirmed: u32,
+    /// Half-open entries; the least recently used make room for new ones.
+    pub half_open: u32,
+}
+
+impl Default for FlowCapacity {
+    fn default() -> Self {
+        Self { confirmed: MAX_FLOWS, half_open: MAX_HALF_OPEN }
+    }
+}
+
+impl FlowCapacity {
+    /// The tables' names and entries.
+    fn tables(self) -> Vec<(String, u32)> {
+        let tables = [(map_names::FLOWS, self.confirmed), (map_names::HALF_OPEN, self.half_open)];
+        [family_ending::<V4>(), family_ending::<V6>()]
+            .iter()
+            .flat_map(|ending| tables.map(|(base, entries)| (format!("{base}{ending}"), entries)))
+            .collect()
     }
 }
 
