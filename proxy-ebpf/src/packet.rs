@@ -10,10 +10,9 @@ use crate::family::Datapath;
 
 /// The length of an Ethernet header, in bytes.
 pub(crate) const ETHERNET: usize = 14;
-/// The longest head of a packet that is read: Ethernet, and headers with options.
-const HEAD: u32 = 128;
-/// Where a transport header can begin at the latest.
-const MAX_TRANSPORT: usize = HEAD as usize - 8;
+/// Where a transport header can begin at the latest: behind IPv4's longest header, and IPv6's with
+/// some extensions.
+const MAX_TRANSPORT: usize = 120;
 /// The flag of stores that a complete checksum of the frame must follow.
 pub(crate) const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
 
@@ -88,17 +87,21 @@ impl<F: Datapath> Packet<F> {
 
     #[inline(always)]
     fn try_parse(&mut self, context: &TcContext) -> Option<()> {
-        pull_headers(context)?;
+        pull(context, ETHERNET + F::HEADER + size_of::<TcpHeader>())?;
         let network = F::parse(context)?;
         if network.destination.is_multicast()
             || network.destination.is_link_local()
             || network.source.is_multicast()
+            || network.source.is_link_local()
         {
             return None;
         }
         let transport = usize::from(opaque(network.transport));
         if transport > MAX_TRANSPORT {
             return None;
+        }
+        if transport > ETHERNET + F::HEADER {
+            pull(context, transport + size_of::<TcpHeader>())?;
         }
         let (source_port, destination_port) = match network.protocol {
             Protocol::TCP => {
@@ -180,11 +183,13 @@ pub(crate) fn device(context: &TcContext) -> u32 {
     unsafe { (*context.skb.skb).ifindex }
 }
 
-/// Makes sure that the headers are in the frame's linear part, where they can be read.
+/// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as
+/// far as it has them. What a local socket sends has its headers there: to ask the kernel without
+/// need would cost a copy of each such packet's head.
 #[inline(always)]
-pub(crate) fn pull_headers(context: &TcContext) -> Option<()> {
-    let wanted = if context.len() < HEAD { context.len() } else { HEAD };
-    if context.data_end() - context.data() < wanted as usize {
+fn pull(context: &TcContext, wanted: usize) -> Option<()> {
+    let wanted = context.len().min(wanted as u32);
+    if context.data() + wanted as usize > context.data_end() {
         context.pull_data(wanted).ok()?;
     }
     Some(())
@@ -194,14 +199,15 @@ pub(crate) fn pull_headers(context: &TcContext) -> Option<()> {
 /// through the rest of the program on its own.
 #[inline(always)]
 pub(crate) fn opaque(number: u16) -> u16 {
-    let mut bytes = [0_u8; 2];
+    let mut whole = 0_u16;
+    let bytes: *mut u8 = (&raw mut whole).cast();
     let [low, high] = number.to_ne_bytes();
-    // SAFETY: the bytes are this function's own. The verifier follows what is read as it was
-    // written, not what is put together.
+    // SAFETY: the two bytes of this function's own number. The verifier follows what is read as it
+    // was written, not what is put together.
     unsafe {
-        ptr::write_volatile(&raw mut bytes[0], low);
-        ptr::write_volatile(&raw mut bytes[1], high);
-        ptr::read_volatile((&raw const bytes).cast())
+        bytes.write_volatile(low);
+        bytes.add(1).write_volatile(high);
+        (&raw const whole).read_volatile()
     }
 }
 
@@ -232,7 +238,7 @@ pub(crate) fn store<T>(
 /// Turns the frame around: its MAC addresses change places.
 #[inline(always)]
 pub(crate) fn swap_mac_addresses(context: &TcContext) -> Result<(), ()> {
-    pull_headers(context).ok_or(())?;
+    pull(context, ETHERNET).ok_or(())?;
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]: [u8; 12] = read(context, 0).ok_or(())?;
     store(context, 0, &[s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5], 0)
 }
