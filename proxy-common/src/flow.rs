@@ -102,8 +102,8 @@ impl<F: Family> FlowKey<F> {
     }
 }
 
-/// What one side of a flow has been seen to do, as bits. Only ever written by packets of that
-/// side, so that two processors never write one byte for different reasons.
+/// What one side of a flow has been seen to do, as bits. Written by packets of that side, so that
+/// two processors do not write one byte for different reasons; but any packet takes a RST back.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seen(pub u8);
@@ -160,8 +160,10 @@ impl Kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<F: Family> {
-    /// The [`tag`](FlowKey::tag) of the entry's key. First, because whoever recycles an entry
-    /// writes it from its beginning, and whoever reads one reads this last.
+    /// The [`tag`](FlowKey::tag) of the entry's key. It is the first word and again, as
+    /// [`seal`](Self::seal), the last: the kernel copies a value into a recycled entry from its
+    /// beginning or from its end, so that one of the two changes before anything between them.
+    /// Whoever reads an entry reads both last.
     pub tag: u32,
     /// Addresses and ports that the packet leaves with.
     pub to: Tuple<F>,
@@ -186,6 +188,8 @@ pub struct Flow<F: Family> {
     pub backend_seen: Seen,
     /// Always zero.
     pub reserved: [u8; 3],
+    /// The same as [`tag`](Self::tag).
+    pub seal: u32,
 }
 
 /// Seconds until a flow that is not confirmed is forgotten: long enough for the retransmissions
@@ -205,6 +209,13 @@ pub const TCP_RESET_SECONDS: u32 = 10;
 pub const UDP_SECONDS: u32 = 120;
 
 impl<F: Family> Flow<F> {
+    /// Makes this the entry of a key, by its tag.
+    #[inline(always)]
+    pub fn label(&mut self, key: &FlowKey<F>) {
+        self.tag = key.tag();
+        self.seal = self.tag;
+    }
+
     /// The silence, in ticks, after which the flow is forgotten.
     #[must_use]
     #[inline(always)]
@@ -248,8 +259,8 @@ pod!(generic Tuple, FlowKey, Flow);
 
 const _: () = assert!(size_of::<FlowKey<crate::V4>>() == 16);
 const _: () = assert!(size_of::<FlowKey<crate::V6>>() == 40);
-const _: () = assert!(size_of::<Flow<crate::V4>>() == 48);
-const _: () = assert!(size_of::<Flow<crate::V6>>() == 72);
+const _: () = assert!(size_of::<Flow<crate::V4>>() == 52);
+const _: () = assert!(size_of::<Flow<crate::V6>>() == 76);
 
 #[cfg(test)]
 mod tests {
@@ -281,6 +292,7 @@ mod tests {
             client_seen: Seen::default(),
             backend_seen: Seen::default(),
             reserved: [0; 3],
+            seal: 0,
         }
     }
 

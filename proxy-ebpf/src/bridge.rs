@@ -25,8 +25,8 @@ pub(crate) enum Addressee {
     Node,
     /// A neighbour of the client's.
     Neighbour,
-    /// A group.
-    Group,
+    /// A group, or nobody who could be reached from here.
+    Nobody,
 }
 
 /// Whom a frame is addressed to. On a bridge port the node has the bridge's MAC address, not the
@@ -43,10 +43,11 @@ pub(crate) fn addressee(context: &TcContext) -> Addressee {
                 (Some(port), Some(mac)) if port.bridge != 0 && port.bridge_mac == mac => {
                     Addressee::Node
                 }
-                _ => Addressee::Neighbour,
+                (Some(port), _) if port.bridge != 0 => Addressee::Neighbour,
+                _ => Addressee::Nobody,
             }
         }
-        _ => Addressee::Group,
+        _ => Addressee::Nobody,
     }
 }
 
@@ -71,7 +72,13 @@ pub(crate) fn neighbour<F: Datapath>(
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: both pointers are valid for the call, and the size is the structure's.
     let result = unsafe { look_up_route(context.skb.skb.cast(), &raw mut route, size, 0) };
-    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || route.ifindex != bridge {
+    // Behind a router, which the look-up would have put into the destination's place, is not on
+    // the bridge.
+    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS)
+        || route.ifindex != bridge
+        || route.family != F::ADDRESS_FAMILY
+        || F::next_hop(&route) != to.destination
+    {
         return false;
     }
     *mac = route.dmac;

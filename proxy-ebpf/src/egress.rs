@@ -54,6 +54,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
 fn restores<F: Datapath>(work: &mut Work<F>, found: &Found<F>) -> bool {
     let found = Found { entry: found.entry, confirmed: work.confirmed != 0 };
     work.flow.to = found.flow().to;
+    work.flow.kind = found.flow().kind;
     if found.is_expired(work.packet.protocol, work.now) || !found.is(&work.key) {
         return false;
     }

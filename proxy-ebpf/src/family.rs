@@ -38,7 +38,8 @@ pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>>
     fn tables() -> Tables<Self>;
 
     /// Reads the network header; nothing for what is not to be touched: fragments, malformed
-    /// packets, source routes, authenticated packets.
+    /// packets, authenticated packets, and IPv6 packets that have segments left to visit. IPv4's
+    /// options are skipped: where Linux honours source routes at all, it was told to.
     fn parse(context: &TcContext) -> Option<Network<Self>>;
 
     /// Adds a change of the header's words to its checksum, if it has one.
@@ -74,6 +75,10 @@ pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>>
         quoted: u16,
         sum: u64,
     ) -> Result<(), ()>;
+
+    /// The next hop that a look-up of a route has found: the destination itself if it is on the
+    /// link.
+    fn next_hop(route: &bpf_fib_lookup) -> Self::Addr;
 
     /// Puts addresses into the parameters of a look-up of a route.
     fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The flow tables: finding, keeping alive, confirming and forgetting flows.
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::bpf_ktime_get_coarse_ns,
@@ -9,7 +11,7 @@ use proxy_common::{
     Protocol,
     clock::{PER_SECOND, Tick},
     counter::Reason,
-    flow::{Flow, FlowKey, Hook, Kind, Seen},
+    flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
 };
 
 use crate::{counter::count, family::Datapath, packet::tcp, work::Work};
@@ -63,8 +65,22 @@ impl<F: Datapath> Found<F> {
     /// Whether the entry is still that of a key. Read after everything else of it.
     #[inline(always)]
     pub(crate) fn is(&self, key: &FlowKey<F>) -> bool {
+        compiler_fence(Ordering::Acquire);
         // SAFETY: map memory, see the type.
-        unsafe { (&raw const (*self.entry).tag).read_volatile() == key.tag() }
+        let (tag, seal) = unsafe {
+            (
+                (&raw const (*self.entry).tag).read_volatile(),
+                (&raw const (*self.entry).seal).read_volatile(),
+            )
+        };
+        tag == seal && tag == key.tag()
+    }
+
+    /// Whether this, found under the key of the other direction, belongs to the flow of packets
+    /// with this tuple: another flow may have taken the key.
+    #[inline(always)]
+    pub(crate) fn answers(&self, tuple: &Tuple<F>) -> bool {
+        self.flow().to == tuple.reversed()
     }
 
     /// The entry as a reference, for reading parts of it.
@@ -82,6 +98,7 @@ impl<F: Datapath> Found<F> {
 
     /// Takes note of the packet at hand, in this entry and where it matters in the other one:
     /// what its sender has done, and that the flow is alive (at most once a second).
+    /// [`Work::flow`] has where the entry leads to, and what kind it is of.
     #[inline(always)]
     pub(crate) fn observe(&self, work: &mut Work<F>, side: Side) {
         let flow = self.flow();
@@ -94,7 +111,8 @@ impl<F: Datapath> Found<F> {
         // A RST may have been forged: whatever comes after it from either side revives the flow.
         let revives = other.has(Seen::RST) && bits & Seen::RST == 0;
         let stale = work.now.since(flow.last_seen) >= PER_SECOND;
-        if stale || seen.0 != bits || flags & tcp::SYN != 0 || revives {
+        let greets = side == Side::Backend && flags & tcp::SYN != 0;
+        if stale || seen.0 != bits || greets || revives {
             self.update(work, side, bits);
         }
     }
@@ -102,12 +120,11 @@ impl<F: Datapath> Found<F> {
     /// Brings both entries of the flow up to date, and the other one back if it is gone.
     #[inline(always)]
     fn update(&self, work: &mut Work<F>, side: Side, bits: u8) {
-        let flow = self.flow();
         let hook = match side {
-            Side::Client => reply_hook(flow.kind),
+            Side::Client => reply_hook(work.flow.kind),
             Side::Backend => Hook::INGRESS,
         };
-        work.reply_key = FlowKey::new(flow.to.reversed(), work.packet.protocol, hook);
+        work.reply_key = FlowKey::new(work.flow.to.reversed(), work.packet.protocol, hook);
         note(work, self.entry, side == Side::Client, bits);
         let tables = F::tables();
         let other = if self.confirmed {
@@ -116,7 +133,12 @@ impl<F: Datapath> Found<F> {
             tables.half_open.get_ptr_mut(&work.reply_key)
         };
         match other {
-            Some(other) => note(work, other, side == Side::Client, bits),
+            Some(entry) => {
+                let other = Found { entry, confirmed: self.confirmed };
+                if other.answers(&work.packet.tuple) {
+                    note(work, entry, side == Side::Client, bits);
+                }
+            }
             None => restore_other(work, self.entry),
         }
     }
@@ -133,11 +155,13 @@ fn note<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>, client: bool, bits: u8
         (&mut flow.backend_seen, &mut flow.client_seen)
     };
     seen.0 = bits;
-    if bits & Seen::RST == 0 {
+    // The other side's own packets write the same byte: it is left alone unless it must change.
+    if bits & Seen::RST == 0 && other.has(Seen::RST) {
         other.0 &= !Seen::RST;
     }
     flow.last_seen = work.now;
-    if work.packet.is_segment(tcp::SYN | tcp::ACK) {
+    // Of the backend's only: a client that could set the number could prove anything.
+    if !client && work.packet.is_segment(tcp::SYN | tcp::ACK) {
         flow.proof = work.packet.segment.sequence.wrapping_add(1);
     }
 }
@@ -146,46 +170,50 @@ fn note<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>, client: bool, bits: u8
 #[inline(never)]
 fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     let tables = F::tables();
-    let to = work.flow.to;
+    let (to, kind) = (work.flow.to, work.flow.kind);
     // SAFETY: map memory, see `Found`.
     work.flow = unsafe { *entry };
-    work.flow.tag = work.reply_key.tag();
-    work.flow.to = work.packet.tuple.reversed();
-    work.flow.kind.0 ^= Kind::REPLY;
-    // What has been entered meanwhile is as good; if there is no room, the next packet tries.
-    let _: Result<(), i32> = if work.confirmed != 0 {
-        tables.flows.insert(&work.reply_key, &work.flow, NEW)
-    } else {
-        tables.half_open.insert(&work.reply_key, &work.flow, NEW)
-    };
+    if (Found { entry, confirmed: false }).is(&work.key) {
+        work.flow.label(&work.reply_key);
+        work.flow.to = work.packet.tuple.reversed();
+        work.flow.kind = Kind(kind.0 ^ Kind::REPLY);
+        // What has been entered meanwhile is as good; if there is no room, the next packet tries.
+        let _: Result<(), i32> = if work.confirmed != 0 {
+            tables.flows.insert(&work.reply_key, &work.flow, NEW)
+        } else {
+            tables.half_open.insert(&work.reply_key, &work.flow, NEW)
+        };
+    }
     work.flow.to = to;
+    work.flow.kind = kind;
 }
 
 /// Makes a half-open flow a confirmed one. If there is no room it goes on half-open.
+/// [`Work::flow`] has where it leads to, and still has afterwards.
 #[inline(never)]
 pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     let tables = F::tables();
+    let forward_to = work.flow.to;
     // SAFETY: map memory, see `Found`.
     work.flow = unsafe { *entry };
-    let forward_to = work.flow.to;
     if !(Found { entry, confirmed: false }).is(&work.key) {
+        work.flow.to = forward_to;
         return;
     }
     work.reply_key =
         FlowKey::new(forward_to.reversed(), work.packet.protocol, reply_hook(work.flow.kind));
-    work.flow.tag = work.reply_key.tag();
+    work.flow.label(&work.reply_key);
     work.flow.to = work.packet.tuple.reversed();
     work.flow.kind.0 |= Kind::REPLY;
     // Another processor may be doing the same for a retransmission: then this entry is there
     // already, and is the same. The reply entry comes first: it is the one that can be another
     // flow's.
     let mine = tables.flows.insert(&work.reply_key, &work.flow, NEW).is_ok();
-    // SAFETY: map memory, see `Found`.
     let same = tables
         .flows
-        .get_ptr(&work.reply_key)
-        .is_some_and(|other| unsafe { (*other).to } == work.flow.to);
-    work.flow.tag = work.key.tag();
+        .get_ptr_mut(&work.reply_key)
+        .is_some_and(|entry| Found { entry, confirmed: true }.answers(&work.packet.tuple));
+    work.flow.label(&work.key);
     work.flow.to = forward_to;
     work.flow.kind.0 &= !Kind::REPLY;
     if same && tables.flows.insert(&work.key, &work.flow, NEW).is_ok() {
@@ -204,7 +232,8 @@ pub(crate) fn reply_hook(kind: Kind) -> Hook {
     if kind.has(Kind::HAIRPIN) { Hook::INGRESS } else { Hook::EGRESS }
 }
 
-/// Forgets both entries of a flow, in both tables.
+/// Forgets both entries of a flow, in both tables; but not the reply entry of another flow that
+/// has taken its key since.
 #[inline(never)]
 pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
     let found = Found { entry, confirmed: true };
@@ -217,8 +246,13 @@ pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
     // Whether they are there does not matter: they are to be gone.
     let _: Result<(), i32> = tables.flows.remove(key);
     let _: Result<(), i32> = tables.half_open.remove(key);
-    let _: Result<(), i32> = tables.flows.remove(reply_key);
-    let _: Result<(), i32> = tables.half_open.remove(reply_key);
+    let ours = |entry| Found { entry, confirmed: true }.answers(&key.tuple);
+    if tables.flows.get_ptr_mut(reply_key).is_some_and(ours) {
+        let _: Result<(), i32> = tables.flows.remove(reply_key);
+    }
+    if tables.half_open.get_ptr_mut(reply_key).is_some_and(ours) {
+        let _: Result<(), i32> = tables.half_open.remove(reply_key);
+    }
 }
 
 /// Takes [`Work::reply_key`] for the replies of a new flow, with [`Work::flow`] as its entry. It

@@ -38,7 +38,7 @@ pub(crate) fn run<F: Datapath>(context: &TcContext) -> i32 {
 #[inline(always)]
 fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     let addressee = bridge::addressee(context);
-    if addressee == Addressee::Group {
+    if addressee == Addressee::Nobody {
         return Verdict::Pass;
     }
     // What is sent to a neighbour's MAC address is not for the node: only direct connections to
@@ -52,15 +52,16 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if let Some(found) = flow::find(&work.key) {
         work.confirmed = u8::from(found.confirmed);
         match serves(work, found.entry) {
-            Service::Yes => return forward(context, work, found.entry),
-            Service::NotOurs => return Verdict::Pass,
-            Service::NoMore => flow::forget(&work.key, found.entry),
+            Serving::Yes => return forward(context, work, found.entry),
+            Serving::NotOurs => return Verdict::Pass,
+            Serving::NoMore => flow::forget(&work.key, found.entry),
         }
     }
     match open(context, work) {
         Opening::Opened => {}
         Opening::Pass => return Verdict::Pass,
-        Opening::Drop => return Verdict::Drop,
+        // The second is counted where it is decided, and never comes here.
+        Opening::Drop | Opening::NoLocalEndpoint => return Verdict::Drop,
         Opening::NoEndpoints => return reject::refuse(context, work, Reason::RejectNoEndpoints),
         Opening::NoPort => return reject::refuse(context, work, Reason::RejectNoPort),
         Opening::NoFlow => return reject::refuse(context, work, Reason::RejectNoFlow),
@@ -73,10 +74,10 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     forward(context, work, found.entry)
 }
 
-/// Whether a flow that was found serves the packet.
+/// What a flow that was found is to the packet.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Service {
+enum Serving {
     /// It does.
     Yes,
     /// It has ended, and the packet is as if it had never been.
@@ -87,33 +88,43 @@ enum Service {
 
 /// Whether a flow that was found serves the packet.
 #[inline(never)]
-fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Service {
+fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Serving {
     let packet = &work.packet;
     let found = Found { entry, confirmed: work.confirmed != 0 };
     let flow = found.flow();
     if flow.kind.has(Kind::REPLY) {
         return if found.is_expired(packet.protocol, work.now) {
-            Service::NotOurs
+            Serving::NotOurs
         } else {
-            Service::Yes
+            Serving::Yes
         };
     }
     if found.is_expired(packet.protocol, work.now) {
-        return Service::NoMore;
+        return Serving::NoMore;
     }
     if !packet.opens_flow() {
-        return Service::Yes;
+        return Serving::Yes;
     }
     if packet.is_tcp() && flow.is_closed() {
-        return Service::NoMore;
+        return Serving::NoMore;
     }
-    // A datagram, or a SYN: does the backend still serve?
+    // A datagram, or a SYN: are its replies still the flow's own? While it is half-open, its reply
+    // entry may have been pushed out, and another flow have taken the key.
+    if !found.confirmed {
+        let key = FlowKey::new(flow.to.reversed(), packet.protocol, flow::reply_hook(flow.kind));
+        let reply = F::tables().half_open.get_ptr_mut(&key);
+        let answers = |entry| Found { entry, confirmed: false }.answers(&packet.tuple);
+        if reply.is_some_and(|entry| !answers(entry)) {
+            return Serving::NoMore;
+        }
+    }
+    // And does the backend still serve?
     let serves = flow.service == ServiceIndex::DIRECT
         || F::tables()
             .backends
             .get(flow.backend.0)
             .is_some_and(|backend| backend.generation == flow.generation);
-    if serves { Service::Yes } else { Service::NoMore }
+    if serves { Serving::Yes } else { Serving::NoMore }
 }
 
 /// Sends a packet of a flow on to its backend.
@@ -122,7 +133,10 @@ fn forward<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut Flo
     match translate(context, work, entry) {
         Forward::Pass => Verdict::Pass,
         Forward::Drop => Verdict::Drop,
-        Forward::TurnAround => hairpin::turn_around(context).unwrap_or(Verdict::Drop),
+        Forward::TurnAround => hairpin::turn_around(context).unwrap_or_else(|()| {
+            blame(work, Reason::DropRewrite);
+            Verdict::Drop
+        }),
     }
 }
 
@@ -142,10 +156,11 @@ enum Forward {
 fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut Flow<F>) -> Forward {
     let found = Found { entry, confirmed: work.confirmed != 0 };
     let flow = found.flow();
-    let kind = flow.kind;
-    let mac = flow.mac;
+    let mut kind = flow.kind;
+    let mut mac = flow.mac;
     let stale = work.now.since(flow.last_seen) >= PER_SECOND;
     work.flow.to = flow.to;
+    work.flow.kind = kind;
     if !found.is(&work.key) || work.direct_only != 0 && !kind.has(Kind::DIRECT) {
         return Forward::Pass;
     }
@@ -153,6 +168,18 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut F
     let side = if kind.has(Kind::REPLY) { Side::Backend } else { Side::Client };
     found.observe(work, side);
     if proven {
+        // The node may have learned the backend's MAC address since the flow was opened. Its
+        // replies have been switched all the time.
+        if kind.0 == 0 && bridge::neighbour(context, &work.flow.to, &mut mac) {
+            kind.0 = Kind::SAME_BRIDGE;
+            if found.is(&work.key) {
+                // SAFETY: map memory, see `Found`.
+                unsafe {
+                    (*entry).mac = mac;
+                    (*entry).kind = kind;
+                }
+            }
+        }
         flow::confirm(work, entry);
     }
     if kind.has(Kind::DIRECT) && work.flow.to == work.packet.tuple {
@@ -166,9 +193,9 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut F
         return Forward::TurnAround;
     }
     if kind.has(Kind::SAME_BRIDGE) {
-        let mut mac = mac;
-        if stale {
-            let _: bool = bridge::neighbour(context, &work.flow.to, &mut mac);
+        if stale && bridge::neighbour(context, &work.flow.to, &mut mac) && found.is(&work.key) {
+            // SAFETY: map memory, see `Found`.
+            unsafe { (*entry).mac = mac };
         }
         let _: Result<(), ()> = packet::store(context, 0, &mac, 0);
     }

@@ -37,6 +37,8 @@ pub(crate) enum Opening {
     Pass,
     /// It must go; this has been counted.
     Drop,
+    /// It must go: the Service's traffic policy wants an endpoint on this node.
+    NoLocalEndpoint,
     /// To be refused: the Service has no endpoints.
     NoEndpoints,
     /// To be refused: the VIP has no such port.
@@ -51,12 +53,20 @@ pub(crate) enum Opening {
 pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     // A set may be replaced between two looks; twice in a row is not worth a third.
     for _ in 0..2 {
-        match choose(work) {
-            Opening::Opened => {}
-            opening => return opening,
+        let opening = choose(work);
+        if opening == Opening::Pass {
+            return opening;
         }
+        // What was read may have been another frontend's: it is acted on only if it still holds.
         if look_up(&work.packet) == Some(work.flow.service) {
-            return establish(context, work);
+            return match opening {
+                Opening::Opened => establish(context, work),
+                Opening::NoLocalEndpoint => {
+                    blame(work, Reason::DropPolicyLocal);
+                    Opening::Drop
+                }
+                refused => refused,
+            };
         }
     }
     blame(work, Reason::DropUpdateRace);
@@ -112,10 +122,7 @@ fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
     let set = backend_set(row);
     match set.when_empty() {
         Some(EmptySet::Reject) => return Opening::NoEndpoints,
-        Some(EmptySet::Drop) => {
-            blame(work, Reason::DropPolicyLocal);
-            return Opening::Drop;
-        }
+        Some(EmptySet::Drop) => return Opening::NoLocalEndpoint,
         None => {}
     }
     let slot = set.start() + random(set.count());
@@ -202,14 +209,14 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         work.reply_key = FlowKey::new(to.reversed(), work.packet.protocol, reply_hook(Kind(kind)));
         work.flow.to = work.packet.tuple.reversed();
         work.flow.kind.0 = kind | Kind::REPLY;
-        work.flow.tag = work.reply_key.tag();
+        work.flow.label(&work.reply_key);
         if claim(work) {
             if attempt > 0 {
                 count::<F>(Reason::SourcePortTranslated);
             }
             work.flow.to = to;
             work.flow.kind.0 = kind;
-            work.flow.tag = work.key.tag();
+            work.flow.label(&work.key);
             if enter(work) {
                 count::<F>(Reason::FlowCreated);
                 return Opening::Opened;

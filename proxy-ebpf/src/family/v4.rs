@@ -135,6 +135,12 @@ impl Datapath for V4 {
     }
 
     #[inline(always)]
+    fn next_hop(route: &bpf_fib_lookup) -> Self::Addr {
+        // SAFETY: the kernel has left the address in network order, as its words lie in memory.
+        unsafe { core::mem::transmute_copy(&route.__bindgen_anon_4.ipv4_dst) }
+    }
+
+    #[inline(always)]
     fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr) {
         use proxy_common::Address;
 

@@ -132,6 +132,12 @@ impl Datapath for V6 {
     }
 
     #[inline(always)]
+    fn next_hop(route: &bpf_fib_lookup) -> Self::Addr {
+        // SAFETY: the kernel has left the address in network order, as its words lie in memory.
+        unsafe { core::mem::transmute_copy(&route.__bindgen_anon_4.ipv6_dst) }
+    }
+
+    #[inline(always)]
     fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr) {
         // SAFETY: an address is its four words, in network order, as the kernel takes them.
         unsafe {
@@ -147,7 +153,7 @@ impl Datapath for V6 {
 fn walk_extensions(context: &TcContext, first: u8) -> u32 {
     let mut next = first;
     let mut transport = (ETHERNET + V6::HEADER) as u16;
-    for _ in 0..MAX_EXTENSIONS {
+    for _ in 0..=MAX_EXTENSIONS {
         if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS) {
             return u32::from(next) << 16 | u32::from(transport);
         }
