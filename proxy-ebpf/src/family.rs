@@ -34,6 +34,12 @@ pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>>
     /// The length of a network header without options, in bytes.
     const HEADER: usize;
 
+    /// Where the network header says how long the packet is, in bytes from the beginning of the
+    /// frame.
+    const LENGTH: usize;
+    /// From where it counts, in bytes from the beginning of the frame.
+    const LENGTH_FROM: usize;
+
     /// The tables of the family.
     fn tables() -> Tables<Self>;
 

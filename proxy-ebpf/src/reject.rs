@@ -86,7 +86,7 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
     } else {
         // What the segment takes up of the sequence: its data, its SYN and its FIN.
         let headers = u32::from(packet.transport) + u32::from(segment.header);
-        let data = context.len().saturating_sub(headers);
+        let data = length::<F>(context).saturating_sub(headers);
         let marks = u32::from(segment.flags & tcp::SYN != 0) + u32::from(segment.flags & tcp::FIN);
         (0, segment.sequence.wrapping_add(data + marks), tcp::RST | tcp::ACK)
     };
@@ -154,7 +154,7 @@ fn unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> bool {
 #[inline(always)]
 fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Result<(), ()> {
     let packet = &work.packet;
-    let behind = (context.len() as usize).checked_sub(ETHERNET).ok_or(())?;
+    let behind = (length::<F>(context) as usize).checked_sub(ETHERNET).ok_or(())?;
     // From 1 to QUOTE, in a way that the verifier of Linux 6.1 sees, too: a comparison with zero
     // tells it nothing. Nothing would become QUOTE, which the packet then does not have.
     let quoted = (hint::black_box(behind.min(QUOTE)).wrapping_sub(1) & (QUOTE - 1)) + 1;
@@ -187,6 +187,19 @@ fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Resu
         sum as u64 & 0xffff_ffff,
     )?;
     packet::swap_mac_addresses(context)
+}
+
+/// The length of a frame in bytes, without what Ethernet has added to a short one.
+#[inline(always)]
+fn length<F: Datapath>(context: &TcContext) -> u32 {
+    let frame = context.len();
+    match packet::read::<u16>(context, F::LENGTH) {
+        // A jumbogram (RFC 2675) says zero.
+        Some(length) if length != 0 => {
+            frame.min(F::LENGTH_FROM as u32 + u32::from(u16::from_be(length)))
+        }
+        _ => frame,
+    }
 }
 
 /// Cuts a frame to a length in bytes.

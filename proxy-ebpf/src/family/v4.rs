@@ -49,6 +49,8 @@ impl Datapath for V4 {
     const STORE_ADDRESSES: u64 = 0;
     const ADDRESS_FAMILY: u8 = 2;
     const HEADER: usize = size_of::<Header>();
+    const LENGTH: usize = ETHERNET + 2;
+    const LENGTH_FROM: usize = ETHERNET;
 
     #[inline(always)]
     fn tables() -> Tables<Self> {
@@ -84,7 +86,7 @@ impl Datapath for V4 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 60 bytes of header")]
         let length = (payload + (transport - ETHERNET) as u16).to_be();
         replace_header_checksum(context, CHECKSUM, header.length.into(), length.into(), 2)?;
-        store(context, ETHERNET + 2, &length, 0)?;
+        store(context, Self::LENGTH, &length, 0)?;
         let old = u16::from_ne_bytes([header.time_to_live, header.protocol]);
         let new = u16::from_ne_bytes([TIME_TO_LIVE, header.protocol]);
         replace_header_checksum(context, CHECKSUM, old.into(), new.into(), 2)?;

@@ -58,6 +58,8 @@ impl Datapath for V6 {
     const STORE_ADDRESSES: u64 = packet::RECOMPUTE;
     const ADDRESS_FAMILY: u8 = 10;
     const HEADER: usize = size_of::<Header>();
+    const LENGTH: usize = ETHERNET + 4;
+    const LENGTH_FROM: usize = ETHERNET + Self::HEADER;
 
     #[inline(always)]
     fn tables() -> Tables<Self> {
@@ -97,7 +99,7 @@ impl Datapath for V6 {
         #[expect(clippy::cast_possible_truncation, reason = "six extensions at most")]
         let extensions = (transport - ETHERNET - Self::HEADER) as u16;
         let length = (payload + extensions).to_be();
-        store(context, ETHERNET + 4, &length, packet::RECOMPUTE)?;
+        store(context, Self::LENGTH, &length, packet::RECOMPUTE)?;
         store(context, ETHERNET + 7, &HOP_LIMIT, packet::RECOMPUTE)
     }
 
