@@ -133,7 +133,7 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
 
 /// Whether the device is to complete the transport checksum (`CHECKSUM_PARTIAL`). Programs cannot
 /// see this, but the helper leaves such a checksum alone when something other than the pseudo
-/// header changes. The checksum is not to be used afterwards.
+/// header changes. The packet's checksum is zero afterwards.
 #[inline(always)]
 fn is_checksum_partial<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<bool, ()> {
     let offset = packet.checksum();
@@ -141,6 +141,9 @@ fn is_checksum_partial<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> 
     store(context, offset, &before, packet::RECOMPUTE)?;
     context.l4_csum_replace(offset, 0, 1, 0).map_err(|_| ())?;
     let after: u16 = context.load(offset).map_err(|_| ())?;
+    // The helper expects its caller to change the frame by the same difference, and so has left a
+    // complete checksum of the frame as it was: so must be the field.
+    store(context, offset, &before, 0)?;
     Ok(after == before)
 }
 
