@@ -79,7 +79,8 @@ struct UdpHeader {
 }
 
 impl<F: Datapath> Packet<F> {
-    /// Reads a packet, if it is TCP or UDP between unicast addresses and whole.
+    /// Reads a packet, if it is TCP or UDP between unicast addresses and whole. Who has no address
+    /// yet (`0.0.0.0`, `::`) cannot be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
     #[inline(never)]
     pub(crate) fn parse(&mut self, context: &TcContext) -> bool {
         self.try_parse(context).is_some()
@@ -93,6 +94,7 @@ impl<F: Datapath> Packet<F> {
             || network.destination.is_link_local()
             || network.source.is_multicast()
             || network.source.is_link_local()
+            || network.source.words().iter().all(|word| *word == 0)
         {
             return None;
         }
