@@ -8,7 +8,7 @@ use aya_log_ebpf::{
 };
 use proxy_common::{Address, counter::Reason};
 
-use crate::{counter::count, family::Datapath, work::Work};
+use crate::{counter::count, family::Datapath, verdict::Verdict, work::Work};
 
 /// The longest name of a reason, in bytes.
 const NAME: usize = 28;
@@ -36,20 +36,23 @@ pub(crate) fn blame<F: Datapath>(work: &mut Work<F>, reason: Reason) {
     work.blamed = reason as u8 + 1;
 }
 
-/// Forgets what the last packet was blamed for.
-#[inline(always)]
-pub(crate) fn begin<F: Datapath>(work: &mut Work<F>) {
-    work.blamed = 0;
-}
-
-/// Tells what the packet at hand was blamed for, if it was. It stands at the end of a program,
+/// Decides about a frame, and tells what it was blamed for, if it was. That stands at the end,
 /// once: the verifier follows it from each place that calls it. The agent sets the level when it
 /// loads the programs, and below it this is nothing.
 #[inline(always)]
-pub(crate) fn tell<F: Datapath>(context: &TcContext, work: &Work<F>) {
+pub(crate) fn decide<F: Datapath>(
+    context: &TcContext,
+    decision: impl FnOnce(&TcContext, &mut Work<F>) -> Verdict,
+) -> i32 {
+    let Some(work) = Work::<F>::get() else {
+        return Verdict::Pass.to_action();
+    };
+    work.blamed = 0;
+    let verdict = decision(context, work);
     if level_enabled(Level::Debug) && work.blamed != 0 {
         log(context, work);
     }
+    verdict.to_action()
 }
 
 #[inline(never)]

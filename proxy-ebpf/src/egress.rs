@@ -19,13 +19,7 @@ use crate::{
 /// Handles a frame to a client. A function of its own, as each family has its own stack.
 #[inline(never)]
 pub(crate) fn run<F: Datapath>(context: &TcContext) -> i32 {
-    let Some(work) = Work::<F>::get() else {
-        return Verdict::Pass.to_action();
-    };
-    blame::begin(work);
-    let verdict = decide(context, work);
-    blame::tell(context, work);
-    verdict.to_action()
+    blame::decide(context, decide::<F>)
 }
 
 #[inline(always)]

@@ -56,16 +56,16 @@ pub(crate) struct Packet<F: Datapath> {
 /// A TCP header without options.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct TcpHeader {
-    source_port: u16,
-    destination_port: u16,
-    sequence: u32,
-    acknowledgement: u32,
-    offset: u8,
-    flags: u8,
-    window: u16,
-    checksum: u16,
-    urgent: u16,
+pub(crate) struct TcpHeader {
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgement: u32,
+    pub(crate) offset: u8,
+    pub(crate) flags: u8,
+    pub(crate) window: u16,
+    pub(crate) checksum: u16,
+    pub(crate) urgent: u16,
 }
 
 /// A UDP header.

@@ -18,7 +18,7 @@ use crate::{
     family::Datapath,
     hairpin,
     maps::BUDGETS,
-    packet::{self, ETHERNET, Packet, store, tcp},
+    packet::{self, ETHERNET, Packet, TcpHeader, store, tcp},
     rewrite::fold,
     verdict::Verdict,
     work::Work,
@@ -30,21 +30,7 @@ pub(crate) const QUOTE: usize = 128;
 /// The length of an ICMP error's own header, in bytes.
 const ICMP_HEADER: usize = 8;
 /// The length of a TCP header without options, in bytes.
-const TCP_HEADER: u16 = 20;
-
-/// A RST's header.
-#[repr(C)]
-struct Reset {
-    source_port: u16,
-    destination_port: u16,
-    sequence: u32,
-    acknowledgement: u32,
-    offset: u8,
-    flags: u8,
-    window: u16,
-    checksum: u16,
-    urgent: u16,
-}
+const TCP_HEADER: u16 = size_of::<TcpHeader>() as u16;
 
 /// Refuses a packet, within this processor's budget.
 #[inline(always)]
@@ -90,7 +76,7 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
         let marks = u32::from(segment.flags & tcp::SYN != 0) + u32::from(segment.flags & tcp::FIN);
         (0, segment.sequence.wrapping_add(data + marks), tcp::RST | tcp::ACK)
     };
-    let mut header = Reset {
+    let mut header = TcpHeader {
         source_port: packet.tuple.destination_port.to_wire(),
         destination_port: packet.tuple.source_port.to_wire(),
         sequence: sequence.to_be(),
@@ -117,13 +103,7 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
     } else {
         // SAFETY: the pointer and the size are the header's.
         let sum = unsafe {
-            bpf_csum_diff(
-                core::ptr::null_mut(),
-                0,
-                (&raw mut header).cast(),
-                size_of::<Reset>() as u32,
-                0,
-            )
+            bpf_csum_diff(core::ptr::null_mut(), 0, (&raw mut header).cast(), TCP_HEADER.into(), 0)
         };
         !fold(pseudo + (sum as u64 & 0xffff_ffff))
     };
