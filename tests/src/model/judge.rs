@@ -47,7 +47,10 @@ impl Model {
                 self.expect_translated(sent, outcome, key, flow)
             }
             None if is_midstream(sent) => self.expect_stray(sent, outcome),
-            _ if backends.is_empty() => refusal::expect(sent, outcome),
+            _ if backends.is_empty() => {
+                let _ = self.flows.remove(&key);
+                refusal::expect(sent, outcome)
+            }
             _ => {
                 let _ = self.flows.remove(&key);
                 let flow = self.read_choice(outcome, key, &backends)?;
@@ -82,6 +85,9 @@ impl Model {
         let direct =
             Translated { protocol: key.protocol, source: key.client, backend: key.frontend };
         if is_midstream(sent) || !self.is_taken(direct, key) {
+            if !is_midstream(sent) && self.is_endpoint(direct) {
+                let _ = self.flows.insert(key, direct);
+            }
             return expect(outcome, Verdict::Pass, sent);
         }
         let flow = self.read_choice(outcome, key, &BTreeSet::from([key.frontend]))?;
@@ -151,6 +157,14 @@ impl Model {
             Strays::Pass => expect(outcome, Verdict::Pass, sent),
             Strays::Refuse => refusal::expect(sent, outcome),
         }
+    }
+
+    /// Whether a direct connection goes where a translated one may go.
+    fn is_endpoint(&self, direct: Translated) -> bool {
+        let mut backends = self.frontends.iter();
+        backends.any(|((protocol, _), backends)| {
+            *protocol == direct.protocol && backends.contains(&direct.backend)
+        })
     }
 
     /// Whether the replies of `flow` could be taken for those of another

@@ -24,7 +24,9 @@ pub(super) fn expect(sent: &Packet, outcome: &Outcome) -> Result<()> {
     ensure!(answer.destination == sent.source, "the answer is to {}", answer.destination);
     ensure!(answer.link == sent.clone().turned().link, "the answer is to {:?}", answer.link);
     ensure!(answer.hop_limit >= 32, "the answer's hop limit is {}", answer.hop_limit);
-    ensure!(answer.options.is_empty(), "the answer has options");
+    // A RST is made of the packet that it answers, and may keep its options.
+    let kept = answer.protocol().is_some() && answer.options == sent.options;
+    ensure!(kept || answer.options.is_empty(), "the answer has options of its own");
     match (&sent.content, &answer.content) {
         (Content::Tcp(sent), Content::Tcp(answer)) => expect_reset(sent, answer),
         (Content::Udp(_), Content::Icmp(message)) => expect_port_unreachable(sent, message),
