@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The object, loaded: its programs, and the tables of a family.
+//!
+//! It is loaded as the agent loads it, with its pins in a BPF file system that nobody else sees.
+//! That is unmounted at once: from then on everything is held by file descriptors, so that
+//! nothing is left when the process ends, however it ends.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use aya::Pod;
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use proxy_agent::bpf::object::{FlowCapacity, pinned};
+use proxy_agent::bpf::{Object, Tables};
+use proxy_common::backend::{Backend, BackendId};
+use proxy_common::device::Device;
+use proxy_common::flow::{Flow, FlowKey};
+use proxy_common::frontend::ServiceIndex;
+use proxy_common::{Family, Port, counter, map_names};
+use proxy_tests::scratch::Scratch;
+
+use crate::programs::Programs;
+use crate::rig::{Tabled, address};
+
+/// The ports that translated sources take.
+pub(crate) const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
+
+/// Rows of each array that scenarios use at the most.
+pub(crate) const ROWS: u32 = 1 << 12;
+
+/// The programs, and the tables of a family.
+pub(crate) struct Loaded<F: Tabled> {
+    pub(crate) programs: Programs,
+    pub(crate) tables: Tables<F::Abi>,
+    pub(crate) flows: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
+    pub(crate) half_open: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
+    pub(crate) devices: HashMap<MapData, u32, Device>,
+    pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
+    pub(crate) counters: PerCpuArray<MapData, u64>,
+    /// The first rows that are not used yet.
+    pub(crate) next_service: u32,
+    pub(crate) next_backend: u32,
+    pub(crate) next_slot: u32,
+}
+
+impl<F: Tabled> Loaded<F> {
+    /// Loads the object with flow tables of these sizes.
+    pub(crate) fn new(capacity: FlowCapacity) -> Result<Self> {
+        let scratch = Scratch::new("packet")?;
+        let root = scratch.mount_bpffs()?;
+        let mut object = Object::load_sized(&root, &SOURCE_PORTS, capacity)?;
+        let programs = Programs::new(&mut object, &root)?;
+        let pins = object.pins();
+        let of_family = |base| format!("{base}{}", map_names::family_ending::<F::Abi>());
+        Ok(Self {
+            programs,
+            tables: Tables::open(pins)?,
+            flows: pinned(pins, &of_family(map_names::FLOWS))?.try_into()?,
+            half_open: pinned(pins, &of_family(map_names::HALF_OPEN))?.try_into()?,
+            devices: pinned(pins, map_names::DEVICES)?.try_into()?,
+            host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
+            counters: pinned(pins, map_names::COUNTERS)?.try_into()?,
+            next_service: ServiceIndex::FIRST.0,
+            next_backend: BackendId::FIRST.0,
+            next_slot: 0,
+        })
+    }
+
+    /// Makes the tables as good as new.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        ensure!(self.next_service.max(self.next_backend).max(self.next_slot) <= ROWS, "more rows");
+        let nobody = address::<F>(SocketAddr::new(F::FAMILY.unspecified(), 0));
+        let frontends =
+            self.tables.frontends().map(|entry| Ok(entry?.0)).collect::<Result<Vec<_>>>()?;
+        for key in frontends {
+            self.tables.remove_frontend(&key)?;
+        }
+        for row in 0..ROWS {
+            self.tables.clear_service(ServiceIndex(row))?;
+            self.tables.put_slots(row, &[BackendId::NONE])?;
+            self.tables.put_backend(BackendId(row), Backend::new(nobody, Port::ANY, 0))?;
+        }
+        (self.next_service, self.next_backend, self.next_slot) =
+            (ServiceIndex::FIRST.0, BackendId::FIRST.0, 0);
+        clear(&mut self.flows)?;
+        clear(&mut self.half_open)?;
+        clear(&mut self.devices)?;
+        clear(&mut self.host_addresses)?;
+        let processors = nr_cpus().map_err(|(_, error)| error)?;
+        for row in 0..counter::ROWS {
+            let zeros = PerCpuValues::try_from(vec![0; processors])?;
+            self.counters.set(row, zeros, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn clear<K: Pod, V: Pod>(table: &mut HashMap<MapData, K, V>) -> Result<()> {
+    let keys = table.keys().collect::<Result<Vec<_>, _>>()?;
+    keys.iter().try_for_each(|key| Ok(table.remove(key)?))
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The compiled programs, packet by packet, without a network
+//! (`BPF_PROG_TEST_RUN`): what goes in, what comes out, and what becomes of
+//! it. What must come out is built by [`proxy_tests::packet`], which knows
+//! nothing of the programs, and compared byte by byte.
+//!
+//! Needs root and the BPF object; both are asked for where they lack.
+
+mod cluster;
+mod connection;
+mod frames;
+mod loaded;
+mod processors;
+mod programs;
+mod rig;
+mod wire;
+
+mod checksums;
+mod choice;
+mod confirmation;
+mod generated;
+mod hairpin;
+mod lifetime;
+mod overload;
+mod races;
+mod reconciled;
+mod refusal;
+mod reply_tuples;
+mod translation;
+mod untouched;
+mod updates;

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The programs, each run on one frame at a time (`BPF_PROG_TEST_RUN`), from any thread.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use aya::programs::tc::SchedClassifierLinkId;
+use aya::programs::{SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
+use nix::errno::Errno;
+use nix::libc;
+use proxy_agent::bpf::Object;
+use proxy_agent::bpf::object::{EGRESS, INGRESS};
+use proxy_tests::model;
+use proxy_tests::packet::Packet;
+
+/// Room for what a program may add to a frame.
+const HEADROOM: usize = 256;
+
+/// `BPF_PROG_TEST_RUN` of `linux/bpf.h`.
+const TEST_RUN: libc::c_long = 10;
+/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE` of `linux/bpf.h`, which kernels since 6.11 know.
+const CHECKSUM_COMPLETE: u32 = 1 << 2;
+
+/// What a program says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// On its way, for other programs to see (`TCX_NEXT`).
+    Pass,
+    /// Gone.
+    Drop,
+    /// By another way.
+    Redirect,
+}
+
+impl Verdict {
+    /// The verdict behind a program's return code (`linux/pkt_cls.h`).
+    fn of(code: u32) -> Result<Self> {
+        match code.cast_signed() {
+            -1 => Ok(Self::Pass),
+            2 => Ok(Self::Drop),
+            7 => Ok(Self::Redirect),
+            other => bail!("a program returned {other}"),
+        }
+    }
+}
+
+/// What came of a packet.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) frame: Vec<u8>,
+}
+
+impl Outcome {
+    /// The packet as it left; its lengths and checksums must be right.
+    pub(crate) fn packet(&self, verdict: Verdict) -> Result<Packet> {
+        ensure!(self.verdict == verdict, "{:?} instead of {verdict:?}", self.verdict);
+        Packet::decode(&self.frame)
+    }
+
+    /// The packet must have left as this one, to the byte.
+    #[track_caller]
+    pub(crate) fn is(&self, verdict: Verdict, expected: &Packet) -> Result<()> {
+        assert_eq!(self.packet(verdict)?, *expected);
+        assert_eq!(self.frame, expected.build()?);
+        Ok(())
+    }
+
+    /// The same in the model's words; the packet's lengths and checksums must be right.
+    pub(crate) fn for_model(&self) -> Result<model::Outcome> {
+        let verdict = match self.verdict {
+            Verdict::Pass => model::Verdict::Pass,
+            Verdict::Drop => model::Verdict::Drop,
+            Verdict::Redirect => model::Verdict::SendBack,
+        };
+        Ok(model::Outcome { verdict, packet: Packet::decode(&self.frame)? })
+    }
+
+    /// The packet must have been dropped.
+    #[track_caller]
+    pub(crate) fn is_dropped(&self) {
+        assert_eq!(self.verdict, Verdict::Drop);
+    }
+}
+
+/// One of the two hooks of a client's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Frames from the client.
+    Ingress,
+    /// Frames to the client.
+    Egress,
+}
+
+/// Both programs. They are opened from pins, so that threads can share them.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    ingress: SchedClassifier,
+    egress: SchedClassifier,
+}
+
+impl Programs {
+    /// Opens the programs of `object`, and pins them in the BPF file system at `root` for that.
+    pub(crate) fn new(object: &mut Object, root: &Path) -> Result<Self> {
+        let mut open = |name| {
+            let pin = root.join(name);
+            object.program(name)?.pin(&pin)?;
+            anyhow::Ok(SchedClassifier::from_pin(pin)?)
+        };
+        Ok(Self { ingress: open(INGRESS)?, egress: open(EGRESS)? })
+    }
+
+    /// A frame from the client's device.
+    pub(crate) fn ingress(&self, packet: &Packet) -> Result<Outcome> {
+        self.run(At::Ingress, &packet.build()?)
+    }
+
+    /// A frame to the client's device.
+    pub(crate) fn egress(&self, packet: &Packet) -> Result<Outcome> {
+        self.run(At::Egress, &packet.build()?)
+    }
+
+    /// Runs the program of a hook on a frame that has come from the network, without a checksum
+    /// that somebody has verified.
+    pub(crate) fn run(&self, at: At, frame: &[u8]) -> Result<Outcome> {
+        let mut out = vec![0; frame.len() + HEADROOM];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let result = self.at(at).test_run(options)?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        Ok(Outcome { verdict: Verdict::of(result.return_value)?, frame: out })
+    }
+
+    /// The same on a frame whose device has summed it up (`CHECKSUM_COMPLETE`). The kernel fails
+    /// with `EBADMSG` if the sum is not that of the frame any more afterwards.
+    pub(crate) fn run_summed(&self, at: At, frame: &[u8]) -> Result<Outcome> {
+        let mut out = vec![0; frame.len() + HEADROOM];
+        let mut attributes = TestRunAttributes {
+            program: self.at(at).fd()?.as_fd().as_raw_fd().cast_unsigned(),
+            data_size_in: u32::try_from(frame.len())?,
+            data_size_out: u32::try_from(out.len())?,
+            data_in: frame.as_ptr() as u64,
+            data_out: out.as_mut_ptr() as u64,
+            repeat: 1,
+            flags: CHECKSUM_COMPLETE,
+            ..TestRunAttributes::default()
+        };
+        // SAFETY: the attributes, the frame and the buffer live for the call, and their sizes are
+        // theirs.
+        let result = unsafe {
+            let attributes = &raw mut attributes;
+            libc::syscall(libc::SYS_bpf, TEST_RUN, attributes, size_of::<TestRunAttributes>())
+        };
+        let _: i64 = Errno::result(result)?;
+        out.truncate(usize::try_from(attributes.data_size_out)?);
+        Ok(Outcome { verdict: Verdict::of(attributes.result)?, frame: out })
+    }
+
+    /// Attaches the program of a hook where frames leave a device.
+    pub(crate) fn attach(&mut self, at: At, device: &str) -> Result<SchedClassifierLinkId> {
+        Ok(self.at_mut(at).attach(device, TcAttachType::Egress)?)
+    }
+
+    /// Detaches it again.
+    pub(crate) fn detach(&mut self, at: At, link: SchedClassifierLinkId) -> Result<()> {
+        Ok(self.at_mut(at).detach(link)?)
+    }
+
+    const fn at_mut(&mut self, at: At) -> &mut SchedClassifier {
+        match at {
+            At::Ingress => &mut self.ingress,
+            At::Egress => &mut self.egress,
+        }
+    }
+
+    const fn at(&self, at: At) -> &SchedClassifier {
+        match at {
+            At::Ingress => &self.ingress,
+            At::Egress => &self.egress,
+        }
+    }
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` takes. The library that loads the
+/// programs does not let its users set the flags.
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttributes {
+    program: u32,
+    result: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    reserved: u32,
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Packets of one flow on several processors at once.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use proxy_common::counter::Reason;
+use proxy_common::frontend::ServiceIndex;
+use proxy_tests::both_families;
+use proxy_tests::packet::TcpFlags;
+use proxy_tests::protocol::Protocol;
+
+use crate::connection::Connection;
+use crate::frames::{backends, client, tcp, vip};
+use crate::processors;
+use crate::rig::{Rig, Tabled};
+
+both_families!(a_flow_is_promoted_once_whoever_else_sends, two_first_packets_are_one_flow,);
+
+/// Flows of each race.
+const FLOWS: u16 = 200;
+
+/// Where racers wait for each other, flow by flow.
+struct Start {
+    racers: usize,
+    arrived: AtomicUsize,
+    /// One has left the race, it may be by a failure: nobody waits any more.
+    is_over: AtomicBool,
+}
+
+impl Start {
+    /// Waits for the others before the flow of this number.
+    fn wait(&self, flow: usize) {
+        let _: usize = self.arrived.fetch_add(1, Ordering::AcqRel);
+        let all = self.racers * (flow + 1);
+        while self.arrived.load(Ordering::Acquire) < all && !self.is_over.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Ends the waiting when a racer leaves.
+struct Leaves<'a>(&'a Start);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Release);
+    }
+}
+
+/// Does two things at once to each flow, each on a processor of its own if there are two.
+fn race<T: Send>(
+    one: impl Fn(u16) -> Result<T> + Sync,
+    other: impl Fn(u16) -> Result<T> + Sync,
+) -> Result<[Vec<T>; 2]> {
+    let processors = processors::allowed()?;
+    let racers: [&(dyn Fn(u16) -> Result<T> + Sync); 2] = [&one, &other];
+    let start = Start {
+        racers: racers.len(),
+        arrived: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+    };
+    let run = |processor, racer: &(dyn Fn(u16) -> Result<T> + Sync)| {
+        let _leaves = Leaves(&start);
+        processors::stay_on(processor)?;
+        (0..FLOWS)
+            .map(|flow| {
+                start.wait(flow.into());
+                racer(flow)
+            })
+            .collect::<Result<Vec<T>>>()
+    };
+    let run = &run;
+    thread::scope(|scope| {
+        let mut lanes = racers.into_iter().zip(processors.iter().cycle());
+        let [one, other] = std::array::from_fn(|_| {
+            let (racer, processor) = lanes.next().expect("a processor for each");
+            scope.spawn(move || run(*processor, racer))
+        });
+        let ended = [one.join(), other.join()];
+        let [one, other] = ended.map(|result| result.map_err(|_| anyhow!("a racer panicked"))?);
+        Ok([one?, other?])
+    })
+}
+
+/// The client of a flow.
+fn racing<F: Tabled>(flow: u16) -> SocketAddr {
+    client::<F>(12, 20_000 + flow)
+}
+
+fn a_flow_is_promoted_once_whoever_else_sends<F: Tabled>() -> Result<()> {
+    let mut rig = Rig::<F>::new()?;
+    for (round, protocol) in (1..).zip(Protocol::ALL) {
+        let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &backends::<F>(8))?;
+        let programs = &rig.programs;
+        let mut connections = Vec::new();
+        for flow in 0..FLOWS {
+            let connection = Connection::open(programs, protocol, racing::<F>(flow), vip::<F>(1))?;
+            connection.answer(programs)?;
+            connections.push(connection);
+        }
+        // Each packet of both must get through to where the flow began.
+        let promotes = |flow: u16| {
+            let connection = connections[usize::from(flow)];
+            connection.prove(programs)?;
+            connection.repeat(programs)?;
+            connection.answer(programs)
+        };
+        let interferes = |flow: u16| {
+            let connection = connections[usize::from(flow)];
+            if protocol == Protocol::Tcp {
+                // Would be refused if there were no flow.
+                let amid = tcp(connection.client, connection.frontend, TcpFlags::ACK);
+                connection.request(programs, &amid)?;
+            }
+            connection.prove(programs)?;
+            connection.answer(programs)?;
+            connection.repeat(programs)
+        };
+        let _: [Vec<()>; 2] = race(promotes, interferes)?;
+        for connection in &connections {
+            assert!(connection.is_confirmed(&rig)?, "{connection:?}");
+        }
+        let flows = round * u64::from(FLOWS);
+        assert_eq!(rig.count(Reason::FlowCreated)?, flows);
+        assert_eq!(rig.count(Reason::FlowConfirmed)?, flows);
+        assert_eq!(rig.count(Reason::FlowTableFull)?, 0);
+        assert_eq!(rig.count(Reason::SourcePortTranslated)?, 0);
+    }
+    Ok(())
+}
+
+fn two_first_packets_are_one_flow<F: Tabled>() -> Result<()> {
+    let mut rig = Rig::<F>::new()?;
+    for protocol in Protocol::ALL {
+        let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &backends::<F>(8))?;
+        let programs = &rig.programs;
+        let open = |flow| Connection::open(programs, protocol, racing::<F>(flow), vip::<F>(1));
+        let [one, other] = race(open, open)?;
+        for (connection, other) in one.into_iter().zip(other) {
+            assert_eq!(connection, other);
+            assert_eq!(connection.source, connection.client);
+            connection.answer(programs)?;
+            connection.prove(programs)?;
+            assert!(connection.is_confirmed(&rig)?);
+        }
+    }
+    Ok(())
+}
