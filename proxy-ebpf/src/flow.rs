@@ -111,8 +111,9 @@ impl<F: Datapath> Found<F> {
         // A RST may have been forged: whatever comes after it from either side revives the flow.
         let revives = other.has(Seen::RST) && bits & Seen::RST == 0;
         let stale = work.now.since(flow.last_seen) >= PER_SECOND;
-        let greets = side == Side::Backend && flags & tcp::SYN != 0;
-        if stale || seen.0 != bits || greets || revives {
+        // The backend's SYN has the number that proves the client; a repeated SYN of the client's
+        // brings back a lost reply entry.
+        if stale || seen.0 != bits || flags & tcp::SYN != 0 || revives {
             self.update(work, side, bits);
         }
     }
