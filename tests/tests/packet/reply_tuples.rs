@@ -154,6 +154,12 @@ fn a_flow_that_has_ended_gives_its_replies_away<F: Tabled>() -> Result<()> {
         let second = Connection::open(&rig.programs, protocol, client, vip::<F>(2))?;
         assert_eq!(second.source, client, "{protocol} {confirmed}");
         works(&rig, &second)?;
+        // The first one's forward entry is still there, and makes room for its successor; what the
+        // second one has taken stays its own.
+        let successor = Connection::open(&rig.programs, protocol, client, vip::<F>(1))?;
+        assert_ne!(successor.source, client, "{protocol} {confirmed}");
+        works(&rig, &second)?;
+        works(&rig, &successor)?;
     }
     Ok(())
 }
