@@ -35,6 +35,7 @@ pub struct AgentSpec<'a> {
     manifests: &'a Path,
     arguments: Vec<OsString>,
     binary: Option<PathBuf>,
+    log_level: &'a str,
     patience: Duration,
 }
 
@@ -43,7 +44,7 @@ impl<'a> AgentSpec<'a> {
     #[must_use]
     pub const fn new(node: &'a Host, manifests: &'a Path) -> Self {
         let patience = PATIENCE;
-        Self { node, manifests, arguments: Vec::new(), binary: None, patience }
+        Self { node, manifests, arguments: Vec::new(), binary: None, log_level: "debug", patience }
     }
 
     /// Adds an argument.
@@ -57,6 +58,13 @@ impl<'a> AgentSpec<'a> {
     #[must_use]
     pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.binary = Some(path.into());
+        self
+    }
+
+    /// What it logs; `debug` and above by default.
+    #[must_use]
+    pub const fn log_level(mut self, level: &'a str) -> Self {
+        self.log_level = level;
         self
     }
 
@@ -102,13 +110,19 @@ impl Agent<'_> {
         fs::read_to_string(self.log_path()).context("reading the agent's log")
     }
 
+    /// The file with what [`Agent::log`] returns.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.scratch.path().join("agent.log")
+    }
+
     /// Starts it again after [`Agent::stop`] or [`Agent::kill`], with the
     /// same pins, and waits until it is ready.
     pub fn start(&mut self) -> Result<()> {
         let log = File::create(self.log_path())?;
         let mut command = self.spec.node.namespace().command(self.binary()?);
         let _ = command
-            .args(["run", "--log-level", "debug", "--log-format", "json"])
+            .args(["run", "--log-level", self.spec.log_level, "--log-format", "json"])
             .args(["--hostname-override", self.spec.node.name()])
             .args(["--manifests".as_ref(), self.spec.manifests])
             .args(["--pin-root".as_ref(), self.pin_root.as_path()])
@@ -157,10 +171,6 @@ impl Agent<'_> {
     #[must_use]
     pub const fn process(&self) -> Option<&Process> {
         self.process.as_ref()
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.scratch.path().join("agent.log")
     }
 
     /// The binary that was asked for, or the one that cargo has put beside
