@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask`: builds, lints and tests Sixfour, and sets up what that takes.
+//! `cargo xtask`: builds, lints, tests and shows Sixfour, and sets up what that takes.
 //!
-//! One file or folder per verb: [`bpf`], [`lint`], [`test`]. What they stand on: [`kernels`]
-//! boots other kernels, [`apt`] installs and unpacks packages, [`process`] runs commands.
+//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`demo`]. What they stand on:
+//! [`kernels`] boots other kernels, [`apt`] installs and unpacks packages, [`process`] runs
+//! commands.
 
 mod apt;
 mod bpf;
+mod demo;
 mod kernels;
 mod libraries;
 mod lint;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Builds, lints and tests Sixfour; installs what that needs the first time.
+/// Builds, lints, tests and shows Sixfour; installs what that needs the first time.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -35,6 +37,8 @@ enum Verb {
     Lint,
     /// Set up the machine, build, and run the tests: unit, packet, network, other kernels
     Test(test::Args),
+    /// Set up the machine, build, and show the proxy at work between network namespaces
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Verb::BuildEbpf => bpf::build().map(drop),
         Verb::Lint => lint::run(),
         Verb::Test(args) => test::run(&args),
+        Verb::Demo(args) => demo::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask test`: sets up the machine, builds, and runs the tests in stages.
 
-mod built;
-mod prerequisites;
+pub(crate) mod built;
+pub(crate) mod prerequisites;
 mod stage;
 mod suites;
 mod table;

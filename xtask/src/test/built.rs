@@ -12,7 +12,7 @@ use crate::process::{Run as _, cargo};
 pub(super) const TEST_PACKAGE: &str = "proxy-tests";
 
 /// The agent's binary.
-const BINARY: &str = "sixfour";
+pub(crate) const BINARY: &str = "sixfour";
 
 /// The workspace, built.
 pub(super) struct Workspace {
@@ -54,7 +54,11 @@ pub(super) fn integration_test(name: &str) -> Result<PathBuf> {
 }
 
 /// Runs cargo and returns the program that it built for the target `name`.
-fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// If it does not build.
+pub(crate) fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
     let messages =
         cargo().args(arguments).arg("--message-format=json-render-diagnostics").read()?;
     messages

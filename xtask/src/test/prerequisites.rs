@@ -16,6 +16,18 @@ struct Tool {
     in_guest: bool,
 }
 
+impl Tool {
+    fn ensure(&self) -> Result<()> {
+        if find(self.name).is_none() {
+            apt::install(&[self.package], self.why)?;
+        }
+        if find(self.name).is_none() {
+            bail!("{} is missing: {}; install it", self.name, self.why);
+        }
+        Ok(())
+    }
+}
+
 const TRAFFIC: &[Stage] = &[Stage::Network, Stage::Kernels];
 const IMAGE: &[Stage] = &[Stage::Kernels];
 
@@ -27,7 +39,7 @@ const fn image(name: &'static str, package: &'static str, why: &'static str) -> 
     Tool { name, package, why, stages: IMAGE, in_guest: false }
 }
 
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 17] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -40,6 +52,13 @@ const TOOLS: [Tool; 16] = [
     traffic("conntrack", "conntrack", "to see what the kernel tracks"),
     traffic("nsenter", "util-linux", "to enter namespaces"),
     traffic("unshare", "util-linux", "to make namespaces"),
+    Tool {
+        name: "curl",
+        package: "curl",
+        why: "to ask Services by hand",
+        stages: &[],
+        in_guest: false,
+    },
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),
     image("strip", "binutils", "to make the guests' images small"),
     image("find", "findutils", "to pack the guests' images"),
@@ -59,14 +78,18 @@ pub(super) fn ensure(stages: &[Stage]) -> Result<()> {
         );
     }
     for tool in TOOLS.iter().filter(|tool| tool.stages.iter().any(|stage| stages.contains(stage))) {
-        if find(tool.name).is_none() {
-            apt::install(&[tool.package], tool.why)?;
-        }
-        if find(tool.name).is_none() {
-            bail!("{} is missing: {}; install it", tool.name, tool.why);
-        }
+        tool.ensure()?;
     }
     Ok(())
+}
+
+/// Installs those of the tools `names` that the machine lacks.
+///
+/// # Errors
+///
+/// If one can be neither found nor installed.
+pub(crate) fn ensure_tools(names: &[&str]) -> Result<()> {
+    TOOLS.iter().filter(|tool| names.contains(&tool.name)).try_for_each(Tool::ensure)
 }
 
 /// The programs that guests under other kernels get.
