@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
@@ -18,6 +18,7 @@ use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::frontend::ServiceIndex;
+use proxy_common::reject::Budget;
 use proxy_common::{Family, Port, counter, map_names};
 use proxy_tests::scratch::Scratch;
 
@@ -39,6 +40,7 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) devices: HashMap<MapData, u32, Device>,
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
+    budgets: PerCpuArray<MapData, Budget>,
     /// The first rows that are not used yet.
     pub(crate) next_service: u32,
     pub(crate) next_backend: u32,
@@ -52,6 +54,7 @@ impl<F: Tabled> Loaded<F> {
         let root = scratch.mount_bpffs()?;
         let mut object = Object::load_sized(&root, &SOURCE_PORTS, capacity)?;
         let programs = Programs::new(&mut object, &root)?;
+        let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
         let pins = object.pins();
         let of_family = |base| format!("{base}{}", map_names::family_ending::<F::Abi>());
         Ok(Self {
@@ -62,6 +65,7 @@ impl<F: Tabled> Loaded<F> {
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
             counters: pinned(pins, map_names::COUNTERS)?.try_into()?,
+            budgets: budgets.try_into()?,
             next_service: ServiceIndex::FIRST.0,
             next_backend: BackendId::FIRST.0,
             next_slot: 0,
@@ -88,7 +92,10 @@ impl<F: Tabled> Loaded<F> {
         clear(&mut self.half_open)?;
         clear(&mut self.devices)?;
         clear(&mut self.host_addresses)?;
+        // What one scenario has spent on refusals, another would miss.
         let processors = nr_cpus().map_err(|(_, error)| error)?;
+        let full = PerCpuValues::try_from(vec![Budget::default(); processors])?;
+        self.budgets.set(0, full, 0)?;
         for row in 0..counter::ROWS {
             let zeros = PerCpuValues::try_from(vec![0; processors])?;
             self.counters.set(row, zeros, 0)?;
