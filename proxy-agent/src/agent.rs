@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `sixfour run`: puts the parts together and keeps them going until told to stop.
 
-use std::{collections::BTreeSet, future::Future, path::Path, pin::pin, time::Duration};
+use std::{convert::Infallible, future::Future, panic, pin::pin, thread};
 
 use anyhow::{Context as _, bail};
+use nix::sys::signal::{SigSet, Signal};
 use proxy_common::{Family, V4, V6};
 use rustix::system::uname;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-    task::{JoinHandle, spawn_blocking},
-    time::{MissedTickBehavior, interval},
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until},
 };
-use tracing::{debug, info, warn};
+use tracing::{error, info};
 
 use crate::{
-    bpf::{DeviceTables, KernelLog, Object, Tables},
+    bpf::{self, DeviceTables, KernelLog, Object, Tables},
+    chain::chain,
     cli::RunArgs,
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, Patterns},
     logging,
     preflight::{self, Facts, Families},
-    reconcile::runner::Runner,
+    runner::Runner,
     watch::{Source as _, manifests::Manifests},
 };
 
@@ -31,8 +33,6 @@ use client_devices::ClientDevices;
 
 /// How many events of the source may wait.
 const EVENTS: usize = 1024;
-/// How often silent flows are collected.
-const COLLECTION: Duration = Duration::from_secs(30);
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -40,8 +40,11 @@ const COLLECTION: Duration = Duration::from_secs(30);
 ///
 /// If the node lacks something, or a part cannot start.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    logging::init(&arguments.log_level, arguments.log_format).context("--log-level")?;
+    logging::init(&arguments.log_level, arguments.log_format);
     Object::check()?;
+    let source = Manifests::new(&arguments.manifests)?;
+    let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
+        .context("the patterns of devices are too much together")?;
     let facts = Facts::gather(&arguments.pin_root.pin_root)?;
     let lacks = preflight::check(&facts);
     if !lacks.is_empty() {
@@ -54,101 +57,122 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(arguments, facts.families))
+        .block_on(serve(arguments, source, patterns, facts.families))
 }
 
-async fn serve(arguments: &RunArgs, families: Families) -> anyhow::Result<()> {
+async fn serve(
+    arguments: &RunArgs,
+    source: Manifests,
+    patterns: Patterns,
+    families: Families,
+) -> anyhow::Result<()> {
     let stop = stop_signal().context("cannot listen to signals")?;
-    let patterns = Patterns::parse(&arguments.exclude_device, &arguments.include_device)?;
     let node = node_name(arguments);
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
-    let mut object = Object::load(&arguments.pin_root.pin_root, &arguments.snat_port_range)?;
+    let mut object = load(arguments)?;
+    let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
-    let kernel_log = KernelLog::open(&mut object)?;
     let mut devices = ClientDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let served = tokio::select! {
-        result = keep_serving(
-            arguments, families, &node, patterns, &mut object, &mut devices
-        ) => result,
-        result = kernel_log.run() => match result {
-            Ok(never) => match never {},
-            Err(error) => Err(error.into()),
-        },
-        () = stop => Ok(()),
-    };
+    let served =
+        keep_serving(source, families, &node, patterns, &mut object, &mut devices, stop).await;
     devices.detach_all().await;
-    object.unpin().context("cannot remove the pinned maps")?;
+    if let Err(error) = object.unpin() {
+        if served.is_ok() {
+            return Err(error).context("cannot remove the pinned maps");
+        }
+        error!(error = chain(&error), "cannot remove the pinned maps");
+    }
     info!("stopped");
     served
 }
 
-/// Serves for as long as nobody stops it.
+/// Loads the object where no signal gets in between: the kernel gives up on a program whose
+/// verification a signal interrupts, and it would be loaded anew.
+fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
+    thread::scope(|scope| {
+        let loading = || {
+            let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+            signals.thread_block().context("cannot hold signals back")?;
+            Ok(Object::load(&arguments.pin_root.pin_root, &arguments.snat_port_range)?)
+        };
+        let thread = thread::Builder::new().name("loader".to_owned());
+        let loading = thread.spawn_scoped(scope, loading).context("cannot start a thread")?;
+        loading.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
+}
+
+/// Serves until told to stop. What is done to a device is done before that is looked at.
 async fn keep_serving(
-    arguments: &RunArgs,
+    source: Manifests,
     families: Families,
     node: &str,
     patterns: Patterns,
     object: &mut Object,
     devices: &mut ClientDevices,
+    stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let pins = object.pins().to_owned();
+    let mut stop = pin!(stop);
     let mut runner = Runner::new(node);
+    let mut collectors = JoinSet::new();
     if families.has::<V4>() {
-        runner = runner.with_family::<V4, _>(Tables::open(&pins)?);
+        runner = serve_family::<V4>(runner, &mut collectors, object)?;
     }
     if families.has::<V6>() {
-        runner = runner.with_family::<V6, _>(Tables::open(&pins)?);
+        runner = serve_family::<V6>(runner, &mut collectors, object)?;
     }
     let mut status = runner.status();
+    let node_addresses = runner.node_addresses();
     let (sender, events) = mpsc::channel(EVENTS);
-    let mut source = pin!(Manifests::new(&arguments.manifests).run(sender));
+    let mut source = pin!(source.run(sender));
     let mut runner = pin!(runner.run(events));
 
     // Devices come after the tables: until then, packets go as they would without Sixfour.
     tokio::select! {
+        biased;
+        () = &mut stop => return Ok(()),
         result = &mut source => return Ok(result?),
         () = &mut runner => bail!("the source has ended"),
         synced = status.wait_for(|status| status.synced) => drop(synced?),
     }
-    let (_node_addresses, node_addresses) = watch::channel(BTreeSet::new());
     let mut watcher = DeviceWatcher::spawn(patterns, node_addresses)?;
-    let mut collections = interval(COLLECTION);
-    collections.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let retry = devices.next_retry();
         tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
             result = &mut source => return Ok(result?),
             () = &mut runner => bail!("the source has ended"),
+            Some(ended) = collectors.join_next() => {
+                let Err::<Infallible, _>(error) = ended.flatten();
+                return Err(error).context("collecting silent flows has crashed");
+            }
             event = watcher.next() => {
                 let event = event.context("the watch of devices has ended")?;
-                devices.handle(object, &event).await;
-                if event == DeviceEvent::Synced {
-                    info!("ready");
+                let synced = event == DeviceEvent::Synced;
+                devices.handle(object, event).await;
+                if synced {
+                    info!(failed_devices = devices.failed(), "ready");
                 }
             }
-            _ = collections.tick() => {
-                collect::<V4>(&pins);
-                collect::<V6>(&pins);
+            () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                devices.retry(object).await;
             }
         }
     }
 }
 
-/// Collects the silent flows of a family, beside everything else.
-fn collect<F: Family>(pins: &Path) {
-    let pins = pins.to_owned();
-    drop::<JoinHandle<()>>(spawn_blocking(move || {
-        let removed =
-            Tables::<F>::open(&pins).and_then(|mut tables| collector::collect(&mut tables));
-        match removed {
-            Ok(removed) => debug!(family = F::NAME, removed, "collected silent flows"),
-            Err(error) => warn!(
-                family = F::NAME,
-                error = %anyhow::Error::from(error),
-                "cannot collect silent flows"
-            ),
-        }
-    }));
+/// Adds a family to those that are served.
+fn serve_family<F>(
+    runner: Runner,
+    collectors: &mut JoinSet<Result<Infallible, JoinError>>,
+    object: &Object,
+) -> Result<Runner, bpf::Error>
+where
+    F: Family<Addr: Send> + Send,
+{
+    let _ = collectors.spawn(collector::run(Tables::<F>::open(object.pins())?));
+    Ok(runner.with_family::<F, _>(Tables::open(object.pins())?))
 }
 
 /// Completes at the first SIGINT or SIGTERM.

@@ -2,10 +2,12 @@
 //! The kernel's side of the agent: the BPF object, and the tables in typed form.
 
 mod apply;
+pub mod clock;
 pub mod device_tables;
 pub mod kernel_log;
 mod mapped;
 pub mod object;
+mod pins;
 mod table;
 pub mod tables;
 
@@ -24,8 +26,14 @@ pub enum Error {
         "this binary was built without its BPF programs: run `cargo xtask build-ebpf`, then build it again"
     )]
     NotBuilt,
-    /// The pin directory could not be made.
-    #[error("cannot create {}", .0.display())]
+    /// Another agent has the pin root.
+    #[error(
+        "another sixfour is running with the pin root {}: stop it, or name another --pin-root",
+        .0.display()
+    )]
+    PinRootTaken(PathBuf),
+    /// The pin root could not be made, or what is left there not be removed.
+    #[error("cannot use the pin root {}", .0.display())]
     PinDirectory(PathBuf, #[source] std::io::Error),
     /// The object could not be loaded.
     #[error("cannot load the BPF object")]

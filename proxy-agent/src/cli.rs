@@ -4,8 +4,10 @@
 use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use globset::Glob;
+use tracing_subscriber::filter::Targets;
 
-use crate::devices::AttachMode;
+use crate::devices::{AttachMode, Included};
 
 /// The first port above Linux's default ephemeral range, up to the last port.
 const SOURCE_PORTS: &str = "61000-65535";
@@ -56,22 +58,23 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub attach: Attach,
 
-    /// Treat devices with these names as those of pods, whatever they are (a glob; may be
-    /// repeated).
-    #[arg(long, value_name = "GLOB")]
-    pub include_device: Vec<String>,
+    /// Treat devices with these names as those of pods, whatever they are; with a role before the
+    /// glob, as having that: workload (pods), uplink or tunnel (may be repeated).
+    #[arg(long, value_name = "[ROLE=]GLOB")]
+    pub include_device: Vec<Included>,
 
     /// Leave devices with these names alone, whatever they are (a glob; may be repeated).
     #[arg(long, value_name = "GLOB")]
-    pub exclude_device: Vec<String>,
+    pub exclude_device: Vec<Glob>,
 
     /// The ports that translated sources take.
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
     pub snat_port_range: RangeInclusive<u16>,
 
-    /// What is logged: a level, or directives as of the `tracing` crates.
+    /// What is logged: a level (off, error, warn, info, debug, trace), or several as TARGET=LEVEL
+    /// with commas between them.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "SIXFOUR_LOG")]
-    pub log_level: String,
+    pub log_level: Targets,
 
     /// How it is logged.
     #[arg(long, value_enum, default_value_t)]
@@ -159,7 +162,7 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
     use super::{Cli, port_range};
 
@@ -174,5 +177,15 @@ mod tests {
         for bad in ["61000", "0-5", "7-5", "1-70000", "a-b"] {
             assert!(port_range(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn bad_values_are_told_with_their_flag() {
+        for flag in ["--include-device=[a", "--include-device=pod=a*", "--exclude-device=[a"] {
+            let error = Cli::try_parse_from(["sixfour", "run", "--manifests=/", flag]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ValueValidation, "{flag}");
+        }
+        let level = ["sixfour", "run", "--manifests=/", "--log-level=sixfour=loud"];
+        assert_eq!(Cli::try_parse_from(level).unwrap_err().kind(), ErrorKind::ValueValidation);
     }
 }

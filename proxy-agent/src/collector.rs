@@ -4,18 +4,56 @@
 //! The programs check the time-out of each flow that they meet, so nothing depends on this but
 //! the room in the table of confirmed flows; half-open flows make room for each other.
 
-use proxy_common::{Family, clock::Tick};
-use rustix::time::{ClockId, clock_gettime};
+use std::{convert::Infallible, time::Duration};
 
-use crate::bpf::{Error, Tables};
+use proxy_common::Family;
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, warn};
 
-/// Removes the confirmed entries of a family that have been silent too long, and says how many.
+use crate::{
+    bpf::{Error, Tables, clock},
+    chain::chain,
+};
+
+/// How often silent flows are collected.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// Collects the silent flows of a family now and then, beside everything else, one run after the
+/// other. What fails is logged, and tried again in the next run.
 ///
 /// # Errors
 ///
-/// If the table cannot be read or written.
-pub fn collect<F: Family>(tables: &mut Tables<F>) -> Result<usize, Error> {
-    let started = now();
+/// If a run panics.
+pub async fn run<F>(mut tables: Tables<F>) -> Result<Infallible, JoinError>
+where
+    F: Family<Addr: Send> + Send,
+{
+    let mut runs = interval(PERIOD);
+    runs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let _ = runs.tick().await;
+        let removed;
+        (tables, removed) = spawn_blocking(move || {
+            let removed = collect(&mut tables);
+            (tables, removed)
+        })
+        .await?;
+        match removed {
+            Ok(removed) => debug!(family = F::NAME, removed, "collected silent flows"),
+            Err(error) => {
+                let error = chain(&error);
+                warn!(family = F::NAME, error, "cannot collect silent flows");
+            }
+        }
+    }
+}
+
+/// Removes the confirmed entries of a family that have been silent too long, and says how many.
+fn collect<F: Family>(tables: &mut Tables<F>) -> Result<usize, Error> {
+    let started = clock::now();
     let mut silent = Vec::new();
     for entry in tables.flows(true) {
         let (key, flow) = entry?;
@@ -27,20 +65,11 @@ pub fn collect<F: Family>(tables: &mut Tables<F>) -> Result<usize, Error> {
     for key in silent {
         // A packet may have come since.
         if let Some(flow) = tables.flow(true, &key)?
-            && flow.is_expired(key.protocol, true, now())
+            && flow.is_expired(key.protocol, true, clock::now())
         {
             tables.remove_flow(true, &key)?;
             removed += 1;
         }
     }
     Ok(removed)
-}
-
-/// The present on the clock of the programs.
-#[must_use]
-pub fn now() -> Tick {
-    let time = clock_gettime(ClockId::MonotonicCoarse);
-    #[expect(clippy::cast_sign_loss, reason = "the clock starts at zero and goes forward")]
-    let nanoseconds = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
-    Tick::from_nanoseconds(nanoseconds)
 }

@@ -7,15 +7,20 @@
 //! ends do I/O.
 
 pub mod agent;
+mod backoff;
 pub mod bpf;
+pub mod chain;
 pub mod cli;
 pub mod collector;
 pub mod dataplane;
 pub mod devices;
+#[cfg(test)]
+mod golden;
 pub mod list;
 pub mod logging;
 pub mod model;
 pub mod plan;
 pub mod preflight;
 pub mod reconcile;
+pub mod runner;
 pub mod watch;

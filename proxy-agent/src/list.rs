@@ -3,8 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write as _},
+    error::Error,
+    io::{self, ErrorKind, Write as _},
+    iter::successors,
     net::SocketAddr,
+    path::Path,
 };
 
 use anyhow::Context as _;
@@ -41,11 +44,8 @@ trait Row: Serialize {
 /// If no agent has pinned tables there, or they cannot be read.
 pub fn print(arguments: &ListArgs) -> anyhow::Result<()> {
     let pins = object::map_directory(&arguments.pin_root.pin_root);
-    let context = || {
-        format!("no tables below {}: is sixfour running?", arguments.pin_root.pin_root.display())
-    };
-    let v4 = Tables::<V4>::open(&pins).with_context(context)?;
-    let v6 = Tables::<V6>::open(&pins).with_context(context)?;
+    let v4 = open::<V4>(arguments, &pins)?;
+    let v6 = open::<V6>(arguments, &pins)?;
     match arguments.what {
         Listing::Services => {
             write(arguments.output, &joined(services::rows(&v4)?, services::rows(&v6)?))
@@ -57,28 +57,48 @@ pub fn print(arguments: &ListArgs) -> anyhow::Result<()> {
     }
 }
 
+fn open<F: Family>(arguments: &ListArgs, pins: &Path) -> anyhow::Result<Tables<F>> {
+    let root = arguments.pin_root.pin_root.display();
+    Tables::open(pins).map_err(|error| {
+        let text = match io_kind(&error) {
+            Some(ErrorKind::NotFound) => format!("no tables below {root}: is sixfour running?"),
+            Some(ErrorKind::PermissionDenied) => {
+                format!("you may not read the tables below {root}: run this as root")
+            }
+            _ => format!("cannot read the tables below {root}"),
+        };
+        anyhow::Error::new(error).context(text)
+    })
+}
+
+/// What the kernel said, wherever in the chain of sources it is.
+fn io_kind(error: &dyn Error) -> Option<ErrorKind> {
+    let mut sources = successors(error.source(), |&error| error.source());
+    sources.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
 fn joined<R>(mut first: Vec<R>, second: Vec<R>) -> Vec<R> {
     first.extend(second);
     first
 }
 
 fn write<R: Row>(output: Output, rows: &[R]) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match output {
-        Output::Json => {
-            serde_json::to_writer_pretty(&mut out, rows)?;
-            writeln!(out)?;
-        }
+    let text = match output {
+        Output::Json => serde_json::to_string_pretty(rows)?,
         Output::Table => {
             let mut table = Table::new();
             let _: &mut Table = table.load_preset(presets::NOTHING).set_header(R::HEAD);
             for row in rows {
                 let _: &mut Table = table.add_row(row.cells());
             }
-            writeln!(out, "{table}")?;
+            table.to_string()
         }
+    };
+    match writeln!(io::stdout().lock(), "{text}") {
+        // Whoever reads it has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to the standard output"),
     }
-    Ok(())
 }
 
 /// The names of the Service ports of a family.

@@ -99,9 +99,8 @@ impl fmt::Display for Lack {
         match self {
             Self::Capabilities { root, missing } => {
                 let who = if *root { "root here lacks" } else { "not root, and without" };
-                let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
-                let names = names.join(" and ");
-                write!(f, "{who} {names}: run as root, or grant CAP_BPF and CAP_NET_ADMIN.")
+                let (missing, needed) = (enumerated(missing), enumerated(&NEEDED_CAPABILITIES));
+                write!(f, "{who} {missing}: run as root, or grant {needed}.")
             }
             Self::Kernel(major, minor) => {
                 let (oldest_major, oldest_minor) = OLDEST_KERNEL;
@@ -234,15 +233,26 @@ pub fn check(facts: &Facts) -> Vec<Lack> {
     lacks
 }
 
-/// `CAP_BPF` (which `CAP_SYS_ADMIN` contains) for maps and programs, `CAP_NET_ADMIN` to attach.
+/// For maps and programs, to attach these, and for the verifier to let programs compare pointers.
+const NEEDED_CAPABILITIES: [Capability; 3] =
+    [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
+
+/// `CAP_SYS_ADMIN` contains the others, except for `CAP_NET_ADMIN`.
 fn missing_capabilities(effective: &HashSet<Capability>) -> Vec<Capability> {
-    let bpf =
-        effective.contains(&Capability::CAP_BPF) || effective.contains(&Capability::CAP_SYS_ADMIN);
-    let net_admin = effective.contains(&Capability::CAP_NET_ADMIN);
-    [(bpf, Capability::CAP_BPF), (net_admin, Capability::CAP_NET_ADMIN)]
-        .into_iter()
-        .filter_map(|(has, capability)| (!has).then_some(capability))
-        .collect()
+    let has = |needed: &Capability| {
+        let admin = effective.contains(&Capability::CAP_SYS_ADMIN);
+        effective.contains(needed) || (admin && *needed != Capability::CAP_NET_ADMIN)
+    };
+    NEEDED_CAPABILITIES.into_iter().filter(|needed| !has(needed)).collect()
+}
+
+/// `A`, `A and B`, or `A, B and C`.
+fn enumerated(capabilities: &[Capability]) -> String {
+    let names: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use aya::Pod;
 use proxy_common::{
     Family, V4, V6,
     device::Device,
@@ -10,7 +11,6 @@ use proxy_common::{
 };
 
 use super::{Error, table::Table};
-use crate::devices::{HostAddresses, WorkloadDevice};
 
 /// The tables of devices: one of both families, and one per family.
 #[derive(Debug)]
@@ -34,15 +34,21 @@ impl DeviceTables {
         })
     }
 
-    /// Writes what the programs must know of a device.
+    /// Writes what the programs must know of the device with this interface index: what it is,
+    /// and the host's addresses towards the pods behind it.
     ///
     /// # Errors
     ///
     /// If a map cannot be written.
-    pub fn put(&mut self, device: &WorkloadDevice) -> Result<(), Error> {
-        self.devices.put(device.index, device.device)?;
-        put_address::<V4>(&mut self.v4, device.index, device.host_addresses)?;
-        put_address::<V6>(&mut self.v6, device.index, device.host_addresses)
+    pub fn put(
+        &mut self,
+        index: u32,
+        device: Device,
+        (v4, v6): (Option<<V4 as Family>::Addr>, Option<<V6 as Family>::Addr>),
+    ) -> Result<(), Error> {
+        self.devices.put(index, device)?;
+        put_or_remove(&mut self.v4, index, v4)?;
+        put_or_remove(&mut self.v6, index, v6)
     }
 
     /// Forgets a device.
@@ -61,12 +67,12 @@ fn host_addresses<F: Family>() -> String {
     format!("{}{}", map_names::HOST_ADDRESSES, family_ending::<F>())
 }
 
-fn put_address<F: Family>(
-    table: &mut Table<u32, F::Addr>,
+fn put_or_remove<A: Pod>(
+    table: &mut Table<u32, A>,
     index: u32,
-    addresses: HostAddresses,
+    address: Option<A>,
 ) -> Result<(), Error> {
-    match addresses.of::<F>() {
+    match address {
         Some(address) => table.put(index, address),
         None => table.remove(&index),
     }

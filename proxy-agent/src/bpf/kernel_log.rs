@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the BPF programs log, joined to the agent's own log.
 
-use std::{convert::Infallible, fmt};
+use std::{
+    io::{PipeReader, PipeWriter, pipe},
+    thread::{self, JoinHandle},
+};
 
 use aya_log::{EbpfLogger, Level};
-use tokio::io::{Interest, unix::AsyncFd};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
+use tracing::warn;
 
 use super::{Error, Object};
 
@@ -27,38 +34,48 @@ pub(super) fn level() -> u8 {
     levels.into_iter().find(|(log, _)| takes(*log)).map_or(0, |(_, level)| level as u8)
 }
 
-/// Reads the programs' messages.
-pub struct KernelLog(AsyncFd<EbpfLogger<&'static dyn log::Log>>);
-
-impl fmt::Debug for KernelLog {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("KernelLog").finish_non_exhaustive()
-    }
+/// Reads the programs' messages, on a thread of its own: a flood of them keeps nobody else from
+/// their work. Dropped, it ends, at the latest with the flood.
+#[derive(Debug)]
+pub struct KernelLog {
+    /// Closed, it ends the thread.
+    _running: PipeWriter,
 }
 
 impl KernelLog {
-    /// The messages of an object's programs. It can be had once for each object.
+    /// Begins to pass on the messages of an object's programs. It can be had once for each object.
     ///
     /// # Errors
     ///
-    /// If the object has no log, or it cannot be waited for.
-    pub fn open(object: &mut Object) -> Result<Self, Error> {
+    /// If the object has no log, or there can be no thread.
+    pub fn spawn(object: &mut Object) -> Result<Self, Error> {
         let logger = EbpfLogger::init(object.ebpf_mut()).map_err(Error::KernelLog)?;
-        // SAFETY: the logger owns its descriptor, and keeps it.
-        let waiting = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
-        Ok(Self(waiting.map_err(|error| Error::WaitForKernelLog(error.into()))?))
+        let (end, running) = pipe().map_err(Error::WaitForKernelLog)?;
+        let thread = thread::Builder::new().name("kernel-log".to_owned());
+        let _: JoinHandle<()> =
+            thread.spawn(move || pass_on(logger, &end)).map_err(Error::WaitForKernelLog)?;
+        Ok(Self { _running: running })
     }
+}
 
-    /// Passes messages on as they come.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel does not let it wait for more.
-    pub async fn run(mut self) -> Result<Infallible, Error> {
-        loop {
-            let mut ready = self.0.readable_mut().await.map_err(Error::WaitForKernelLog)?;
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
+/// Passes messages on as they come, until the other side of `end` is closed.
+fn pass_on(mut logger: EbpfLogger<&'static dyn log::Log>, end: &PipeReader) {
+    loop {
+        let mut waiting = [PollFd::new(&logger, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+        match poll(&mut waiting, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => {
+                warn!(%error, "cannot wait for the log of the BPF programs any more");
+                return;
+            }
+        }
+        let [messages, ended] = waiting.map(|waited| !waited.revents().is_empty());
+        if ended {
+            return;
+        }
+        if messages {
+            logger.flush();
         }
     }
 }

@@ -72,9 +72,4 @@ impl<T: Pod> MappedArray<T> {
         word.store(value, Ordering::Release);
         Ok(())
     }
-
-    /// How many elements there are.
-    pub(super) const fn rows(&self) -> u32 {
-        self.rows
-    }
 }

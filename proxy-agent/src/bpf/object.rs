@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The BPF object: loading it and pinning its maps.
 
-use std::{
-    fs,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-};
+use std::{ops::RangeInclusive, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
@@ -13,12 +9,13 @@ use aya::{
     programs::SchedClassifier,
 };
 use proxy_common::{
-    ABI_VERSION, V4, V6,
+    V4, V6,
     flow::{MAX_FLOWS, MAX_HALF_OPEN},
     map_names::{self, family_ending},
 };
 
-use super::{Error, kernel_log};
+pub use super::pins::map_directory;
+use super::{Error, kernel_log, pins::Pins};
 
 /// The object as `cargo xtask build-ebpf` made it; empty if it was not there.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sixfour.bpf.o"));
@@ -28,11 +25,12 @@ pub const INGRESS: &str = "sixfour_ingress";
 /// The program at the egress of client devices.
 pub const EGRESS: &str = "sixfour_egress";
 
-/// The loaded object. Its maps are pinned under the pin root until [`Object::unpin`].
+/// The loaded object. Its maps are pinned under the pin root, which is its own, until
+/// [`Object::unpin`] or until it is dropped.
 #[derive(Debug)]
 pub struct Object {
     ebpf: Ebpf,
-    pins: PathBuf,
+    pins: Pins,
 }
 
 impl Object {
@@ -45,11 +43,13 @@ impl Object {
         if OBJECT.is_empty() { Err(Error::NotBuilt) } else { Ok(()) }
     }
 
-    /// Loads the object, pins its maps below `pin_root` and verifies its programs.
+    /// Loads the object, pins its maps below `pin_root` and verifies its programs. The maps are
+    /// new: what an agent has left there that could not remove it is removed first.
     ///
     /// # Errors
     ///
-    /// If the object is not there or the kernel refuses a part of it.
+    /// If the object is not there, another agent has the pin root, or the kernel refuses a part of
+    /// the object. Nothing is left in the pin root then.
     pub fn load(pin_root: &Path, source_ports: &RangeInclusive<u16>) -> Result<Self, Error> {
         Self::load_sized(pin_root, source_ports, FlowCapacity::default())
     }
@@ -65,13 +65,12 @@ impl Object {
         capacity: FlowCapacity,
     ) -> Result<Self, Error> {
         Self::check()?;
-        let pins = map_directory(pin_root);
-        fs::create_dir_all(&pins).map_err(|error| Error::PinDirectory(pins.clone(), error))?;
+        let pins = Pins::claim(pin_root)?;
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
         let mut loader = EbpfLoader::new();
         let level = kernel_log::level();
         let _: &mut EbpfLoader<'_> = loader
-            .default_map_pin_directory(&pins)
+            .default_map_pin_directory(pins.directory())
             .override_global("SOURCE_PORTS", &ports, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
@@ -90,7 +89,7 @@ impl Object {
     /// Where the maps are pinned.
     #[must_use]
     pub fn pins(&self) -> &Path {
-        &self.pins
+        self.pins.directory()
     }
 
     /// A program of the object.
@@ -112,16 +111,8 @@ impl Object {
     /// # Errors
     ///
     /// If a pin cannot be removed.
-    pub fn unpin(&self) -> std::io::Result<()> {
-        for pin in fs::read_dir(&self.pins)? {
-            fs::remove_file(pin?.path())?;
-        }
-        fs::remove_dir(&self.pins)?;
-        // Another version's maps may be there, or the pin root may be a mount point.
-        for directory in self.pins.ancestors().skip(1).take(2) {
-            let _: Result<(), std::io::Error> = fs::remove_dir(directory);
-        }
-        Ok(())
+    pub fn unpin(&mut self) -> std::io::Result<()> {
+        self.pins.remove()
     }
 }
 
@@ -149,12 +140,6 @@ impl FlowCapacity {
             .flat_map(|ending| tables.map(|(base, entries)| (format!("{base}{ending}"), entries)))
             .collect()
     }
-}
-
-/// Where the maps of this ABI are pinned below a pin root.
-#[must_use]
-pub fn map_directory(pin_root: &Path) -> PathBuf {
-    pin_root.join(format!("v{ABI_VERSION}")).join("maps")
 }
 
 /// Opens a pinned map.

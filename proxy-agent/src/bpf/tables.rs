@@ -180,12 +180,6 @@ impl<F: Family> Tables<F> {
         self.backends.get(id.0)
     }
 
-    /// How many backends the table holds.
-    #[must_use]
-    pub const fn backend_rows(&self) -> u32 {
-        self.backends.rows()
-    }
-
     /// All frontends, in no order.
     pub fn frontends(
         &self,

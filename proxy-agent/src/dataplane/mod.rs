@@ -4,6 +4,7 @@
 //! The reconciler decides everything: which rows, which values, in which order. A dataplane only
 //! writes, one operation after the other, and says how far it came.
 
+#[cfg(test)]
 pub mod fake;
 
 use std::{error::Error, fmt};

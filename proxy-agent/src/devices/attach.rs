@@ -66,12 +66,6 @@ impl Attacher {
         Ok(Self { mode, requests: Requests::open()?, attachments: BTreeMap::new() })
     }
 
-    /// How programs are attached; [`AttachMode::Auto`] until the first device has decided it.
-    #[must_use]
-    pub const fn mode(&self) -> AttachMode {
-        self.mode
-    }
-
     /// Puts the programs of `object` on a device; again if they went missing.
     /// Programs that an earlier agent left in the device's clsact filters are removed first.
     ///

@@ -20,6 +20,6 @@ pub mod workload;
 pub use attach::{AttachError, AttachMode, Attached, Attacher};
 pub use classify::{Role, classify};
 pub use netlink::NetlinkError;
-pub use patterns::{PatternError, Patterns};
+pub use patterns::{Included, PatternError, Patterns};
 pub use watcher::{DeviceEvent, DeviceWatcher};
 pub use workload::{HostAddresses, WorkloadDevice};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The operator's word on devices, by name: it overrides what a device looks like.
 
+use std::str::FromStr;
+
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use thiserror::Error;
 
@@ -27,47 +29,53 @@ pub(super) enum Verdict {
     Open,
 }
 
+/// Devices that have a role whatever they look like: `GLOB` (workload devices) or `ROLE=GLOB`.
+#[derive(Clone, Debug)]
+pub struct Included {
+    role: Role,
+    glob: Glob,
+}
+
 /// A pattern that cannot be understood.
 #[derive(Debug, Error)]
 pub enum PatternError {
     /// Not a glob.
-    #[error("{pattern} is not a pattern for device names")]
-    Glob {
-        /// What was given.
-        pattern: String,
-        /// What is wrong with it.
-        #[source]
-        source: globset::Error,
-    },
+    #[error(transparent)]
+    Glob(#[from] globset::Error),
     /// Not a role.
     #[error("{0} is not a role of devices: these are workload, uplink and tunnel")]
     Role(String),
 }
 
+impl FromStr for Included {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let (role, glob) = match text.split_once('=') {
+            None => (Role::Workload, text),
+            Some((name, glob)) => {
+                let role = Role::BY_PRECEDENCE.into_iter().find(|role| role.name() == name);
+                (role.ok_or_else(|| PatternError::Role(name.to_owned()))?, glob)
+            }
+        };
+        Ok(Self { role, glob: Glob::new(glob)? })
+    }
+}
+
 impl Patterns {
-    /// From the operator's flags: globs to exclude, and globs to include, each as `GLOB` (a
-    /// workload device) or `ROLE=GLOB`. What is both excluded and included is excluded.
+    /// From the operator's flags: devices to leave alone, and devices that have a role. What is
+    /// both is left alone.
     ///
     /// # Errors
     ///
-    /// The first pattern that cannot be understood.
-    pub fn parse(
-        exclude: &[impl AsRef<str>],
-        include: &[impl AsRef<str>],
-    ) -> Result<Self, PatternError> {
-        let exclude = globs(exclude.iter().map(AsRef::as_ref))?;
-        let entries = include
-            .iter()
-            .map(|entry| role_and_glob(entry.as_ref()))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// If the globs are too much together.
+    pub fn new(exclude: &[Glob], include: &[Included]) -> Result<Self, globset::Error> {
+        let of = |role| include.iter().filter(move |included| included.role == role);
         let include = Role::BY_PRECEDENCE
             .into_iter()
-            .map(|role| {
-                let of_role = entries.iter().filter(|(of, _)| *of == role);
-                Ok((role, globs(of_role.map(|(_, glob)| *glob))?))
-            })
-            .collect::<Result<_, PatternError>>()?;
-        Ok(Self { exclude, include })
+            .map(|role| Ok((role, globs(of(role).map(|included| &included.glob))?)))
+            .collect::<Result<_, globset::Error>>()?;
+        Ok(Self { exclude: globs(exclude)?, include })
     }
 
     /// No pattern: every device goes by what it is.
@@ -85,36 +93,24 @@ impl Patterns {
     }
 }
 
-fn role_and_glob(entry: &str) -> Result<(Role, &str), PatternError> {
-    let Some((name, glob)) = entry.split_once('=') else {
-        return Ok((Role::Workload, entry));
-    };
-    let role = Role::BY_PRECEDENCE.into_iter().find(|role| role.name() == name);
-    role.map(|role| (role, glob)).ok_or_else(|| PatternError::Role(name.to_owned()))
-}
-
-fn globs<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<GlobSet, PatternError> {
-    let error = |pattern: &str| {
-        let pattern = pattern.to_owned();
-        move |source| PatternError::Glob { pattern, source }
-    };
+fn globs<'a>(globs: impl IntoIterator<Item = &'a Glob>) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let _ = set.add(Glob::new(pattern).map_err(error(pattern))?);
+    for glob in globs {
+        let _ = set.add(glob.clone());
     }
-    set.build().map_err(error("the list"))
+    set.build()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PatternError, Patterns, Role, Verdict};
+    use globset::Glob;
 
-    const NONE: [&str; 0] = [];
+    use super::{Included, Patterns, Role, Verdict};
 
     #[test]
     fn exclusion_wins_and_roles_are_named() {
-        let patterns = Patterns::parse(&["docker*"], &["ovs-*", "uplink={eth,ens}*", "docker0"]);
-        let patterns = patterns.unwrap();
+        let include = ["ovs-*", "uplink={eth,ens}*", "docker0"].map(|text| text.parse().unwrap());
+        let patterns = Patterns::new(&[Glob::new("docker*").unwrap()], &include).unwrap();
         assert_eq!(patterns.verdict("docker0"), Verdict::Excluded);
         assert_eq!(patterns.verdict("ovs-1"), Verdict::Included(Role::Workload));
         assert_eq!(patterns.verdict("ens3"), Verdict::Included(Role::Uplink));
@@ -122,10 +118,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_pattern_is_named() {
-        let bad = Patterns::parse(&["[a"], &NONE).unwrap_err();
-        assert_eq!(bad.to_string(), "[a is not a pattern for device names");
-        let bad = Patterns::parse(&NONE, &["pod=veth*"]).unwrap_err();
-        assert!(matches!(bad, PatternError::Role(role) if role == "pod"));
+    fn a_bad_pattern_is_explained() {
+        let said = |text: &str| text.parse::<Included>().unwrap_err().to_string();
+        assert!(said("[a").contains("unclosed character class"), "{}", said("[a"));
+        assert_eq!(
+            said("pod=veth*"),
+            "pod is not a role of devices: these are workload, uplink and tunnel"
+        );
     }
 }

@@ -29,6 +29,7 @@ use super::{
     source::kernels_choice,
     workload::{HostAddresses, WorkloadDevice, describe, host_side},
 };
+use crate::chain::chain;
 
 /// What the kernel is asked to tell of.
 const GROUPS: [MulticastGroup; 5] = [
@@ -182,11 +183,7 @@ impl Watch {
                     }
                 }
                 Err(error) => {
-                    warn!(
-                        index,
-                        error = &error as &dyn std::error::Error,
-                        "cannot ask for a device"
-                    );
+                    warn!(index, error = chain(&error), "cannot ask for a device");
                     aftermath.reread = true;
                 }
             }
@@ -209,7 +206,7 @@ impl Watch {
                     return;
                 }
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "cannot read the devices");
+                    warn!(error = chain(&error), "cannot read the devices");
                     sleep(READ_RETRY).await;
                 }
             }

@@ -13,11 +13,12 @@ use proxy_common::{
 use serde::Serialize;
 
 use super::{Names, Row, socket_address};
-use crate::{bpf::Tables, collector};
+use crate::bpf::{Tables, clock};
 
 /// A flow, as its forward entry has it.
 #[derive(Debug, Serialize)]
 pub(super) struct FlowRow {
+    family: &'static str,
     protocol: String,
     client: SocketAddr,
     frontend: SocketAddr,
@@ -53,7 +54,7 @@ impl Row for FlowRow {
 /// All live flows, by client.
 pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FlowRow>> {
     let names = Names::read(tables)?;
-    let now = collector::now();
+    let now = clock::now();
     let mut rows = Vec::new();
     for confirmed in [true, false] {
         for entry in tables.flows(confirmed) {
@@ -68,7 +69,9 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FlowRow>
             rows.push(row(&names, &key, &flow, confirmed, now));
         }
     }
-    rows.sort_by_key(|row| (row.client, row.frontend));
+    rows.sort_by(|a, b| {
+        (a.client, a.frontend, &a.protocol).cmp(&(b.client, b.frontend, &b.protocol))
+    });
     Ok(rows)
 }
 
@@ -80,6 +83,7 @@ fn row<F: Family>(
     now: Tick,
 ) -> FlowRow {
     FlowRow {
+        family: F::NAME,
         protocol: key.protocol.to_string(),
         client: socket_address(key.tuple.source, key.tuple.source_port),
         frontend: socket_address(key.tuple.destination, key.tuple.destination_port),

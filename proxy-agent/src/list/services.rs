@@ -68,6 +68,8 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<Frontend
             },
         });
     }
-    rows.sort_by(|a, b| (&a.service, a.frontend).cmp(&(&b.service, b.frontend)));
+    rows.sort_by(|a, b| {
+        (&a.service, a.frontend, &a.protocol).cmp(&(&b.service, b.frontend, &b.protocol))
+    });
     Ok(rows)
 }

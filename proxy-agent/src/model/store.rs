@@ -7,9 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceCidr, ServiceName,
-};
+use super::{EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceName};
 
 /// Holds objects by key, and remembers which Services may have to be planned anew.
 ///
@@ -23,7 +21,6 @@ pub struct Store {
     service_count: usize,
     /// The Service that each EndpointSlice belongs to: its label may change.
     owners: HashMap<ObjectName, ServiceName>,
-    service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     dirty: BTreeSet<ServiceName>,
 }
 
@@ -45,7 +42,6 @@ impl Store {
             services: HashMap::new(),
             service_count: 0,
             owners: HashMap::new(),
-            service_cidrs: BTreeMap::new(),
             dirty: BTreeSet::new(),
         }
     }
@@ -64,10 +60,8 @@ impl Store {
             Object::EndpointSlice(slice) => self.apply_slice(slice),
             // Only the own Node bears on what is planned.
             Object::Node(node) if node.name == self.node_name => self.set_node(Some(node)),
-            Object::Node(_) => {}
-            Object::ServiceCidr(cidr) => {
-                let _ = self.service_cidrs.insert(cidr.name.clone(), cidr);
-            }
+            // Nothing depends on the others, nor on Service CIDRs yet.
+            Object::Node(_) | Object::ServiceCidr(_) => {}
         }
     }
 
@@ -85,10 +79,7 @@ impl Store {
             }
             Kind::EndpointSlice => self.delete_slice(&key.name),
             Kind::Node if key.name.name == self.node_name => self.set_node(None),
-            Kind::Node => {}
-            Kind::ServiceCidr => {
-                let _ = self.service_cidrs.remove(&key.name.name);
-            }
+            Kind::Node | Kind::ServiceCidr => {}
         }
     }
 
@@ -124,11 +115,6 @@ impl Store {
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         self.node.as_ref()
-    }
-
-    /// The Service CIDRs, by name.
-    pub fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidr> {
-        self.service_cidrs.values()
     }
 
     fn apply_slice(&mut self, slice: EndpointSlice) {

@@ -28,7 +28,8 @@ fn slice(name: &str, service: &str) -> Object {
 }
 
 fn node(name: &str, zone: Option<&str>) -> Object {
-    Object::Node(Node { name: name.into(), zone: zone.map(Into::into) })
+    let (name, zone) = (name.into(), zone.map(Into::into));
+    Object::Node(Node { name, zone, addresses: BTreeSet::new() })
 }
 
 #[test]

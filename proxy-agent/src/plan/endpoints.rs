@@ -11,9 +11,10 @@ use crate::model::{Endpoint, EndpointSlice, ServicePort};
 /// The endpoints behind a Service port in one family, each address and port once, in order.
 ///
 /// Slices know the port by its name. Where several speak of one endpoint (it moved from slice to
-/// slice, or its address went to another pod while the old one terminates), the one that says
-/// most for it counts, as in kube-proxy's cache of slices: ready before not, not terminating
-/// before terminating, serving before not, on this node before elsewhere.
+/// slice, or its address went to another pod while the old one terminates), one of them counts:
+/// one that does not terminate before one that does, as in kube-proxy's cache of slices
+/// (`addEndpoints`). Between others kube-proxy takes whichever comes last by chance; here it is
+/// ready before not, serving before not, on this node before elsewhere.
 #[must_use]
 pub fn of_port<'a, F: Family>(
     port: &ServicePort,
@@ -22,7 +23,7 @@ pub fn of_port<'a, F: Family>(
 ) -> Vec<(EndpointAddress<F>, &'a Endpoint)> {
     let mut union: BTreeMap<EndpointAddress<F>, &'a Endpoint> = BTreeMap::new();
     let weight = |endpoint: &Endpoint| {
-        (endpoint.ready, !endpoint.terminating, endpoint.serving, node.is_local(endpoint))
+        (!endpoint.terminating, endpoint.ready, endpoint.serving, node.is_local(endpoint))
     };
     for slice in slices {
         let ports = slice

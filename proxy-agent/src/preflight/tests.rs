@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
+use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
 use proxy_common::{V4, V6};
 
 use super::{Facts, Families, Lack, check};
@@ -14,7 +14,7 @@ use super::{Facts, Families, Lack, check};
 fn good() -> Facts {
     Facts {
         root: false,
-        capabilities: HashSet::from([CAP_BPF, CAP_NET_ADMIN]),
+        capabilities: HashSet::from([CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON]),
         kernel: (6, 1),
         btf: true,
         pin_root: PathBuf::from("/sys/fs/bpf/sixfour"),
@@ -45,10 +45,10 @@ fn a_good_node_lacks_nothing() {
 
 #[test]
 fn each_lack_is_one_sentence_with_the_fix() {
-    let fix = "run as root, or grant CAP_BPF and CAP_NET_ADMIN.";
+    let fix = "run as root, or grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
     assert_eq!(
         sentence(|facts| facts.capabilities.clear()),
-        format!("not root, and without CAP_BPF and CAP_NET_ADMIN: {fix}")
+        format!("not root, and without CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: {fix}")
     );
     assert_eq!(
         sentence(|facts| {
@@ -56,6 +56,10 @@ fn each_lack_is_one_sentence_with_the_fix() {
             facts.capabilities = HashSet::from([CAP_SYS_ADMIN]);
         }),
         format!("root here lacks CAP_NET_ADMIN: {fix}")
+    );
+    assert_eq!(
+        sentence(|facts| assert!(facts.capabilities.remove(&CAP_PERFMON))),
+        format!("not root, and without CAP_PERFMON: {fix}")
     );
     assert_eq!(
         sentence(|facts| facts.kernel = (5, 15)),

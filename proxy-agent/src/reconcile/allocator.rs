@@ -22,6 +22,8 @@ pub struct Allocator {
     by_length: BTreeSet<(u32, u32)>,
     /// What rests, and until when, the earliest first.
     resting: VecDeque<(Duration, Range<u32>)>,
+    /// How many rows are given out.
+    #[cfg(test)]
     in_use: u32,
 }
 
@@ -33,6 +35,7 @@ impl Allocator {
             by_start: BTreeMap::new(),
             by_length: BTreeSet::new(),
             resting: VecDeque::new(),
+            #[cfg(test)]
             in_use: 0,
         };
         allocator.insert(rows.start, rows.end - rows.start);
@@ -48,19 +51,25 @@ impl Allocator {
         if length > count {
             self.insert(start + count, length - count);
         }
-        self.in_use += count;
+        #[cfg(test)]
+        {
+            self.in_use += count;
+        }
         Some(start)
     }
 
     /// Takes rows back. They rest from `now` on.
     pub fn release(&mut self, rows: Range<u32>, now: Duration) {
-        self.in_use -= rows.end - rows.start;
+        #[cfg(test)]
+        {
+            self.in_use -= rows.end - rows.start;
+        }
         self.resting.push_back((now + REST, rows));
     }
 
     /// How many rows are given out, without those that rest.
-    #[must_use]
-    pub const fn in_use(&self) -> u32 {
+    #[cfg(test)]
+    pub(super) const fn in_use(&self) -> u32 {
         self.in_use
     }
 

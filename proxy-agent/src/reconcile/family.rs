@@ -90,17 +90,22 @@ impl<F: Family> FamilyReconciler<F> {
         clock: &dyn Fn() -> Duration,
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut raised = Vec::new();
+        let (mut raised, mut lowered) = (Vec::new(), Vec::new());
         for name in self.schedule.take(clock()) {
-            outcome.visited += 1;
-            match self.raise(&name, dataplane, clock, &mut outcome.ops) {
+            match self.raise(&name, dataplane, clock) {
                 Ok(()) => raised.push(name),
                 Err(error) => self.fail(name, error, clock(), &mut outcome),
             }
         }
         for name in raised {
-            match self.lower(&name, dataplane, clock, &mut outcome.ops) {
-                Ok(again) => self.schedule.done(name, again),
+            match self.lower(&name, dataplane, clock) {
+                Ok(again) => lowered.push((name, again)),
+                Err(error) => self.fail(name, error, clock(), &mut outcome),
+            }
+        }
+        for (name, again) in lowered {
+            match self.mark(&name, dataplane) {
+                Ok(()) => self.schedule.done(name, again),
                 Err(error) => self.fail(name, error, clock(), &mut outcome),
             }
         }
@@ -127,8 +132,8 @@ impl<F: Family> FamilyReconciler<F> {
     }
 
     /// How many rows are taken, without those that rest.
-    #[must_use]
-    pub const fn in_use(&self) -> Rows {
+    #[cfg(test)]
+    pub(super) const fn in_use(&self) -> Rows {
         self.ids.in_use()
     }
 
@@ -161,13 +166,12 @@ impl<F: Family> FamilyReconciler<F> {
         }
     }
 
-    /// Writes all that new flows of a Service need.
+    /// Writes all that new flows of a Service need, its marks excepted.
     fn raise<D: Dataplane<F>>(
         &mut self,
         name: &ServiceName,
         dataplane: &mut D,
         clock: &dyn Fn() -> Duration,
-        done: &mut usize,
     ) -> Result<(), ReconcileError> {
         let Some(entry) = self.services.get_mut(name) else {
             return Ok(());
@@ -180,25 +184,20 @@ impl<F: Family> FamilyReconciler<F> {
                 }
             };
             let ops = row.raise(port, &mut self.ids, clock())?;
-            apply(dataplane, &ops, done, |op| {
+            apply(dataplane, &ops, |op| {
                 row.commit(op, &mut self.ids, clock());
             })?;
         }
-        // The Service's own frontends first: they are what its clients wait for.
-        let (mut ops, mut marks) = (Vec::new(), Vec::new());
+        let mut ops = Vec::new();
         for key in &entry.touched {
-            match self.frontends.target(key) {
-                Target::Port(winner) if winner.service == *name => {
-                    if let Some(row) = entry.rows.get(&winner.port) {
-                        self.frontends.point(*key, row.index, &mut ops);
-                    }
-                }
-                Target::Mark(mark) => self.frontends.point(*key, mark, &mut marks),
-                Target::Port(_) | Target::Nothing => {}
+            if let Target::Port(winner) = self.frontends.target(key)
+                && winner.service == *name
+                && let Some(row) = entry.rows.get(&winner.port)
+            {
+                self.frontends.point(*key, row.index, &mut ops);
             }
         }
-        ops.append(&mut marks);
-        apply(dataplane, &ops, done, |op| self.frontends.commit(op))
+        apply(dataplane, &ops, |op| self.frontends.commit(op))
     }
 
     /// Takes away all that a Service needs no more. Says when there is more to do.
@@ -207,7 +206,6 @@ impl<F: Family> FamilyReconciler<F> {
         name: &ServiceName,
         dataplane: &mut D,
         clock: &dyn Fn() -> Duration,
-        done: &mut usize,
     ) -> Result<Option<Duration>, ReconcileError> {
         let Some(entry) = self.services.get_mut(name) else {
             return Ok(None);
@@ -218,6 +216,8 @@ impl<F: Family> FamilyReconciler<F> {
             self.frontends.target(key),
         ) {
             (Some(_), Target::Nothing) => true,
+            // The mark comes last, but the row behind it may go now.
+            (Some(index), Target::Mark(_)) => own(index),
             // Another Service gets it but has not taken it yet; it must not go on leading here,
             // unless this Service still has something for it.
             (Some(index), Target::Port(winner)) if winner.service != *name => {
@@ -228,8 +228,9 @@ impl<F: Family> FamilyReconciler<F> {
         };
         let keys = entry.touched.iter().copied().filter(unwanted);
         let ops: Vec<_> = keys.map(|key| Op::RemoveFrontend { key }).collect();
-        apply(dataplane, &ops, done, |op| self.frontends.commit(op))?;
-        entry.touched.clear();
+        apply(dataplane, &ops, |op| self.frontends.commit(op))?;
+        // Marks are still to be set.
+        entry.touched.retain(|key| matches!(self.frontends.target(key), Target::Mark(_)));
         let mut again: Option<Duration> = None;
         for id in entry.rows.keys().copied().collect::<Vec<_>>() {
             let Some(row) = entry.rows.get_mut(&id) else {
@@ -238,7 +239,7 @@ impl<F: Family> FamilyReconciler<F> {
             let port = entry.plan.as_ref().and_then(|plan| plan.port(id));
             let gone = port.is_none();
             let (ops, later) = row.lower(port, &mut self.ids, clock());
-            apply(dataplane, &ops, done, |op| {
+            apply(dataplane, &ops, |op| {
                 row.commit(op, &mut self.ids, clock());
             })?;
             again = again.into_iter().chain(later).min();
@@ -246,10 +247,31 @@ impl<F: Family> FamilyReconciler<F> {
                 let _ = entry.rows.remove(&id);
             }
         }
+        Ok(again)
+    }
+
+    /// Sets the marks of a Service. Nobody waits for them, so that they come last: where there is
+    /// no room for them, all else is done nevertheless.
+    fn mark<D: Dataplane<F>>(
+        &mut self,
+        name: &ServiceName,
+        dataplane: &mut D,
+    ) -> Result<(), ReconcileError> {
+        let Some(entry) = self.services.get_mut(name) else {
+            return Ok(());
+        };
+        let mut ops = Vec::new();
+        for key in &entry.touched {
+            if let Target::Mark(mark) = self.frontends.target(key) {
+                self.frontends.point(*key, mark, &mut ops);
+            }
+        }
+        apply(dataplane, &ops, |op| self.frontends.commit(op))?;
+        entry.touched.clear();
         if entry.plan.is_none() {
             let _ = self.services.remove(name);
         }
-        Ok(again)
+        Ok(())
     }
 
     fn fail(
@@ -268,7 +290,6 @@ impl<F: Family> FamilyReconciler<F> {
 fn apply<F: Family, D: Dataplane<F>>(
     dataplane: &mut D,
     ops: &[Op<F>],
-    done: &mut usize,
     mut commit: impl FnMut(&Op<F>),
 ) -> Result<(), ReconcileError> {
     if ops.is_empty() {
@@ -280,7 +301,6 @@ fn apply<F: Family, D: Dataplane<F>>(
         Err(failure) => failure.applied,
     };
     ops[..applied].iter().for_each(&mut commit);
-    *done += applied;
     result.map_err(|failure| ReconcileError::Apply {
         verb: ops.get(applied).map_or("write", Op::verb),
         source: Box::new(failure.error),

@@ -18,6 +18,8 @@
 //! 2. *Lower* each: frontends that are wanted no more; then the generations of backends whose
 //!    endpoints have stopped serving; then rows without frontends. What is freed rests
 //!    ([`allocator::REST`]) until no running program can hold it.
+//! 3. *Mark* each: the cluster IPs of which other ports are refused, and the addresses of its
+//!    endpoints. No client waits for these, and a table without room for them holds nothing up.
 //!
 //! All Services are raised before the first is lowered, so that a frontend that goes from one
 //! Service to another is taken over and not removed first. An entry of the frontends table is
@@ -43,7 +45,6 @@ mod frontends;
 mod ids;
 mod outcome;
 mod row;
-pub mod runner;
 mod schedule;
 mod set;
 

@@ -11,10 +11,6 @@ use crate::model::ServiceName;
 /// What a pass has done.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// How many Services were looked at.
-    pub visited: usize,
-    /// How many operations were carried out.
-    pub ops: usize,
     /// What failed. It stays pending.
     pub problems: Vec<Problem>,
 }

@@ -7,12 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::model::ServiceName;
-
-/// The pause after the first failure; each further one doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+use crate::{backoff, model::ServiceName};
 
 /// What is pending. Times are on one clock that never goes back.
 #[derive(Debug, Default)]
@@ -53,8 +48,7 @@ impl Schedule {
     /// A Service has failed and is to be tried again.
     pub(super) fn failed(&mut self, service: ServiceName, now: Duration) {
         let failures = self.waiting.get(&service).map_or(0, |waiting| waiting.failures);
-        let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
-        self.wait(service, now + pause.min(LONGEST_PAUSE), failures + 1);
+        self.wait(service, now + backoff::pause(failures), failures + 1);
     }
 
     /// A Service has been looked at, and has more to do at the time that is given, if any.

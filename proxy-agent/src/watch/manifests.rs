@@ -12,7 +12,10 @@
 //!   be used, in a file that can be parsed. To remove objects, remove the file, or write it
 //!   without them.
 //! - A file is read when it has been closed after writing, when it is moved or linked into place,
-//!   and when anything else in the directory is replaced (the `..data` of a ConfigMap's mount).
+//!   and when a link or a directory beside it is replaced (the `..data` of a ConfigMap's mount).
+//!   It is not read while somebody writes to it.
+//! - The directory itself may be a link that is replaced (as git-sync does it), and may go and
+//!   come back; as long as it is gone, its objects stay.
 //! - An object in two files is taken from the one whose name comes first; in one file twice, from
 //!   the first place. The other is reported, and takes over when the first goes.
 
@@ -21,31 +24,31 @@ mod document;
 mod report;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    path::{Path, PathBuf},
+    fs,
+    path::{self, PathBuf},
     time::Duration,
 };
 
-use notify::{
-    EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{AccessKind, AccessMode, ModifyKind},
-};
 use tokio::{
     sync::mpsc,
     task::{self, JoinError},
     time,
 };
+use tracing::info;
 
-use self::directory::{Directory, Scan};
 pub use self::report::{Cause, Report};
+use self::{
+    directory::{Directory, Scan},
+    watched::Watched,
+};
 use super::{Event, Source};
 use crate::model::Kind;
 
-/// How long to wait for more changes after one: several files are often replaced at once.
-const DEBOUNCE: Duration = Duration::from_millis(5);
 /// How long to wait before looking again for a directory that has gone.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -80,10 +83,32 @@ pub enum ManifestsError {
 }
 
 impl Manifests {
-    /// The manifests in a directory.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+    /// The manifests in a directory, which may be a link to one.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestsError::List`] if it is not there or may not be listed.
+    pub fn new(path: impl Into<PathBuf>) -> Result<Self, ManifestsError> {
+        let path = path.into();
+        // What the kernel tells of is compared with it.
+        let absolute = path::absolute(&path);
+        match absolute.and_then(|absolute| fs::read_dir(&absolute).map(|_| absolute)) {
+            Ok(path) => Ok(Self { path }),
+            Err(source) => Err(ManifestsError::List { path, source }),
+        }
+    }
+}
+
+impl Manifests {
+    /// Watches the directory, which may have gone, once it is there again.
+    async fn watch_again(&self, lost: &mut bool) -> Watched {
+        loop {
+            match Watched::new(&self.path) {
+                Ok(watched) => return watched,
+                Err(error) => report::log_lost(&error, lost),
+            }
+            time::sleep(RETRY).await;
+        }
     }
 }
 
@@ -92,7 +117,7 @@ impl Source for Manifests {
 
     async fn run(self, events: mpsc::Sender<Event>) -> Result<(), ManifestsError> {
         // Watched before it is read, so that nothing is missed in between.
-        let mut watch = Watch::new(&self.path)?;
+        let mut watched = Watched::new(&self.path)?;
         let mut directory = Directory::new(self.path.clone());
         let mut scan = Scan::everything();
         let mut synced = Kind::ALL.map(Event::Synced).to_vec();
@@ -107,6 +132,9 @@ impl Source for Manifests {
             .map_err(ManifestsError::Crashed)?;
             match changes {
                 Ok(changes) => {
+                    if lost {
+                        info!(directory = %self.path.display(), "the directory is there again");
+                    }
                     lost = false;
                     for report in changes.reports {
                         report.log();
@@ -123,19 +151,16 @@ impl Source for Manifests {
                     if !synced.is_empty() {
                         return Err(error);
                     }
-                    if !lost {
-                        report::log_lost(&error);
-                    }
-                    lost = true;
+                    report::log_lost(&error, &mut lost);
                 }
             }
             let next = async {
                 if lost {
                     time::sleep(RETRY).await;
-                } else if let Some(scan) = watch.next().await {
+                } else if let Some(scan) = watched.next().await {
                     return scan;
                 }
-                watch = watch_again(&self.path).await;
+                watched = self.watch_again(&mut lost).await;
                 Scan::everything()
             };
             scan = tokio::select! {
@@ -144,85 +169,6 @@ impl Source for Manifests {
             };
         }
     }
-}
-
-/// Watches a directory that may have gone, once it is there again.
-async fn watch_again(path: &Path) -> Watch {
-    loop {
-        match Watch::new(path) {
-            Ok(watch) => return watch,
-            Err(_) => time::sleep(RETRY).await,
-        }
-    }
-}
-
-/// Says when something in the directory changes.
-struct Watch {
-    path: PathBuf,
-    /// Stops watching when it is dropped.
-    _watcher: RecommendedWatcher,
-    events: mpsc::UnboundedReceiver<notify::Result<notify::Event>>,
-}
-
-impl Watch {
-    fn new(path: &Path) -> Result<Self, ManifestsError> {
-        let error = |source| ManifestsError::Watch { path: path.to_owned(), source };
-        let (sender, events) = mpsc::unbounded_channel();
-        let mut watcher = notify::recommended_watcher(move |event| {
-            // Nobody listens any more: the watcher is about to be dropped too.
-            let _ = sender.send(event);
-        })
-        .map_err(error)?;
-        watcher.watch(path, RecursiveMode::NonRecursive).map_err(error)?;
-        Ok(Self { path: path.to_owned(), _watcher: watcher, events })
-    }
-
-    /// What to read after the next change, and those that come with it; nothing if the directory
-    /// itself has gone or been replaced, and must be watched anew.
-    async fn next(&mut self) -> Option<Scan> {
-        let mut scan = Scan::default();
-        while scan.is_empty() {
-            let event = self.events.recv().await?;
-            self.note(event, &mut scan)?;
-        }
-        time::sleep(DEBOUNCE).await;
-        while let Ok(event) = self.events.try_recv() {
-            self.note(event, &mut scan)?;
-        }
-        Some(scan)
-    }
-
-    fn note(&self, event: notify::Result<notify::Event>, scan: &mut Scan) -> Option<()> {
-        let event = event.ok()?;
-        scan.all |= event.need_rescan();
-        let replaced = match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Modify(ModifyKind::Name(_))
-            | EventKind::Remove(_) => true,
-            // A file that is being written is read when it is closed.
-            EventKind::Create(_) => !event.paths.iter().all(|path| is_new_file(path)),
-            _ => false,
-        };
-        for path in event.paths.iter().filter(|_| replaced) {
-            if *path == self.path {
-                return None;
-            }
-            match path.file_name() {
-                Some(name) if directory::is_manifest(path) => {
-                    let _ = scan.files.insert(name.to_owned());
-                }
-                _ => scan.all = true,
-            }
-        }
-        Some(())
-    }
-}
-
-/// Whether this is a file that somebody has begun to write, and not a link to one that is
-/// complete.
-fn is_new_file(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
 }
 
 /// Names of files in a directory.

@@ -36,6 +36,15 @@ pub enum AttachError {
         #[source]
         source: NetlinkError,
     },
+    /// It cannot be told whether a program is on the device still.
+    #[error("cannot read where the links of this process are, as for device {device}")]
+    LinkInfo {
+        /// The device's interface index.
+        device: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// There is no such device.
     #[error("device {device} is gone")]
     NoDevice {

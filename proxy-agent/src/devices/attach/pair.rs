@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The two programs on one device.
 
+use std::{fs, io};
+
 use aya::programs::{
-    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    LinkOrder, TcAttachType,
     links::{FdLink, Link as _},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions},
 };
@@ -116,12 +118,12 @@ impl Pair {
 
     /// Whether both programs are on the device still.
     pub(super) async fn is_in_place(&self, requests: &Requests) -> Result<bool, AttachError> {
-        let name = name(requests, self.device).await?;
+        // Asked first, since it may be gone.
+        let _ = name(requests, self.device).await?;
         for (side, link) in [(Side::Ingress, &self.ingress), (Side::Egress, &self.egress)] {
             let in_place = match <&FdLink>::try_from(link) {
-                Ok(link) => {
-                    is_on_tcx(link, &name, side).map_err(AttachError::of(side, self.device))?
-                }
+                Ok(link) => is_on_tcx(link, self.device)
+                    .map_err(|source| AttachError::LinkInfo { device: self.device, source })?,
                 // Not a TCX link, then.
                 Err(_) => Clsact::of(requests, self.device).has_own(side).await?,
             };
@@ -162,11 +164,22 @@ async fn name(requests: &Requests, device: u32) -> Result<String, AttachError> {
         .ok_or(AttachError::NoDevice { device })
 }
 
-fn is_on_tcx(link: &FdLink, name: &str, side: Side) -> Result<bool, ProgramError> {
+/// Whether a TCX link is on a device still. The kernel says where a link is beside its descriptor;
+/// to ask for the programs of the device instead takes `CAP_SYS_ADMIN`.
+fn is_on_tcx(link: &FdLink, device: u32) -> io::Result<bool> {
     let Ok(own) = link.info() else {
         return Ok(false);
     };
-    let (_, programs) = SchedClassifier::query_tcx(name, side.attach_type())?;
-    let own = own.program_id();
-    Ok(programs.iter().any(|program| program.id() == own))
+    let (id, place) = (format!("link_id:\t{}", own.id()), format!("ifindex:\t{device}"));
+    for descriptor in fs::read_dir("/proc/self/fdinfo")? {
+        // What another thread has closed is not it.
+        let Ok(info) = fs::read_to_string(descriptor?.path()) else {
+            continue;
+        };
+        let says = |wanted: &str| info.lines().any(|line| line == wanted);
+        if says(&id) {
+            return Ok(says(&place));
+        }
+    }
+    Ok(false)
 }

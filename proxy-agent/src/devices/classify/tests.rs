@@ -142,7 +142,9 @@ fn devices_have_roles_by_what_they_are() {
 #[test]
 fn patterns_override_what_a_device_is() {
     let roles = |exclude: &[&str], include: &[&str], case| {
-        let patterns = Patterns::parse(exclude, include).unwrap();
+        let exclude: Vec<_> = exclude.iter().map(|text| text.parse().unwrap()).collect();
+        let include: Vec<_> = include.iter().map(|text| text.parse().unwrap()).collect();
+        let patterns = Patterns::new(&exclude, &include).unwrap();
         classify(&snapshot(case, "::", "2001:db8::1"), &patterns)
     };
     let (nic, pod) = (Case::of(LinkKind::Other), Case::pod());

@@ -10,7 +10,10 @@ use super::{Reason, not};
 /// An address that traffic can be sent to. The API refuses the others too (an endpoint there
 /// would reach the node itself, or its neighbours, in the name of whoever wrote it).
 pub(super) fn unicast(text: &str) -> Result<IpAddr, Reason> {
-    let ip: IpAddr = text.parse().map_err(|_| not(text, "an IP address"))?;
+    let ip: IpAddr = text
+        .parse()
+        .or_else(|_| without_leading_zeros(text).parse())
+        .map_err(|_| not(text, "an IP address"))?;
     let (link_local, mapped) = match ip {
         IpAddr::V4(v4) => (v4.is_link_local(), false),
         IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.to_ipv4_mapped().is_some()),
@@ -26,6 +29,16 @@ pub(super) fn unicast(text: &str) -> Result<IpAddr, Reason> {
         Some((_, what)) => Err(Reason::Special(ip, what)),
         None => Ok(ip),
     }
+}
+
+/// The decimal parts of an IPv4 address as Kubernetes reads them in objects from before 1.22
+/// (`ParseIPSloppy`): `010` is ten.
+fn without_leading_zeros(text: &str) -> String {
+    let decimal = |part: &str| {
+        let digits = part.trim_start_matches('0');
+        if digits.is_empty() && !part.is_empty() { "0" } else { digits }.to_owned()
+    };
+    text.split('.').map(decimal).collect::<Vec<_>>().join(".")
 }
 
 /// A port number from 1 on.
@@ -46,4 +59,18 @@ pub(super) fn protocol(name: Option<&str>) -> Result<Protocol, Reason> {
         .into_iter()
         .find(|protocol| protocol.name() == Some(name))
         .ok_or_else(|| not(name, "TCP, UDP or SCTP"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unicast;
+
+    #[test]
+    fn leading_zeros_are_decimal() {
+        assert_eq!(unicast("010.096.000.1").unwrap().to_string(), "10.96.0.1");
+        assert_eq!(unicast("10.96.0.080").unwrap().to_string(), "10.96.0.80");
+        for bad in ["10.96.0", "10.96..1", "10.96.0.0256", "0x0a.0.0.1", "010"] {
+            assert!(unicast(bad).is_err(), "{bad}");
+        }
+    }
 }

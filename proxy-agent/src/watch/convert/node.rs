@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Nodes and Service CIDRs: what belongs to no namespace.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::api::{core::v1::Node as ApiNode, networking::v1::ServiceCIDR as ApiServiceCidr};
 
@@ -20,8 +20,26 @@ impl Convert for ApiNode {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
         let zone = label(&self.metadata, ZONE_LABEL).filter(|zone| !zone.is_empty());
-        let node = Node { name: subject.key.name.name, zone: zone.map(Into::into) };
-        Ok(Converted { event: Event::Apply(Object::Node(node)), rejected: Vec::new() })
+        let (mut addresses, mut rejected) = (BTreeSet::new(), Vec::new());
+        let written = self.status.as_ref().and_then(|status| status.addresses.as_ref());
+        for (at, written) in written.into_iter().flatten().enumerate() {
+            // The other types are names.
+            if !matches!(written.type_.as_str(), "InternalIP" | "ExternalIP") {
+                continue;
+            }
+            match written.address.parse() {
+                Ok(address) => {
+                    let _ = addresses.insert(address);
+                }
+                Err(_) => {
+                    let field = format_args!("status.addresses[{at}].address");
+                    rejected.push(subject.reject(field, not(&written.address, "an IP address")));
+                }
+            }
+        }
+        let name = subject.key.name.name;
+        let node = Node { name, zone: zone.map(Into::into), addresses };
+        Ok(Converted { event: Event::Apply(Object::Node(node)), rejected })
     }
 }
 

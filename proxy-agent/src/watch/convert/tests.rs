@@ -204,6 +204,23 @@ fn slices_that_are_not_for_a_proxy_are_none() {
 }
 
 #[test]
+fn nodes_have_addresses() {
+    let node = json!({"metadata": {"name": "n"}, "status": {"addresses": [
+        {"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "Hostname", "address": "n"},
+        {"type": "InternalIP", "address": "2001:db8::1"},
+        {"type": "ExternalIP", "address": "n.example"},
+    ]}});
+    let converted = convert::<ApiNode>(&node).unwrap();
+    let Event::Apply(Object::Node(node)) = converted.event else { panic!() };
+    let addresses: Vec<_> = node.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.0.2.1", "2001:db8::1"]);
+    let rejected: Vec<_> = converted.rejected.iter().map(ToString::to_string).collect();
+    let expected = r#"Node n: status.addresses[3].address: "n.example" is not an IP address"#;
+    assert_eq!(rejected, [expected]);
+}
+
+#[test]
 fn nodes_have_a_zone_and_service_cidrs_have_ranges() {
     let zone = |labels: Value| {
         let node = json!({"metadata": {"name": "n", "labels": labels}});

@@ -23,6 +23,8 @@ pub(super) struct Scan {
     pub(super) files: FileNames,
     /// All files that look changed.
     pub(super) all: bool,
+    /// But not these: somebody is writing to them.
+    pub(super) unfinished: FileNames,
 }
 
 impl Scan {
@@ -97,10 +99,10 @@ impl Directory {
             let _ = self.files.remove(&name);
         }
         for name in &present {
-            if !scan.all && !scan.files.contains(name) {
+            let forced = scan.files.contains(name);
+            if !forced && (!scan.all || scan.unfinished.contains(name)) {
                 continue;
             }
-            let forced = scan.files.contains(name);
             self.read(name, forced, &mut before, &mut changes.reports);
         }
         for (key, before) in before {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with manifests.
 
-use std::{io, path::PathBuf};
+use std::{io, mem, path::PathBuf};
 
 use tracing::warn;
 
 use super::ManifestsError;
-use crate::{model::ObjectKey, watch::convert::Rejected};
+use crate::{chain::chain, model::ObjectKey, watch::convert::Rejected};
 
 /// Something in a file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,10 @@ impl Report {
     }
 }
 
-pub(super) fn log_lost(error: &ManifestsError) {
-    let reason = std::error::Error::source(error).map(ToString::to_string);
-    warn!(reason, "{error}; its objects stay as they were");
+/// Says that the directory is gone, unless that has been said.
+pub(super) fn log_lost(error: &ManifestsError, lost: &mut bool) {
+    if !mem::replace(lost, true) {
+        let error = chain(error);
+        warn!(error, "the directory of manifests has gone, its objects stay as they were");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod changes;
 mod forms;
+mod places;
 
 use std::{fs, path::Path};
 

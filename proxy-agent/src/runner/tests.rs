@@ -19,7 +19,7 @@ use crate::{
         fake::{Fake, Faulty},
     },
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Object, ObjectName, Service, ServicePort,
+        Endpoint, EndpointPort, EndpointSlice, Node, Object, ObjectName, Service, ServicePort,
         TrafficPolicy,
     },
 };
@@ -55,6 +55,11 @@ fn slice(service: &str, address: &str) -> Event {
             port: Port::new(8080),
         }],
     }))
+}
+
+fn node(name: &str, address: &str) -> Event {
+    let addresses = [address.parse().unwrap()].into();
+    Event::Apply(Object::Node(Node { name: name.into(), zone: Some("b".into()), addresses }))
 }
 
 /// A runner at work.
@@ -186,9 +191,23 @@ async fn a_zone_that_becomes_known_changes_the_plans() {
     let _ = bench.send([service("a", &["10.0.0.1"]), hinted]).await;
     let _ = bench.sync().await;
     assert!(dump(&tables).contains("cluster: 10.1.0.1:8080 10.1.0.2:8080"));
-    let node = crate::model::Node { name: "me".into(), zone: Some("b".into()) };
-    let _ = bench.send([Event::Apply(Object::Node(node))]).await;
+    let _ = bench.send([node("me", "192.0.2.1")]).await;
     assert!(dump(&tables).contains("cluster: 10.1.0.2:8080"));
     assert!(dump(&tables).contains("in no set: 10.1.0.1:8080"));
     assert_eq!(tables.lock().unwrap().violations(), [] as [&str; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_addresses_of_the_own_node_are_told() {
+    let runner = Runner::new("me");
+    let addresses = runner.node_addresses();
+    let bench = Bench::new(runner);
+    let told = || addresses.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let _ = bench.send([node("other", "192.0.2.2")]).await;
+    assert_eq!(told(), [""; 0]);
+    let _ = bench.send([node("me", "192.0.2.1")]).await;
+    assert_eq!(told(), ["192.0.2.1"]);
+    let key = crate::model::ObjectKey { kind: Kind::Node, name: ObjectName::new("", "me") };
+    let _ = bench.send([Event::Delete(key)]).await;
+    assert_eq!(told(), [""; 0]);
 }

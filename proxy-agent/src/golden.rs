@@ -2,10 +2,9 @@
 //! Objects recorded from a real kube-apiserver in, a sorted dump of the tables out: through the
 //! manifests, the planner, the reconciler and the runner, as the agent uses them.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p proxy-agent --test golden` writes the golden files anew. What
+//! `UPDATE_GOLDEN=1 cargo test -p proxy-agent golden` writes the golden files anew. What
 //! they say is checked against the rules that a real kube-proxy wrote for the same objects.
 
-#[path = "golden/kube_proxy.rs"]
 mod kube_proxy;
 
 use std::{
@@ -15,9 +14,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use proxy_agent::{
+use crate::{
     dataplane::fake::Fake,
-    reconcile::runner::Runner,
+    runner::Runner,
     watch::{Source as _, manifests::Manifests},
 };
 use proxy_common::{Family, V4, V6};
@@ -40,7 +39,7 @@ async fn tables(node: &str) -> Tables {
     let runner = Runner::new(node).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
     let mut status = runner.status();
     let (sender, receiver) = mpsc::channel(1024);
-    let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).run(sender));
+    let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).unwrap().run(sender));
     let running = tokio::spawn(runner.run(receiver));
     let settled = status.wait_for(|status| status.synced && status.pending == 0);
     assert_eq!(settled.await.unwrap().services, 40);

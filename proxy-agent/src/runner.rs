@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    error::Error,
+    net::IpAddr,
     time::Duration,
 };
 
@@ -14,11 +14,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Conflict, FamilyReconciler, Outcome, Rows};
 use crate::{
+    chain::chain,
     dataplane::Dataplane,
     model::{Kind, ServiceName, Store},
     plan::{categorize::NodeContext, plan},
+    reconcile::{Conflict, FamilyReconciler, Outcome, Rows},
     watch::Event,
 };
 
@@ -50,6 +51,7 @@ pub struct Runner {
     unsynced: BTreeSet<Kind>,
     last_error: Option<String>,
     status: watch::Sender<Status>,
+    node_addresses: watch::Sender<BTreeSet<IpAddr>>,
     started: Instant,
 }
 
@@ -63,6 +65,7 @@ impl Runner {
             unsynced: NEEDED.into(),
             last_error: None,
             status: watch::Sender::default(),
+            node_addresses: watch::Sender::default(),
             started: Instant::now(),
         }
     }
@@ -85,6 +88,12 @@ impl Runner {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// The addresses of the own Node, now and whenever they change.
+    #[must_use]
+    pub fn node_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.node_addresses.subscribe()
     }
 
     /// Runs until the source has ended. What is in the tables then stays there.
@@ -159,12 +168,19 @@ impl Runner {
             failing,
             last_error: self.last_error.clone(),
         };
-        let _ = self.status.send_if_modified(|known| {
-            let changed = *known != status;
-            *known = status;
-            changed
-        });
+        tell(&self.status, status);
+        let node = self.store.node();
+        tell(&self.node_addresses, node.map(|node| node.addresses.clone()).unwrap_or_default());
     }
+}
+
+/// Tells those who wait for it, if it has changed.
+fn tell<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
+    let _ = watched.send_if_modified(|known| {
+        let changed = *known != value;
+        *known = value;
+        changed
+    });
 }
 
 /// The tables of a family, whichever it is.
@@ -209,7 +225,7 @@ where
         let conflicts = self.reconciler.take_conflicts().into_iter();
         let last: HashMap<_, _> = conflicts.map(|conflict| (conflict.key, conflict)).collect();
         for Conflict { key, winner, losers } in last.into_values() {
-            let address: std::net::IpAddr = key.address.into();
+            let address: IpAddr = key.address.into();
             let (port, protocol) = (key.port, key.protocol);
             let losers: Vec<_> = losers.iter().map(ToString::to_string).collect();
             let losers = losers.join(" ");
@@ -231,12 +247,5 @@ where
     }
 }
 
-/// An error and what it comes from, in one line.
-fn chain(error: &dyn Error) -> String {
-    let sources = std::iter::successors(error.source(), |&error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
-}
-
 #[cfg(test)]
-#[path = "runner_tests.rs"]
 mod tests;
