@@ -25,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the Services on this node until told to stop.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print what is in the kernel's tables.
     List(ListArgs),
 }

@@ -7,7 +7,10 @@ mod network {
     mod collisions;
     mod devices;
     mod lifecycle;
+    mod privileges;
     mod reachability;
     mod refusals;
+    mod restarts;
+    mod stops;
     mod updates;
 }

@@ -27,14 +27,11 @@ impl Convert for ApiNode {
             if !matches!(written.type_.as_str(), "InternalIP" | "ExternalIP") {
                 continue;
             }
-            match written.address.parse() {
-                Ok(address) => {
-                    let _ = addresses.insert(address);
-                }
-                Err(_) => {
-                    let field = format_args!("status.addresses[{at}].address");
-                    rejected.push(subject.reject(field, not(&written.address, "an IP address")));
-                }
+            if let Ok(address) = written.address.parse() {
+                let _ = addresses.insert(address);
+            } else {
+                let field = format_args!("status.addresses[{at}].address");
+                rejected.push(subject.reject(field, not(&written.address, "an IP address")));
             }
         }
         let name = subject.key.name.name;
