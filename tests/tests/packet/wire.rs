@@ -26,6 +26,8 @@ const NEAR: &str = "near";
 /// The end where they are seen.
 const FAR: &str = "far";
 const ETHERNET: usize = 14;
+/// An Ethernet type for experiments (IEEE 802).
+const EXPERIMENTAL: u16 = 0x88b5;
 
 /// `PACKET_VNET_HDR` of `linux/if_packet.h`: each frame has a header of its own before it.
 const PACKET_VNET_HEADER: libc::c_int = 15;
@@ -64,9 +66,25 @@ impl Wire {
                 qdisc_add_clsact(NEAR)?;
             }
             let mut wire = Self { near: open(NEAR)?, far: open(FAR)? };
+            wire.wait()?;
             let mut rig = Rig::<F>::in_this_network()?;
             work(&mut wire, &mut rig)
         })
+    }
+
+    /// Waits until frames come through. For a moment after both ends are up, the kernel loses them
+    /// without a word.
+    fn wait(&mut self) -> Result<()> {
+        let mac = [2, 0, 0, 0, 0, 1];
+        let mut probe = [0; HEADER + 60];
+        probe[HEADER..HEADER + 6].fill(0xff);
+        probe[HEADER + 6..HEADER + 12].copy_from_slice(&mac);
+        probe[HEADER + 12..HEADER + 14].copy_from_slice(&EXPERIMENTAL.to_be_bytes());
+        self.far.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let mut attempts = 0..500;
+        let came = attempts.any(|_| self.near.write(&probe).is_ok() && self.receive(mac).is_ok());
+        ensure!(came, "nothing comes through");
+        Ok(self.far.set_read_timeout(Some(Duration::from_secs(10)))?)
     }
 
     /// Sends a frame through the program of a hook. Its checksum is whole or left to the device,
@@ -167,7 +185,6 @@ fn open(device: &str) -> Result<Socket> {
     };
     ensure!(result == 0, io::Error::last_os_error());
     socket.bind(&link_address(device, all)?)?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     Ok(socket)
 }
 
