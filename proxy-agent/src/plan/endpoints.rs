@@ -13,8 +13,9 @@ use crate::model::{Endpoint, EndpointSlice, ServicePort};
 /// Slices know the port by its name. Where several speak of one endpoint (it moved from slice to
 /// slice, or its address went to another pod while the old one terminates), one of them counts:
 /// one that does not terminate before one that does, as in kube-proxy's cache of slices
-/// (`addEndpoints`). Between others kube-proxy takes whichever comes last by chance; here it is
-/// ready before not, serving before not, on this node before elsewhere.
+/// (`addEndpoints`, Kubernetes 1.36). Between others kube-proxy's choice depends on the order in
+/// which it walks over the slices; here it is ready before not, serving before not, on this node
+/// before elsewhere.
 #[must_use]
 pub fn of_port<'a, F: Family>(
     port: &ServicePort,

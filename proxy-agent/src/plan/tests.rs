@@ -104,6 +104,9 @@ fn slices_are_united_and_duplicates_count_once() {
         // The address of a pod that terminates has gone to one that is not ready yet.
         slice(port, vec![endpoint("10.0.0.4", DRAINING)]),
         slice(port, vec![endpoint("10.0.0.4", GONE)]),
+        // Even if that one, being published while it is not ready, counts as ready.
+        slice(port, vec![endpoint("10.0.0.5", [true, true, true])]),
+        slice(port, vec![endpoint("10.0.0.5", GONE)]),
         slice(other, vec![endpoint("10.0.0.3", READY)]),
         slice(("dns", Protocol::TCP, 53), vec![endpoint("10.0.0.7", READY)]),
     ];

@@ -9,6 +9,7 @@ use std::{
 use proxy_common::{Family, frontend::FrontendKey};
 
 use super::{
+    apply::apply,
     frontends::{Claim, Frontends, Target, claims},
     ids::{Ids, Rows},
     outcome::{Conflict, Outcome, Problem, ReconcileError},
@@ -284,25 +285,4 @@ impl<F: Family> FamilyReconciler<F> {
         self.schedule.failed(service.clone(), now);
         outcome.problems.push(Problem { service, error });
     }
-}
-
-/// Carries out operations, and notes those that were.
-fn apply<F: Family, D: Dataplane<F>>(
-    dataplane: &mut D,
-    ops: &[Op<F>],
-    mut commit: impl FnMut(&Op<F>),
-) -> Result<(), ReconcileError> {
-    if ops.is_empty() {
-        return Ok(());
-    }
-    let result = dataplane.apply(ops);
-    let applied = match &result {
-        Ok(()) => ops.len(),
-        Err(failure) => failure.applied,
-    };
-    ops[..applied].iter().for_each(&mut commit);
-    result.map_err(|failure| ReconcileError::Apply {
-        verb: ops.get(applied).map_or("write", Op::verb),
-        source: Box::new(failure.error),
-    })
 }

@@ -40,6 +40,7 @@
 //! repeated; rows that were taken for what was not done are kept for the next attempt.
 
 pub mod allocator;
+mod apply;
 mod family;
 mod frontends;
 mod ids;

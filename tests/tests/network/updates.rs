@@ -16,6 +16,7 @@ both_families!(
     datagrams_leave_a_removed_backend,
     a_deleted_service_is_gone,
     a_bad_object_stops_nobody,
+    manifests_that_go_as_a_whole_are_missed,
 );
 
 fn target<F: TestFamily>() -> SocketAddr {
@@ -100,6 +101,27 @@ fn a_bad_object_stops_nobody<F: TestFamily>() -> Result<()> {
     let _ = Client::new(cluster.topology.pod("client")).ask(Protocol::Tcp, target::<F>())?;
     let log = agents[0].log()?;
     ensure!(log.contains("broken.yaml") && log.contains("odd"), "not reported: {log}");
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
+
+fn manifests_that_go_as_a_whole_are_missed<F: TestFamily>() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    cluster.serve_web(&["web-1"])?;
+    let mut agents = cluster.agents()?;
+    let _servers = cluster.servers(&["web-1", "web-2"])?;
+    let says = |text: &str| eventually(|| agents[0].log().is_ok_and(|log| log.contains(text)));
+    let directory = cluster.manifests.directory();
+    let aside = directory.with_file_name("aside");
+    std::fs::rename(directory, &aside)?;
+    ensure!(says("the directory of manifests has gone"), "it does not say so");
+    let client = Client::new(cluster.topology.pod("client"));
+    ensure!(client.ask(Protocol::Tcp, target::<F>())?.server == "web-1", "the objects stay");
+    std::fs::rename(&aside, directory)?;
+    cluster.serve_web(&["web-2"])?;
+    ensure!(says("the directory is there again"), "it does not say so");
+    let moved = || client.ask(Protocol::Tcp, target::<F>()).is_ok_and(|it| it.server == "web-2");
+    ensure!(eventually(moved), "what is written then is not seen");
     ensure!(agents.remove(0).stop()?.success());
     Ok(())
 }
