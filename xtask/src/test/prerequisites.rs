@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tests need of the machine, installed where it is missing.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use super::stage::Stage;
-use crate::{apt, process::find};
+use crate::{
+    apt,
+    process::{Run as _, command, find},
+    report,
+};
 
 /// A program that tests call.
 struct Tool {
@@ -28,6 +34,9 @@ impl Tool {
     }
 }
 
+/// What is there when `br_netfilter` is, which nothing loads by itself.
+const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge";
+
 const TRAFFIC: &[Stage] = &[Stage::Network, Stage::Kernels];
 const IMAGE: &[Stage] = &[Stage::Kernels];
 
@@ -39,7 +48,7 @@ const fn image(name: &'static str, package: &'static str, why: &'static str) -> 
     Tool { name, package, why, stages: IMAGE, in_guest: false }
 }
 
-const TOOLS: [Tool; 17] = [
+const TOOLS: [Tool; 19] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -51,12 +60,20 @@ const TOOLS: [Tool; 17] = [
     traffic("ip6tables", "iptables", "network policies beside the proxy"),
     traffic("conntrack", "conntrack", "to see what the kernel tracks"),
     traffic("nsenter", "util-linux", "to enter namespaces"),
+    traffic("setpriv", "util-linux", "to run the agent with some capabilities only"),
     traffic("unshare", "util-linux", "to make namespaces"),
     Tool {
         name: "curl",
         package: "curl",
         why: "to ask Services by hand",
         stages: &[],
+        in_guest: false,
+    },
+    Tool {
+        name: "modprobe",
+        package: "kmod",
+        why: "to load what netfilter has for bridges",
+        stages: &[Stage::Network],
         in_guest: false,
     },
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),
@@ -79,6 +96,10 @@ pub(super) fn ensure(stages: &[Stage]) -> Result<()> {
     }
     for tool in TOOLS.iter().filter(|tool| tool.stages.iter().any(|stage| stages.contains(stage))) {
         tool.ensure()?;
+    }
+    if stages.contains(&Stage::Network) && !Path::new(BRIDGE_NETFILTER).exists() {
+        report::step("modprobe br_netfilter: nodes whose bridged packets pass through iptables");
+        command("modprobe").arg("br_netfilter").run()?;
     }
     Ok(())
 }
