@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Backends: the endpoints that slots point at.
 
 use crate::{Family, Port, pod};

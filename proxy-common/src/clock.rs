@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The clock of flows: 32 bits of the kernel's monotonic time.
 
 use crate::pod;

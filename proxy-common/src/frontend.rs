@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Frontends: what clients dial, each pointing at the Service port behind it.
 //!
 //! An entry is written once and never changed in place: a value of a BPF hash that is updated or

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ABI that Sixfour's agent and its BPF programs share: the keys and values of every map.
 //!
 //! The contract:

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the maps are called, in the object file and under the pin root.
 //!
 //! The kernel keeps fifteen bytes of a map's name. Maps of a family end in `_V4` and `_V6`.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The names of Service ports, kept beside the tables so that whoever reads them sees words.
 
 use crate::pod;

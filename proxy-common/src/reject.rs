@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The budget of refusals (RSTs and ICMP errors that the programs send).
 
 use crate::{clock::Tick, pod};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Services: one row per Service port, with the backend sets that its frontends choose from.
 //!
 //! A row is three aligned 64-bit words, each read and written whole: whoever reads one sees the
