@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use proxy_agent::bpf::object::FlowCapacity;
 use proxy_common::counter::Reason;
 use proxy_common::frontend::ServiceIndex;
@@ -16,22 +16,15 @@ use proxy_tests::protocol::Protocol;
 use crate::connection::Connection;
 use crate::frames::{backend, client, syn, syn_ack, tcp, vip};
 use crate::programs::{At, Programs};
-use crate::rig::{Rig, Tabled};
+use crate::rig::{HALF_OPEN, Rig, Tabled};
 
-both_families!(
-    a_flood_that_syncookies_answer_harms_nobody,
-    without_room_a_flow_goes_on_half_open,
-    room_that_is_made_is_used,
-);
+both_families!(a_flood_that_syncookies_answer_harms_nobody, without_room_a_flow_goes_on_half_open,);
 
-/// Entries of the half-open table; the kernel takes them by the dozens for each processor.
-const HALF_OPEN: u32 = 1 << 13;
 /// Spoofed SYNs between the packets of a client that is there.
 const BETWEEN: usize = 50;
 
-/// A rig with a Service port of one backend for each protocol.
-fn rig_with_services<F: Tabled>(confirmed: u32) -> Result<Rig<F>> {
-    let mut rig = Rig::with_capacity(FlowCapacity { confirmed, half_open: HALF_OPEN })?;
+/// Adds a Service port of one backend for each protocol.
+fn with_services<F: Tabled>(mut rig: Rig<F>) -> Result<Rig<F>> {
     for protocol in Protocol::ALL {
         let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &[backend::<F>(1)])?;
     }
@@ -72,7 +65,7 @@ impl Flood {
 fn a_flood_that_syncookies_answer_harms_nobody<F: Tabled>() -> Result<()> {
     // Each flow takes two entries: enough to fill the table three times over.
     const ROUNDS: usize = HALF_OPEN as usize / 2 * 3 / (10 * BETWEEN);
-    let rig = rig_with_services::<F>(1 << 12)?;
+    let rig = with_services(Rig::<F>::new()?)?;
     let programs = &rig.programs;
     let at = |port| client::<F>(12, port);
     let mut flood = Flood::new::<F>()?;
@@ -112,51 +105,42 @@ fn a_flood_that_syncookies_answer_harms_nobody<F: Tabled>() -> Result<()> {
     Ok(())
 }
 
-/// A full table of confirmed flows, and a connection that found no room in it.
-fn overfull<F: Tabled>() -> Result<(Rig<F>, Vec<Connection>, Connection)> {
+fn without_room_a_flow_goes_on_half_open<F: Tabled>() -> Result<()> {
     // Room for three flows and one direction of a fourth.
-    let rig = rig_with_services::<F>(7)?;
-    let establish = |port| {
+    let capacity = FlowCapacity { confirmed: 7, half_open: HALF_OPEN };
+    let mut rig = with_services(Rig::<F>::with_capacity(capacity)?)?;
+    let establish = |rig: &Rig<F>, port| {
         let client = client::<F>(12, port);
         Connection::establish(&rig.programs, Protocol::Tcp, client, vip::<F>(1))
     };
-    let early = [40_000, 40_001, 40_002].map(establish).into_iter().collect::<Result<Vec<_>>>()?;
-    let late = establish(40_003)?;
-    assert_eq!(rig.count(Reason::FlowTableFull)?, 1);
-    Ok((rig, early, late))
-}
-
-fn without_room_a_flow_goes_on_half_open<F: Tabled>() -> Result<()> {
-    let (rig, early, late) = overfull::<F>()?;
-    let programs = &rig.programs;
-    // All of it or nothing: half a flow in the table would be a hole.
-    assert!(!late.is_confirmed(&rig)?);
     let data = |from: SocketAddr, to| tcp(from, to, TcpFlags::ACK).payload(b"data");
-    late.answer(programs)?;
-    late.request(programs, &data(late.client, late.frontend))?;
-    late.reply(programs, &data(late.backend, late.client))?;
+    let mut early = Vec::new();
+    for port in 40_000..40_003 {
+        early.push(establish(&rig, port)?);
+    }
+    // New ones are served all the same, one after the other.
+    let mut late = Vec::new();
+    for (count, port) in (1..).zip(40_003..40_005) {
+        let flow = establish(&rig, port)?;
+        // All of it or nothing: half a flow in the table would be a hole.
+        assert!(!flow.is_confirmed(&rig)?);
+        assert_eq!(rig.count(Reason::FlowTableFull)?, count);
+        late.push(flow);
+    }
+    for flow in early.iter().chain(&late) {
+        flow.answer(&rig.programs)?;
+        flow.request(&rig.programs, &data(flow.client, flow.frontend))?;
+        flow.reply(&rig.programs, &data(flow.backend, flow.client))?;
+    }
     for flow in &early {
         assert!(flow.is_confirmed(&rig)?);
-        flow.prove(programs)?;
-        flow.answer(programs)?;
     }
-    // New ones are served too.
-    let client = client::<F>(12, 40_004);
-    let latest = Connection::establish(programs, Protocol::Tcp, client, vip::<F>(1))?;
-    assert!(!latest.is_confirmed(&rig)?);
-    latest.request(programs, &data(latest.client, latest.frontend))?;
-    latest.reply(programs, &data(latest.backend, latest.client))?;
     assert_eq!(rig.count(Reason::FlowConfirmed)?, 3);
-    Ok(())
-}
-
-fn room_that_is_made_is_used<F: Tabled>() -> Result<()> {
-    let (mut rig, early, late) = overfull::<F>()?;
-    let ended = early.first().context("the table holds three")?;
-    for key in [ended.key::<F>(), ended.reply_key::<F>()] {
+    // Room that is made is used.
+    for key in [early[0].key::<F>(), early[0].reply_key::<F>()] {
         rig.tables.remove_flow(true, &key)?;
     }
-    late.prove(&rig.programs)?;
-    assert!(late.is_confirmed(&rig)?);
+    late[0].prove(&rig.programs)?;
+    assert!(late[0].is_confirmed(&rig)?);
     Ok(())
 }

@@ -20,7 +20,8 @@ const HEADROOM: usize = 256;
 
 /// `BPF_PROG_TEST_RUN` of `linux/bpf.h`.
 const TEST_RUN: libc::c_long = 10;
-/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE` of `linux/bpf.h`, which kernels since 6.11 know.
+/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE` of `linux/bpf.h`, which kernels since 6.11 know, and some
+/// before.
 const CHECKSUM_COMPLETE: u32 = 1 << 2;
 
 /// What a program says of a packet.

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
-use proxy_agent::bpf::object::FlowCapacity;
 use proxy_common::counter::Reason;
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::reject::{BURST, PER_TICK};
@@ -228,8 +227,7 @@ fn a_flow_is_served_on_a_vip_that_refuses<F: Tabled>() -> Result<()> {
 
 fn refusals_have_a_limit<F: Tabled>() -> Result<()> {
     const PACKETS: u64 = 4 * BURST as u64;
-    // What it has spent, others would miss.
-    let mut rig = Rig::<F>::with_capacity(FlowCapacity { confirmed: 16, half_open: 1 << 14 })?;
+    let mut rig = Rig::<F>::new()?;
     let _: ServiceIndex = rig.service(vip::<F>(1), Protocol::Tcp, &[])?;
     let frame = syn(client::<F>(12, 40_000), vip::<F>(1)).build()?;
     // Each processor has a limit of its own.

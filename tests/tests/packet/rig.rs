@@ -28,6 +28,10 @@ use crate::loaded::Loaded;
 /// network namespace.
 pub(crate) const DEVICE: u32 = 1;
 
+/// Half-open entries that there is room for; the kernel takes them by the dozens for each
+/// processor.
+pub(crate) const HALF_OPEN: u32 = 1 << 13;
+
 /// A family of the tests with its tables.
 pub(crate) trait Tabled: TestFamily {
     /// The same in the ABI of the tables.
@@ -77,7 +81,7 @@ impl<F: Tabled> Rig<F> {
         let left = F::pool().lock().unwrap_or_else(PoisonError::into_inner).pop();
         let loaded = match left {
             Some(loaded) => loaded,
-            None => Loaded::new(FlowCapacity { confirmed: 1 << 12, half_open: 1 << 14 })?,
+            None => Loaded::new(FlowCapacity { confirmed: 1 << 12, half_open: HALF_OPEN })?,
         };
         Ok(Self { loaded: Some(loaded), is_pooled: true })
     }
