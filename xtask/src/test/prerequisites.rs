@@ -73,7 +73,7 @@ const TOOLS: [Tool; 19] = [
         name: "modprobe",
         package: "kmod",
         why: "to load what netfilter has for bridges",
-        stages: &[Stage::Network],
+        stages: &[],
         in_guest: false,
     },
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),
@@ -98,6 +98,7 @@ pub(super) fn ensure(stages: &[Stage]) -> Result<()> {
         tool.ensure()?;
     }
     if stages.contains(&Stage::Network) && !Path::new(BRIDGE_NETFILTER).exists() {
+        ensure_tools(&["modprobe"])?;
         report::step("modprobe br_netfilter: nodes whose bridged packets pass through iptables");
         command("modprobe").arg("br_netfilter").run()?;
     }
