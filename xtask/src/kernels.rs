@@ -64,35 +64,55 @@ pub(crate) struct Boot {
     pub(crate) console: PathBuf,
 }
 
-/// Boots `guest` with the newest kernel of its series and runs `programs` in it, with `sixfour` at the path
-/// that `SIXFOUR_BIN` names and the `tools` of this machine on `PATH`.
-///
-/// # Errors
-///
-/// If the kernel or qemu cannot be had or started, or the image not be built. A program that
-/// fails is an outcome, not an error.
-pub(crate) fn run(
-    guest: &Guest,
-    programs: &[Program<'_>],
-    sixfour: &Path,
-    tools: &[&str],
-) -> Result<Boot> {
-    let qemu = Tools::get()?;
-    let kernel = Kernel::newest(guest.series)?;
-    report::step(format_args!("booting Linux {} {}", kernel.release(), guest.parameters));
-    let image = image::build(&kernel, &qemu, programs, sixfour, tools)?;
-    let limit = programs.iter().map(|program| program.limit).sum();
-    let (outcomes, console) = machine::boot(guest, &kernel, &qemu, &image, limit)?;
-    let outcomes = programs
-        .iter()
-        .map(|program| {
-            let ended = outcomes.iter().find(|outcome| outcome.name == program.name);
-            Outcome {
-                name: program.name.to_owned(),
-                code: ended.and_then(|outcome| outcome.code),
-                seconds: ended.map_or(0.0, |outcome| outcome.seconds),
-            }
-        })
-        .collect();
-    Ok(Boot { release: kernel.release().to_owned(), outcomes, console })
+/// A guest that is ready to boot.
+pub(crate) struct Prepared<'a> {
+    guest: &'static Guest,
+    programs: Vec<Program<'a>>,
+    qemu: Tools,
+    kernel: Kernel,
+    image: PathBuf,
+}
+
+impl<'a> Prepared<'a> {
+    /// Prepares `guest` with the newest kernel of its series, to run `programs`, with `sixfour` at
+    /// the path that `SIXFOUR_BIN` names and the `tools` of this machine on `PATH`.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel or qemu cannot be had, or the image not be built.
+    pub(crate) fn new(
+        guest: &'static Guest,
+        programs: Vec<Program<'a>>,
+        sixfour: &Path,
+        tools: &[&str],
+    ) -> Result<Self> {
+        let qemu = Tools::get()?;
+        let kernel = Kernel::newest(guest.series)?;
+        let image = image::build(guest, &kernel, &qemu, &programs, sixfour, tools)?;
+        Ok(Self { guest, programs, qemu, kernel, image })
+    }
+
+    /// Boots it and runs the programs.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start, or not end in time. A program that fails is an outcome, not an error.
+    pub(crate) fn boot(&self) -> Result<Boot> {
+        let Self { guest, programs, qemu, kernel, image } = self;
+        let limit = programs.iter().map(|program| program.limit).sum();
+        report::step(format_args!("booting Linux {} {}", kernel.release(), guest.parameters));
+        let (outcomes, console) = machine::boot(guest, kernel, qemu, image, limit)?;
+        let outcomes = programs
+            .iter()
+            .map(|program| {
+                let ended = outcomes.iter().find(|outcome| outcome.name == program.name);
+                Outcome {
+                    name: program.name.to_owned(),
+                    code: ended.and_then(|outcome| outcome.code),
+                    seconds: ended.map_or(0.0, |outcome| outcome.seconds),
+                }
+            })
+            .collect();
+        Ok(Boot { release: kernel.release().to_owned(), outcomes, console })
+    }
 }

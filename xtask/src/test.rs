@@ -7,11 +7,13 @@ mod stage;
 mod suites;
 mod table;
 
+use std::{panic::resume_unwind, thread, time::Instant};
+
 use anyhow::{Result, bail};
 
 use crate::{
     bpf,
-    kernels::{self, Guest},
+    kernels::{self, Guest, Prepared},
     process::{Run as _, cargo, is_root},
     report,
 };
@@ -60,11 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                         table.time(suite.name, || on_this_machine(suite, &workspace));
                     }
                 }
-                Stage::Kernels => {
-                    for guest in &kernels::GUESTS {
-                        in_guest(guest, &workspace, &mut table);
-                    }
-                }
+                Stage::Kernels => in_guests(&workspace, &mut table),
             }
         }
     }
@@ -99,28 +97,38 @@ fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
     Ok(Ended::Passed)
 }
 
-/// Boots a guest, with one row of the table for the boot and one for each suite.
-fn in_guest(guest: &Guest, workspace: &Workspace, table: &mut Table) {
+/// Runs suites in all guests, with one row of the table for each boot and one for each suite in
+/// it. The guests run side by side: each keeps little more than one processor busy.
+fn in_guests(workspace: &Workspace, table: &mut Table) {
+    let prepared: Vec<_> =
+        kernels::GUESTS.iter().map(|guest| (guest.name, prepare(guest, workspace))).collect();
+    thread::scope(|scope| {
+        let boots: Vec<_> = prepared
+            .into_iter()
+            .map(|(name, guest)| {
+                let boot = move || {
+                    let start = Instant::now();
+                    (guest.and_then(|guest| guest.boot()), start.elapsed())
+                };
+                (name, scope.spawn(boot))
+            })
+            .collect();
+        for (name, boot) in boots {
+            let (boot, time) = boot.join().unwrap_or_else(|panic| resume_unwind(panic));
+            table.add_boot(name, boot, time);
+        }
+    });
+}
+
+/// Builds the suites of a guest, and its image.
+fn prepare(guest: &'static Guest, workspace: &Workspace) -> Result<Prepared<'static>> {
     let mut programs = Vec::new();
     for suite in &SUITES {
-        let Some((_, arguments)) = suite.guests.iter().find(|(name, _)| *name == guest.name) else {
-            continue;
-        };
-        match built::integration_test(suite.name) {
-            Ok(path) => {
-                let limit = suite.guest_seconds;
-                programs.push(kernels::Program { name: suite.name, path, arguments, limit });
-            }
-            Err(error) => table.time(&format!("{} {}", guest.name, suite.name), || Err(error)),
+        if let Some((_, arguments)) = suite.guests.iter().find(|(name, _)| *name == guest.name) {
+            let path = built::integration_test(suite.name)?;
+            let limit = suite.guest_seconds;
+            programs.push(kernels::Program { name: suite.name, path, arguments, limit });
         }
     }
-    let mut boot = None;
-    table.time(&format!("{} boot", guest.name), || {
-        let tools = prerequisites::guest_tools();
-        boot = Some(kernels::run(guest, &programs, workspace.sixfour(), &tools)?);
-        Ok(Ended::Passed)
-    });
-    if let Some(boot) = boot {
-        table.add_boot(guest.name, &boot);
-    }
+    Prepared::new(guest, programs, workspace.sixfour(), &prerequisites::guest_tools())
 }

@@ -59,7 +59,7 @@ pub(super) const SUITES: [Suite; 6] = [
         name: "network",
         what: "real traffic between network namespaces",
         stage: Stage::Network,
-        arguments: &["--test-threads=1"],
+        arguments: &["--test-threads=2"],
         guests: &[
             ("6.1", TRAFFIC),
             ("6.12", TRAFFIC),

@@ -49,15 +49,21 @@ impl Table {
         self.rows.push(Row { name: name.to_owned(), ended, time: start.elapsed() });
     }
 
-    /// Adds a row for each program that ran under another kernel, and takes their times from
-    /// the last row, which is the boot's. Where one failed, shows the end of what the guest
-    /// printed.
-    pub(super) fn add_boot(&mut self, guest: &str, boot: &Boot) {
-        let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        if let Some(row) = self.rows.last_mut() {
-            let programs = boot.outcomes.iter().map(|outcome| outcome.seconds).sum();
-            row.time = row.time.saturating_sub(time(programs));
-        }
+    /// Adds a row for a boot, which took `time` with all that ran in it, and a row for each program.
+    /// Where one failed, shows the end of what the guest printed.
+    pub(super) fn add_boot(&mut self, guest: &str, boot: Result<Boot>, time: Duration) {
+        let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let row = |ended, time| Row { name: format!("{guest} boot"), ended, time };
+        let boot = match boot {
+            Ok(boot) => boot,
+            Err(error) => {
+                report::failure(&error);
+                self.rows.push(row(Ended::Failed, time));
+                return;
+            }
+        };
+        let programs = boot.outcomes.iter().map(|outcome| outcome.seconds).sum();
+        self.rows.push(row(Ended::Passed, time.saturating_sub(seconds(programs))));
         for outcome in &boot.outcomes {
             let ended = if outcome.code == Some(0) { Ended::Passed } else { Ended::Failed };
             let how = match outcome.code {
@@ -71,7 +77,7 @@ impl Table {
             self.rows.push(Row {
                 name: format!("{guest} {}", outcome.name),
                 ended,
-                time: time(outcome.seconds),
+                time: seconds(outcome.seconds),
             });
         }
         if boot.outcomes.iter().any(|outcome| outcome.code != Some(0)) {
