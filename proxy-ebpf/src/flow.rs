@@ -96,6 +96,15 @@ impl<F: Datapath> Found<F> {
         self.flow().is_expired(protocol, self.confirmed, now)
     }
 
+    /// Whether this entry of another flow's replies leaves its place to [`Work::flow`].
+    #[inline(always)]
+    fn gives_way(&self, work: &Work<F>) -> bool {
+        let (flow, protocol) = (self.flow(), work.reply_key.protocol);
+        self.is_expired(protocol, work.now)
+            || flow.to == work.flow.to
+            || work.packet.is_tcp() && flow.is_closed()
+    }
+
     /// Takes note of the packet at hand, in this entry and where it matters in the other one:
     /// what its sender has done, and that the flow is alive (at most once a second).
     /// [`Work::flow`] has where the entry leads to, and what kind it is of.
@@ -257,28 +266,51 @@ pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
 }
 
 /// Takes [`Work::reply_key`] for the replies of a new flow, with [`Work::flow`] as its entry. It
-/// is taken if a live flow has it, unless that is the very flow, left over or being opened
-/// elsewhere: then the entries are the same.
+/// is taken if a flow that goes on has it, unless that is the very flow, left over or being opened
+/// elsewhere: then the entries are the same. A connection that has been closed gives it up, as a
+/// socket in `TIME_WAIT` does for a new SYN.
 #[inline(never)]
 pub(crate) fn claim<F: Datapath>(work: &Work<F>) -> bool {
     let tables = F::tables();
     let (key, reply) = (&work.reply_key, &work.flow);
+    let mut former = reply.to;
     if let Some(entry) = tables.flows.get_ptr_mut(key) {
         let found = Found { entry, confirmed: true };
-        if !found.is_expired(key.protocol, work.now) && found.flow().to != reply.to {
+        former = found.flow().to;
+        if !found.gives_way(work) || !found.is(key) {
             return false;
         }
         let _: Result<(), i32> = tables.flows.remove(key);
     }
-    if tables.half_open.insert(key, reply, NEW).is_ok() {
-        return true;
+    if tables.half_open.insert(key, reply, NEW).is_err() {
+        let Some(entry) = tables.half_open.get_ptr_mut(key) else {
+            return false;
+        };
+        let found = Found { entry, confirmed: false };
+        // What was left at the promotion of the former flow goes with it.
+        if former == reply.to {
+            former = found.flow().to;
+            if !found.gives_way(work) {
+                return false;
+            }
+        } else if found.flow().to != former {
+            return false;
+        }
+        if tables.half_open.insert(key, reply, ANY).is_err() {
+            return false;
+        }
     }
-    let Some(entry) = tables.half_open.get_ptr_mut(key) else {
-        return false;
-    };
-    let found = Found { entry, confirmed: false };
-    (found.is_expired(key.protocol, work.now) || found.flow().to == reply.to)
-        && tables.half_open.insert(key, reply, ANY).is_ok()
+    if former != reply.to {
+        // Its late packets are nobody's: they would be taken for the new flow's at the backend.
+        let forward = FlowKey::new(former.reversed(), key.protocol, Hook::INGRESS);
+        if let Some(found) = find(&forward)
+            && found.answers(&key.tuple)
+        {
+            let _: Result<(), i32> = tables.flows.remove(&forward);
+            let _: Result<(), i32> = tables.half_open.remove(&forward);
+        }
+    }
+    true
 }
 
 /// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has

@@ -14,7 +14,10 @@ use proxy_tests::{
 
 use super::cluster::{Cluster, PORT, TARGET, WEB, web};
 
-both_families!(two_vips_and_a_direct_connection_share_a_port,);
+both_families!(
+    two_vips_and_a_direct_connection_share_a_port,
+    closed_connections_give_their_port_up,
+);
 
 /// A second Service with the same backend.
 const OTHER: DualAddress = DualAddress::cluster_ip(11);
@@ -56,5 +59,25 @@ fn two_vips_and_a_direct_connection_share_a_port<F: TestFamily>() -> Result<()> 
         }
         ensure!(agents.remove(0).stop()?.success());
     }
+    Ok(())
+}
+
+/// From one client port to a VIP, to its only backend itself, and to the VIP again, each after the
+/// other has been closed: none has to take another port.
+fn closed_connections_give_their_port_up<F: TestFamily>() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    let backend = cluster.topology.pod("web-1");
+    cluster.serve_web(&["web-1"])?;
+    let mut agents = cluster.agents()?;
+    let _servers = cluster.servers(&["web-1"])?;
+    let vip = SocketAddr::new(WEB.of(F::FAMILY), PORT);
+    let direct = backend.socket::<F>(TARGET);
+    let client = Client::new(cluster.topology.pod("client")).source_port(CLIENT_PORT);
+    for target in [vip, direct, vip, vip, direct, direct] {
+        let mut stream = client.stay(target)?;
+        let _ = stream.exchange()?;
+        ensure!(stream.source().port() == CLIENT_PORT, "{target} saw {}", stream.source());
+    }
+    ensure!(agents.remove(0).stop()?.success());
     Ok(())
 }
