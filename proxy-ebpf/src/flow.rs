@@ -3,10 +3,7 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::bpf_ktime_get_coarse_ns,
-};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_coarse_ns};
 use proxy_common::{
     Protocol,
     clock::{PER_SECOND, Tick},
@@ -17,9 +14,7 @@ use proxy_common::{
 use crate::{counter::count, family::Datapath, packet::tcp, work::Work};
 
 /// Insert only what is not there.
-const NEW: u64 = BPF_NOEXIST as u64;
-/// Insert or replace.
-const ANY: u64 = BPF_ANY as u64;
+pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 
 /// An entry in one of the two tables.
 ///
@@ -94,15 +89,6 @@ impl<F: Datapath> Found<F> {
     #[inline(always)]
     pub(crate) fn is_expired(&self, protocol: Protocol, now: Tick) -> bool {
         self.flow().is_expired(protocol, self.confirmed, now)
-    }
-
-    /// Whether this entry of another flow's replies leaves its place to [`Work::flow`].
-    #[inline(always)]
-    fn gives_way(&self, work: &Work<F>) -> bool {
-        let (flow, protocol) = (self.flow(), work.reply_key.protocol);
-        self.is_expired(protocol, work.now)
-            || flow.to == work.flow.to
-            || work.packet.is_tcp() && flow.is_closed()
     }
 
     /// Takes note of the packet at hand, in this entry and where it matters in the other one:
@@ -263,74 +249,4 @@ pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
     if tables.half_open.get_ptr_mut(reply_key).is_some_and(ours) {
         let _: Result<(), i32> = tables.half_open.remove(reply_key);
     }
-}
-
-/// Takes [`Work::reply_key`] for the replies of a new flow, with [`Work::flow`] as its entry. It
-/// is taken if a flow that goes on has it, unless that is the very flow, left over or being opened
-/// elsewhere: then the entries are the same. A connection that has been closed gives it up, as a
-/// socket in `TIME_WAIT` does for a new SYN.
-#[inline(never)]
-pub(crate) fn claim<F: Datapath>(work: &Work<F>) -> bool {
-    let tables = F::tables();
-    let (key, reply) = (&work.reply_key, &work.flow);
-    let mut former = reply.to;
-    if let Some(entry) = tables.flows.get_ptr_mut(key) {
-        let found = Found { entry, confirmed: true };
-        former = found.flow().to;
-        if !found.gives_way(work) || !found.is(key) {
-            return false;
-        }
-        let _: Result<(), i32> = tables.flows.remove(key);
-    }
-    if tables.half_open.insert(key, reply, NEW).is_err() {
-        let Some(entry) = tables.half_open.get_ptr_mut(key) else {
-            return false;
-        };
-        let found = Found { entry, confirmed: false };
-        // What was left at the promotion of the former flow goes with it.
-        if former == reply.to {
-            former = found.flow().to;
-            if !found.gives_way(work) {
-                return false;
-            }
-        } else if found.flow().to != former {
-            return false;
-        }
-        if tables.half_open.insert(key, reply, ANY).is_err() {
-            return false;
-        }
-    }
-    if former != reply.to {
-        // Its late packets are nobody's: they would be taken for the new flow's at the backend.
-        let forward = FlowKey::new(former.reversed(), key.protocol, Hook::INGRESS);
-        if let Some(found) = find(&forward)
-            && found.answers(&key.tuple)
-        {
-            let _: Result<(), i32> = tables.flows.remove(&forward);
-            let _: Result<(), i32> = tables.half_open.remove(&forward);
-        }
-    }
-    true
-}
-
-/// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has
-/// just done so for another packet of it (two datagrams of one socket).
-#[inline(never)]
-pub(crate) fn enter<F: Datapath>(work: &mut Work<F>) -> bool {
-    let tables = F::tables();
-    if tables.half_open.insert(&work.key, &work.flow, NEW).is_ok() {
-        return true;
-    }
-    let Some(entry) = tables.half_open.get_ptr_mut(&work.key) else {
-        return false;
-    };
-    let found = Found { entry, confirmed: false };
-    if found.is_expired(work.packet.protocol, work.now) {
-        return tables.half_open.insert(&work.key, &work.flow, ANY).is_ok();
-    }
-    if found.flow().to != work.flow.to {
-        // The other one's flow stands, and this one's replies are not expected.
-        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
-    }
-    true
 }

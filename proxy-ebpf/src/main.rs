@@ -24,6 +24,7 @@
 
 mod blame;
 mod bridge;
+mod claim;
 mod counter;
 mod egress;
 mod family;

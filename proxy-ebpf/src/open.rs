@@ -16,9 +16,10 @@ use proxy_common::{
 use crate::{
     blame::blame,
     bridge,
+    claim::{claim, enter},
     counter::count,
     family::Datapath,
-    flow::{claim, enter, reply_hook},
+    flow::reply_hook,
     maps::SOURCE_PORTS,
     packet::{Packet, device, tcp},
     work::Work,
