@@ -48,6 +48,11 @@ const fn image(name: &'static str, package: &'static str, why: &'static str) -> 
     Tool { name, package, why, stages: IMAGE, in_guest: false }
 }
 
+/// A tool that no stage needs as such: only what asks for it by name.
+const fn on_demand(name: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool { name, package, why, stages: &[], in_guest: false }
+}
+
 const TOOLS: [Tool; 19] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
@@ -62,20 +67,8 @@ const TOOLS: [Tool; 19] = [
     traffic("nsenter", "util-linux", "to enter namespaces"),
     traffic("setpriv", "util-linux", "to run the agent with some capabilities only"),
     traffic("unshare", "util-linux", "to make namespaces"),
-    Tool {
-        name: "curl",
-        package: "curl",
-        why: "to ask Services by hand",
-        stages: &[],
-        in_guest: false,
-    },
-    Tool {
-        name: "modprobe",
-        package: "kmod",
-        why: "to load what netfilter has for bridges",
-        stages: &[],
-        in_guest: false,
-    },
+    on_demand("curl", "curl", "to ask Services by hand"),
+    on_demand("modprobe", "kmod", "to load what netfilter has for bridges"),
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),
     image("strip", "binutils", "to make the guests' images small"),
     image("find", "findutils", "to pack the guests' images"),
