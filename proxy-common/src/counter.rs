@@ -36,6 +36,10 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// A flow was given another source port than its client's.
     SourcePortTranslated = "source-port-translated",
+    /// An ICMP error about a packet of a flow was translated.
+    IcmpErrorTranslated = "icmp-error-translated",
+    /// Passed untouched: an IPv6 packet with more extension headers than are walked over.
+    PassExtensionHeaders = "pass-extension-headers",
     /// Dropped: no free source port was found for a flow.
     DropSourcePorts = "drop-source-ports-exhausted",
     /// Dropped: no room for a new flow.
@@ -46,6 +50,8 @@ reasons! {
     DropPolicyLocal = "drop-no-local-endpoint",
     /// Dropped: a pod is its own backend and the host has no address to stand between.
     DropHairpin = "drop-hairpin-no-host-address",
+    /// Dropped: a fragment for a VIP whose first one has not been seen, or opened no flow.
+    DropFragment = "drop-fragment-without-first",
     /// Dropped: a translated packet could not be rewritten.
     DropRewrite = "drop-rewrite",
     /// Refused: the Service has no endpoints.

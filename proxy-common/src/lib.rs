@@ -18,6 +18,7 @@ pub mod counter;
 pub mod device;
 pub mod family;
 pub mod flow;
+pub mod fragment;
 pub mod frontend;
 pub mod map_names;
 pub mod name;
@@ -31,7 +32,7 @@ pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

@@ -14,8 +14,8 @@ use proxy_common::flow::Tuple;
 
 use crate::{
     family::Datapath,
+    frame::{self, PACKET_HOST, PACKET_OTHERHOST, device, packet_type},
     maps::DEVICES,
-    packet::{self, PACKET_HOST, PACKET_OTHERHOST, device, packet_type},
 };
 
 /// Whom a frame from a client is addressed to.
@@ -38,7 +38,7 @@ pub(crate) fn addressee(context: &TcContext) -> Addressee {
         PACKET_OTHERHOST => {
             // SAFETY: a device's entry is replaced, not changed, and rarely.
             let port = unsafe { DEVICES.get(device(context)) };
-            let destination: Option<[u8; 6]> = packet::read(context, 0);
+            let destination: Option<[u8; 6]> = frame::read(context, 0);
             match (port, destination) {
                 (Some(port), Some(mac)) if port.bridge != 0 && port.bridge_mac == mac => {
                     Addressee::Node

@@ -11,23 +11,33 @@ use crate::{
     blame::{self, blame},
     family::Datapath,
     flow::{self, Found, Side},
+    fragment, icmp_error,
+    packet::{Parsed, Part},
     rewrite::rewrite,
     verdict::Verdict,
     work::Work,
 };
 
-/// Handles a frame to a client. A function of its own, as each family has its own stack.
+/// Handles a frame to a client, with its network header at `network`. A function of its own, as
+/// each family has its own stack.
 #[inline(never)]
-pub(crate) fn run<F: Datapath>(context: &TcContext) -> i32 {
-    blame::decide(context, decide::<F>)
+pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    blame::decide(context, |context, work| decide::<F>(context, work, network))
 }
 
 #[inline(always)]
-fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
-    if !work.packet.parse(context) {
-        return Verdict::Pass;
+fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
+    work.direct_only = 0;
+    match work.packet.parse(context, network) {
+        Parsed::Transport => {}
+        Parsed::Error => return icmp_error::forward(context, work, Hook::EGRESS),
+        Parsed::Nothing | Parsed::Other => return Verdict::Pass,
     }
     work.now = flow::now();
+    // The backend's first fragment has not been here, or was not a flow's.
+    if work.packet.part == Part::LATER && !fragment::recall(work, Hook::EGRESS) {
+        return Verdict::Pass;
+    }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::EGRESS);
     let Some(found) = flow::find(&work.key) else {
         return Verdict::Pass;
@@ -39,6 +49,9 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if !rewrite(context, &work.packet, &work.flow.to) {
         blame(work, Reason::DropRewrite);
         return Verdict::Drop;
+    }
+    if work.packet.part == Part::FIRST {
+        fragment::remember(work, Hook::EGRESS);
     }
     Verdict::Pass
 }

@@ -8,23 +8,24 @@ use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
 use aya_log_ebpf::macro_support::{Argument, IpFormatter};
 use proxy_common::{Address, Family, Protocol};
 
-use crate::maps::Tables;
+use crate::{maps::Tables, packet::Packet, rewrite::replace_header_checksum};
 
-/// What the network header says.
-pub(crate) struct Network<F: Family> {
-    pub(crate) source: F::Addr,
-    pub(crate) destination: F::Addr,
-    pub(crate) protocol: Protocol,
-    /// Where the transport header begins, in bytes from the beginning of the frame.
-    pub(crate) transport: u16,
+/// What kind of message an ICMP type stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// An error about a packet, which it quotes.
+    Error,
+    /// A question that an answer is waited for, or the answer.
+    Query,
+    /// Anything else: redirects, neighbour discovery, and what nobody has heard of.
+    Control,
 }
 
 /// A family's own part of the datapath.
 pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>> {
     /// The Ethernet type.
     const ETHERTYPE: u16;
-    /// Where the source address begins, in bytes from the beginning of the frame; the destination
-    /// address follows it.
+    /// Where the source address begins in the header, in bytes; the destination address follows it.
     const ADDRESSES: usize;
     /// Flags for storing addresses: where no header checksum balances a change of them, a
     /// complete checksum of the frame (`CHECKSUM_COMPLETE`) must follow it.
@@ -34,26 +35,44 @@ pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>>
     /// The length of a network header without options, in bytes.
     const HEADER: usize;
 
-    /// Where the network header says how long the packet is, in bytes from the beginning of the
-    /// frame.
-    const LENGTH: usize;
-    /// From where it counts, in bytes from the beginning of the frame.
-    const LENGTH_FROM: usize;
+    /// Where the header has a checksum of its own, in bytes from its beginning.
+    const HEADER_CHECKSUM: Option<usize>;
+    /// The family's ICMP.
+    const ICMP: Protocol;
+    /// Whether ICMP's checksum covers a pseudo header.
+    const ICMP_PSEUDO_HEADER: bool;
 
     /// The tables of the family.
     fn tables() -> Tables<Self>;
 
-    /// Reads the network header; nothing for what is not to be touched: fragments, malformed
-    /// packets, authenticated packets, and IPv6 packets that have segments left to visit. IPv4's
-    /// options are skipped: where Linux honours source routes at all, it was told to.
-    fn parse(context: &TcContext) -> Option<Network<Self>>;
+    /// Reads the network header at `network`: addresses, protocol, where what follows begins and
+    /// ends, and which fragment it is. Nothing for what is not to be touched: malformed packets,
+    /// authenticated packets, and IPv6 packets that have segments left to visit. IPv4's options
+    /// are skipped: where Linux honours source routes at all, it was told to.
+    fn parse(packet: &mut Packet<Self>, context: &TcContext, network: usize) -> Option<()>;
+
+    /// The protocol by which all fragments of a packet name it.
+    fn fragment_protocol(protocol: Protocol) -> Protocol;
+
+    /// What an ICMP type stands for.
+    fn message(kind: u8) -> Message;
 
     /// Adds a change of the header's words to its checksum, if it has one.
-    fn adjust_header_checksum(context: &TcContext, difference: u32) -> Result<(), ()>;
+    #[inline(always)]
+    fn adjust_header_checksum(
+        context: &TcContext,
+        network: usize,
+        difference: u32,
+    ) -> Result<(), ()> {
+        match Self::HEADER_CHECKSUM {
+            Some(at) => replace_header_checksum(context, network + at, 0, difference, 0),
+            None => Ok(()),
+        }
+    }
 
     /// Makes the network header that of a packet of the node's own with this much after it (in
-    /// bytes): the length, and a fresh time to live.
-    fn renew_header(context: &TcContext, transport: usize, payload: u16) -> Result<(), ()>;
+    /// bytes): the length, a fresh time to live, and no fragment.
+    fn renew_header(context: &TcContext, packet: &Packet<Self>, payload: u16) -> Result<(), ()>;
 
     /// The sum over the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1), not folded.
     fn pseudo_header_sum(
@@ -72,10 +91,11 @@ pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>>
         sum
     }
 
-    /// Writes the headers of a port unreachable error, network and ICMP, behind the Ethernet
-    /// header. `quoted` is what follows, in bytes, and `sum` the sum over it.
+    /// Writes the headers of a port unreachable error, network and ICMP, at `network`. `quoted` is
+    /// what follows, in bytes, and `sum` the sum over it.
     fn write_unreachable(
         context: &TcContext,
+        network: usize,
         source: &Self::Addr,
         destination: &Self::Addr,
         quoted: u16,

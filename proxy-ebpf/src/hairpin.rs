@@ -7,12 +7,17 @@
 
 use aya_ebpf::{helpers::generated::bpf_redirect, programs::TcContext};
 
-use crate::{packet, verdict::Verdict};
+use crate::{family::Datapath, frame, packet::Packet, verdict::Verdict};
 
 /// Sends a frame back out of the device that it came by.
 #[inline(always)]
-pub(crate) fn turn_around(context: &TcContext) -> Result<Verdict, ()> {
-    packet::swap_mac_addresses(context)?;
+pub(crate) fn turn_around<F: Datapath>(
+    context: &TcContext,
+    packet: &Packet<F>,
+) -> Result<Verdict, ()> {
+    if packet.has_link_header() {
+        frame::swap_mac_addresses(context)?;
+    }
     Ok(send_back(context))
 }
 
@@ -21,5 +26,5 @@ pub(crate) fn turn_around(context: &TcContext) -> Result<Verdict, ()> {
 #[expect(clippy::cast_possible_truncation, reason = "an action of the kernel's")]
 pub(crate) fn send_back(context: &TcContext) -> Verdict {
     // SAFETY: the helper takes integers.
-    Verdict::Redirect(unsafe { bpf_redirect(packet::device(context), 0) } as i32)
+    Verdict::Redirect(unsafe { bpf_redirect(frame::device(context), 0) } as i32)
 }

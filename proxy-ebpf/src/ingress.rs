@@ -14,23 +14,26 @@ use crate::{
     bridge::{self, Addressee},
     family::Datapath,
     flow::{self, Found, Side},
-    hairpin,
-    open::{Opening, open},
-    packet::{self, tcp},
+    fragment,
+    frame::store,
+    hairpin, icmp_error,
+    open::{Opening, look_up, open},
+    packet::{Parsed, Part, tcp},
     reject,
     rewrite::rewrite,
     verdict::Verdict,
     work::Work,
 };
 
-/// Handles a frame from a client. A function of its own, as each family has its own stack.
+/// Handles a frame from a client, with its network header at `network`. A function of its own, as
+/// each family has its own stack.
 #[inline(never)]
-pub(crate) fn run<F: Datapath>(context: &TcContext) -> i32 {
-    blame::decide(context, decide::<F>)
+pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    blame::decide(context, |context, work| decide::<F>(context, work, network))
 }
 
 #[inline(always)]
-fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
+fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
     let addressee = bridge::addressee(context);
     if addressee == Addressee::Nobody {
         return Verdict::Pass;
@@ -38,10 +41,17 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     // What is sent to a neighbour's MAC address is not for the node: only direct connections to
     // endpoints are of interest there.
     work.direct_only = u8::from(addressee == Addressee::Neighbour);
-    if !work.packet.parse(context) {
-        return Verdict::Pass;
-    }
+    let parsed = work.packet.parse(context, network);
     work.now = flow::now();
+    match parsed {
+        Parsed::Transport => {}
+        Parsed::Error => return icmp_error::forward(context, work, Hook::INGRESS),
+        Parsed::Other => return answer_other(context, work),
+        Parsed::Nothing => return Verdict::Pass,
+    }
+    if work.packet.part == Part::LATER && !fragment::recall(work, Hook::INGRESS) {
+        return overtaken(work);
+    }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
     if let Some(found) = flow::find(&work.key) {
         work.confirmed = u8::from(found.confirmed);
@@ -50,6 +60,9 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
             Serving::NotOurs => return Verdict::Pass,
             Serving::NoMore => flow::forget(&work.key, found.entry),
         }
+    }
+    if work.packet.part == Part::LATER {
+        return overtaken(work);
     }
     match open(context, work) {
         Opening::Opened => {}
@@ -66,6 +79,28 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     };
     work.confirmed = u8::from(found.confirmed);
     forward(context, work, found.entry)
+}
+
+/// What is neither TCP nor UDP. No Service port is for it, and a VIP is nobody who could answer it
+/// otherwise: kube-proxy's nftables mode rejects it, too.
+#[inline(always)]
+fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
+    if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE) {
+        return reject::refuse(context, work, Reason::RejectNoPort);
+    }
+    Verdict::Pass
+}
+
+/// A fragment whose first has not been here yet, or has opened no flow. Nothing but that says what
+/// it belongs to, and to hold it back until then is not in our power.
+#[inline(always)]
+fn overtaken<F: Datapath>(work: &mut Work<F>) -> Verdict {
+    let is_direct = |service| service == ServiceIndex::DIRECT;
+    if work.direct_only != 0 || look_up(&work.packet).is_none_or(is_direct) {
+        return Verdict::Pass;
+    }
+    blame(work, Reason::DropFragment);
+    Verdict::Drop
 }
 
 /// What a flow that was found is to the packet.
@@ -127,7 +162,7 @@ fn forward<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut Flo
     match translate(context, work, entry) {
         Forward::Pass => Verdict::Pass,
         Forward::Drop => Verdict::Drop,
-        Forward::TurnAround => hairpin::turn_around(context).unwrap_or_else(|()| {
+        Forward::TurnAround => hairpin::turn_around(context, &work.packet).unwrap_or_else(|()| {
             blame(work, Reason::DropRewrite);
             Verdict::Drop
         }),
@@ -183,6 +218,9 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut F
         blame(work, Reason::DropRewrite);
         return Forward::Drop;
     }
+    if work.packet.part == Part::FIRST {
+        fragment::remember(work, Hook::INGRESS);
+    }
     if kind.has(Kind::HAIRPIN) {
         return Forward::TurnAround;
     }
@@ -191,7 +229,7 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut F
             // SAFETY: map memory, see `Found`.
             unsafe { (*entry).mac = mac };
         }
-        let _: Result<(), ()> = packet::store(context, 0, &mac, 0);
+        let _: Result<(), ()> = store(context, 0, &mac, 0);
     }
     Forward::Pass
 }

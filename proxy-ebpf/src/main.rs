@@ -29,7 +29,10 @@ mod counter;
 mod egress;
 mod family;
 mod flow;
+mod fragment;
+mod frame;
 mod hairpin;
+mod icmp_error;
 mod ingress;
 mod maps;
 mod open;
@@ -42,24 +45,49 @@ mod work;
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use proxy_common::{V4, V6};
 
-use crate::{family::Datapath, verdict::Verdict};
+use crate::{family::Datapath, frame::ETHERNET, verdict::Verdict};
+
+/// The length of the link header of a device that has none.
+const NO_HEADER: usize = 0;
 
 /// At the ingress of a client's device: requests, on their way from the client.
 #[classifier]
 pub fn sixfour_ingress(context: TcContext) -> i32 {
-    match packet::ethertype(&context) {
-        V4::ETHERTYPE => ingress::run::<V4>(&context),
-        V6::ETHERTYPE => ingress::run::<V6>(&context),
-        _ => Verdict::Pass.to_action(),
-    }
+    ingress(&context, ETHERNET)
 }
 
 /// At the egress of a client's device: replies, on their way to the client.
 #[classifier]
 pub fn sixfour_egress(context: TcContext) -> i32 {
-    match packet::ethertype(&context) {
-        V4::ETHERTYPE => egress::run::<V4>(&context),
-        V6::ETHERTYPE => egress::run::<V6>(&context),
+    egress(&context, ETHERNET)
+}
+
+/// [`sixfour_ingress`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3_in(context: TcContext) -> i32 {
+    ingress(&context, NO_HEADER)
+}
+
+/// [`sixfour_egress`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3_out(context: TcContext) -> i32 {
+    egress(&context, NO_HEADER)
+}
+
+#[inline(always)]
+fn ingress(context: &TcContext, network: usize) -> i32 {
+    match frame::ethertype(context) {
+        V4::ETHERTYPE => ingress::run::<V4>(context, network),
+        V6::ETHERTYPE => ingress::run::<V6>(context, network),
+        _ => Verdict::Pass.to_action(),
+    }
+}
+
+#[inline(always)]
+fn egress(context: &TcContext, network: usize) -> i32 {
+    match frame::ethertype(context) {
+        V4::ETHERTYPE => egress::run::<V4>(context, network),
+        V6::ETHERTYPE => egress::run::<V6>(context, network),
         _ => Verdict::Pass.to_action(),
     }
 }

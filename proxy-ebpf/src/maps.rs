@@ -13,6 +13,7 @@ use proxy_common::{
     counter,
     device::{Device, MAX_DEVICES},
     flow::{Flow, FlowKey, MAX_FLOWS, MAX_HALF_OPEN},
+    fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
     frontend::{FrontendKey, MAX_FRONTENDS, ServiceIndex},
     name::ServiceName,
     reject::Budget,
@@ -30,13 +31,15 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
     pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
     pub(crate) host_addresses: &'static HashMap<u32, <F as Family>::Addr>,
+    pub(crate) fragments: &'static LruHashMap<FragmentKey<F>, Fragmented>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
 
 /// Declares the tables of one family, and the way to them.
 macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
-     $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $work:ident) => {
+     $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
+     $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, ServiceIndex> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
@@ -60,6 +63,9 @@ macro_rules! tables {
         static $host_addresses: HashMap<u32, <$family as Family>::Addr> =
             HashMap::pinned(MAX_DEVICES, BPF_F_NO_PREALLOC);
         #[map]
+        static $fragments: LruHashMap<FragmentKey<$family>, Fragmented> =
+            LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+        #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
         #[inline(always)]
@@ -72,6 +78,7 @@ macro_rules! tables {
                 flows: &$flows,
                 half_open: &$half_open,
                 host_addresses: &$host_addresses,
+                fragments: &$fragments,
                 work: &$work,
             }
         }
@@ -79,9 +86,9 @@ macro_rules! tables {
 }
 
 tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
-    HALF_OPEN_V4, HOST_ADDRS_V4, WORK_V4);
+    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
-    HALF_OPEN_V6, HOST_ADDRS_V6, WORK_V6);
+    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]

@@ -20,8 +20,9 @@ use crate::{
     counter::count,
     family::Datapath,
     flow::reply_hook,
+    frame::device,
     maps::SOURCE_PORTS,
-    packet::{Packet, device, tcp},
+    packet::{Packet, tcp},
     work::Work,
 };
 
@@ -76,7 +77,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Open
 
 /// The entry of a packet's destination: of its port, or of the whole address.
 #[inline(always)]
-fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<ServiceIndex> {
+pub(crate) fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<ServiceIndex> {
     let tables = F::tables();
     let address = packet.tuple.destination;
     let port = FrontendKey::new(address, packet.tuple.destination_port, packet.protocol);

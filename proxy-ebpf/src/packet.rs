@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Reading and writing packets.
+//! Packets: what a frame holds, as far as the programs care.
 
-use core::ptr;
-
-use aya_ebpf::{bindings::BPF_F_RECOMPUTE_CSUM, programs::TcContext};
+use aya_ebpf::programs::TcContext;
 use proxy_common::{Address, Port, Protocol, flow::Tuple};
 
-use crate::family::Datapath;
+use crate::{
+    family::{Datapath, Message},
+    frame::{ETHERNET, opaque, pull, read},
+};
 
-/// The length of an Ethernet header, in bytes.
-pub(crate) const ETHERNET: usize = 14;
-/// Where a transport header can begin at the latest: behind IPv4's longest header, and IPv6's with
-/// some extensions.
-const MAX_TRANSPORT: usize = 120;
-/// The flag of stores that a complete checksum of the frame must follow.
-pub(crate) const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
+/// Whoever changes a packet with this header (RFC 4302) breaks it.
+const AUTHENTICATION: Protocol = Protocol::new(51);
 
-/// `skb->pkt_type` of a frame to the device's own MAC address (`if_packet.h`).
-pub(crate) const PACKET_HOST: u32 = 0;
-/// `skb->pkt_type` of a unicast frame to another MAC address (`if_packet.h`).
-pub(crate) const PACKET_OTHERHOST: u32 = 3;
+/// How far into a frame a transport header can begin: behind IPv4's longest header, and IPv6's
+/// with some extensions.
+pub(crate) const MAX_TRANSPORT: usize = 120;
 
 /// Bits of a TCP header's flags.
 pub(crate) mod tcp {
@@ -42,15 +37,54 @@ pub(crate) struct Segment {
     pub(crate) flags: u8,
 }
 
-/// A packet that may be ours.
+/// How much of a packet a frame holds.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part(u8);
+
+impl Part {
+    /// All of it.
+    pub(crate) const WHOLE: Self = Self(0);
+    /// Its first fragment, which has the transport header.
+    pub(crate) const FIRST: Self = Self(1);
+    /// Another fragment, which has none.
+    pub(crate) const LATER: Self = Self(2);
+}
+
+/// A packet that may be ours. All offsets are in bytes from the beginning of the frame.
 #[repr(C)]
 pub(crate) struct Packet<F: Datapath> {
+    /// The ports are zero where there are none.
     pub(crate) tuple: Tuple<F>,
+    /// Zero in IPv6's later fragments, which do not say it.
     pub(crate) protocol: Protocol,
-    /// Where the transport header begins, in bytes from the beginning of the frame.
+    pub(crate) part: Part,
+    /// Where the network header begins.
+    network: u16,
+    /// Where the transport header begins.
     pub(crate) transport: u16,
-    /// All zero unless the protocol is TCP.
+    /// Where the 16 bits are that say which fragment this is; zero if nothing does.
+    pub(crate) fragment_field: u16,
+    /// Where the packet ends; a short frame is padded behind it.
+    pub(crate) end: u32,
+    /// Which packet a fragment belongs to, as it stands in the header.
+    pub(crate) identification: u32,
+    /// All zero unless the protocol is TCP and the header is here.
     pub(crate) segment: Segment,
+}
+
+/// What a frame was found to hold.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// Nothing that is ours.
+    Nothing,
+    /// TCP or UDP; or a fragment of anything that is not its first.
+    Transport,
+    /// An ICMP error about some other packet.
+    Error,
+    /// Another packet that somebody waits for an answer to.
+    Other,
 }
 
 /// A TCP header without options.
@@ -79,57 +113,151 @@ struct UdpHeader {
 }
 
 impl<F: Datapath> Packet<F> {
-    /// Reads a packet, if it is TCP or UDP between unicast addresses and whole. Who has no address
-    /// yet (`0.0.0.0`, `::`) cannot be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+    /// Reads a packet between unicast addresses from a frame whose network header begins at
+    /// `network`. Who has no address yet (`0.0.0.0`, `::`) cannot be answered (RFC 1122 section
+    /// 3.2.2, RFC 4443 section 2.4).
     #[inline(never)]
-    pub(crate) fn parse(&mut self, context: &TcContext) -> bool {
-        self.try_parse(context).is_some()
+    pub(crate) fn parse(&mut self, context: &TcContext, network: usize) -> Parsed {
+        self.try_parse(context, network).unwrap_or(Parsed::Nothing)
     }
 
     #[inline(always)]
-    fn try_parse(&mut self, context: &TcContext) -> Option<()> {
-        pull(context, ETHERNET + F::HEADER + size_of::<TcpHeader>())?;
-        let network = F::parse(context)?;
-        if network.destination.is_multicast()
-            || network.destination.is_link_local()
-            || network.source.is_multicast()
-            || network.source.is_link_local()
-            || network.source.words().iter().all(|word| *word == 0)
+    fn try_parse(&mut self, context: &TcContext, network: usize) -> Option<Parsed> {
+        pull(context, network + F::HEADER + size_of::<TcpHeader>())?;
+        self.parse_network(context, network)?;
+        // What was cut short on its way is for its receiver to throw away.
+        if self.end > context.len()
+            || self.tuple.destination.is_multicast()
+            || self.tuple.destination.is_link_local()
+            || self.tuple.source.is_multicast()
+            || self.tuple.source.is_link_local()
+            || self.tuple.source.words().iter().all(|word| *word == 0)
         {
             return None;
         }
-        let transport = usize::from(opaque(network.transport));
-        if transport > MAX_TRANSPORT {
-            return None;
+        if self.part == Part::LATER {
+            return Some(Parsed::Transport);
         }
-        if transport > ETHERNET + F::HEADER {
+        let transport = self.transport();
+        if transport > network + F::HEADER {
             pull(context, transport + size_of::<TcpHeader>())?;
         }
-        let (source_port, destination_port) = match network.protocol {
-            Protocol::TCP => {
-                let header: TcpHeader = read(context, transport)?;
-                self.segment = Segment {
-                    sequence: u32::from_be(header.sequence),
-                    acknowledgement: u32::from_be(header.acknowledgement),
-                    header: (header.offset >> 4) * 4,
-                    flags: header.flags,
-                };
-                (header.source_port, header.destination_port)
+        match self.protocol {
+            Protocol::TCP => self.parse_tcp(context, transport),
+            Protocol::UDP => self.parse_udp(context, transport),
+            Protocol::SCTP => {
+                self.parse_ports(context)?;
+                Some(Parsed::Other)
             }
-            Protocol::UDP => {
-                let header: UdpHeader = read(context, transport)?;
-                self.segment = Segment::default();
-                (header.source_port, header.destination_port)
-            }
-            _ => return None,
+            protocol if protocol == F::ICMP => match F::message(context.load(transport).ok()?) {
+                Message::Error => Some(Parsed::Error),
+                Message::Query => Some(Parsed::Other),
+                Message::Control => None,
+            },
+            AUTHENTICATION => None,
+            _ => Some(Parsed::Other),
+        }
+    }
+
+    #[inline(always)]
+    fn parse_tcp(&mut self, context: &TcContext, transport: usize) -> Option<Parsed> {
+        let header: TcpHeader = read(context, transport)?;
+        let length = (header.offset >> 4) * 4;
+        if usize::from(length) < size_of::<TcpHeader>()
+            || self.part == Part::WHOLE && transport as u32 + u32::from(length) > self.end
+        {
+            return None;
+        }
+        self.segment = Segment {
+            sequence: u32::from_be(header.sequence),
+            acknowledgement: u32::from_be(header.acknowledgement),
+            header: length,
+            flags: header.flags,
         };
-        self.tuple.source = network.source;
-        self.tuple.destination = network.destination;
-        self.tuple.source_port = Port::from_wire(source_port);
-        self.tuple.destination_port = Port::from_wire(destination_port);
-        self.protocol = network.protocol;
-        self.transport = network.transport;
+        self.tuple.source_port = Port::from_wire(header.source_port);
+        self.tuple.destination_port = Port::from_wire(header.destination_port);
+        Some(Parsed::Transport)
+    }
+
+    #[inline(always)]
+    fn parse_udp(&mut self, context: &TcContext, transport: usize) -> Option<Parsed> {
+        let header: UdpHeader = read(context, transport)?;
+        let length = u32::from(u16::from_be(header.length));
+        // A jumbogram (RFC 2675) says zero.
+        if length != 0 && (length as usize) < size_of::<UdpHeader>()
+            || self.part == Part::WHOLE && transport as u32 + length > self.end
+        {
+            return None;
+        }
+        self.tuple.source_port = Port::from_wire(header.source_port);
+        self.tuple.destination_port = Port::from_wire(header.destination_port);
+        Some(Parsed::Transport)
+    }
+
+    /// Reads the packet that an ICMP error quotes from `network` on, and its ports. Its end may be
+    /// missing.
+    #[inline(never)]
+    pub(crate) fn parse_quoted(&mut self, context: &TcContext, network: usize) -> bool {
+        self.try_parse_quoted(context, network).is_some()
+    }
+
+    #[inline(always)]
+    fn try_parse_quoted(&mut self, context: &TcContext, network: usize) -> Option<()> {
+        // Behind a transport header that may lie so far in.
+        let network = network.min(MAX_TRANSPORT + 8);
+        pull(context, network + F::HEADER)?;
+        self.parse_network(context, network)?;
+        if self.part == Part::LATER
+            || self.protocol != Protocol::TCP && self.protocol != Protocol::UDP
+        {
+            return None;
+        }
+        self.parse_ports(context)
+    }
+
+    /// Reads the network header, and makes everything else zero.
+    #[inline(always)]
+    fn parse_network(&mut self, context: &TcContext, network: usize) -> Option<()> {
+        self.part = Part::WHOLE;
+        self.network = network as u16;
+        self.fragment_field = 0;
+        self.identification = 0;
+        self.segment = Segment::default();
+        self.tuple.source_port = Port::ANY;
+        self.tuple.destination_port = Port::ANY;
+        F::parse(self, context, network)
+    }
+
+    #[inline(always)]
+    fn parse_ports(&mut self, context: &TcContext) -> Option<()> {
+        let [source, destination]: [u16; 2] = context.load(self.transport.into()).ok()?;
+        self.tuple.source_port = Port::from_wire(source);
+        self.tuple.destination_port = Port::from_wire(destination);
         Some(())
+    }
+
+    /// Where the network header begins. What this is read from can be anything for the verifier.
+    #[inline(always)]
+    pub(crate) fn network(&self) -> usize {
+        usize::from(self.network & 0xff)
+    }
+
+    /// Where the transport header begins, in a way that the verifier knows the bounds of.
+    #[inline(always)]
+    fn transport(&self) -> usize {
+        usize::from(opaque(self.transport)).min(MAX_TRANSPORT)
+    }
+
+    /// Where the addresses begin.
+    #[inline(always)]
+    pub(crate) fn addresses(&self) -> usize {
+        self.network() + F::ADDRESSES
+    }
+
+    /// Whether the frame has an Ethernet header.
+    #[inline(always)]
+    pub(crate) fn has_link_header(&self) -> bool {
+        self.network() >= ETHERNET
     }
 
     /// Whether the packet is of TCP.
@@ -147,100 +275,12 @@ impl<F: Datapath> Packet<F> {
     /// Whether the packet can be the first of a flow: a SYN, or any datagram.
     #[inline(always)]
     pub(crate) fn opens_flow(&self) -> bool {
-        !self.is_tcp() || self.is_segment(tcp::SYN)
+        self.part != Part::LATER && (!self.is_tcp() || self.is_segment(tcp::SYN))
     }
 
-    /// Where the checksum is, in bytes from the beginning of the frame.
+    /// Where the checksum is.
     #[inline(always)]
     pub(crate) fn checksum(&self) -> usize {
         usize::from(self.transport) + if self.is_tcp() { 16 } else { 6 }
     }
-}
-
-/// The Ethernet type of a frame that is not tagged; zero for one that is: it belongs to the VLAN's
-/// own device.
-#[inline(always)]
-pub(crate) fn ethertype(context: &TcContext) -> u16 {
-    // SAFETY: the kernel gives programs a valid context.
-    let skb = unsafe { &*context.skb.skb };
-    if skb.vlan_present != 0 {
-        return 0;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "a 16-bit field of the kernel's")]
-    let protocol = skb.protocol as u16;
-    u16::from_be(protocol)
-}
-
-/// Whom the frame is addressed to (`PACKET_HOST` and so on).
-#[inline(always)]
-pub(crate) fn packet_type(context: &TcContext) -> u32 {
-    // SAFETY: the kernel gives programs a valid context.
-    unsafe { (*context.skb.skb).pkt_type }
-}
-
-/// The index of the device that the frame is at.
-#[inline(always)]
-pub(crate) fn device(context: &TcContext) -> u32 {
-    // SAFETY: the kernel gives programs a valid context.
-    unsafe { (*context.skb.skb).ifindex }
-}
-
-/// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as
-/// far as it has them. What a local socket sends has its headers there: to ask the kernel without
-/// need would cost a copy of each such packet's head.
-#[inline(always)]
-fn pull(context: &TcContext, wanted: usize) -> Option<()> {
-    let wanted = context.len().min(wanted as u32);
-    if context.data() + wanted as usize > context.data_end() {
-        context.pull_data(wanted).ok()?;
-    }
-    Some(())
-}
-
-/// Makes a number opaque to the verifier, which otherwise follows every value that it can have
-/// through the rest of the program on its own.
-#[inline(always)]
-pub(crate) fn opaque(number: u16) -> u16 {
-    let mut whole = 0_u16;
-    let bytes: *mut u8 = (&raw mut whole).cast();
-    let [low, high] = number.to_ne_bytes();
-    // SAFETY: the two bytes of this function's own number. The verifier follows what is read as it
-    // was written, not what is put together.
-    unsafe {
-        bytes.write_volatile(low);
-        bytes.add(1).write_volatile(high);
-        (&raw const whole).read_volatile()
-    }
-}
-
-/// Reads a value at an offset of the frame's linear part.
-///
-/// `T` must be valid for any bytes.
-#[inline(always)]
-pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
-    let start = context.data() + offset;
-    if start + size_of::<T>() > context.data_end() {
-        return None;
-    }
-    // SAFETY: within the packet, as just checked; headers are not aligned there.
-    Some(unsafe { ptr::read_unaligned(start as *const T) })
-}
-
-/// Writes a value at an offset of the frame.
-#[inline(always)]
-pub(crate) fn store<T>(
-    context: &TcContext,
-    offset: usize,
-    value: &T,
-    flags: u64,
-) -> Result<(), ()> {
-    context.store(offset, value, flags).map_err(|_| ())
-}
-
-/// Turns the frame around: its MAC addresses change places.
-#[inline(always)]
-pub(crate) fn swap_mac_addresses(context: &TcContext) -> Result<(), ()> {
-    pull(context, ETHERNET).ok_or(())?;
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]: [u8; 12] = read(context, 0).ok_or(())?;
-    store(context, 0, &[s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5], 0)
 }

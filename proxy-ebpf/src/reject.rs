@@ -16,17 +16,20 @@ use proxy_common::{Protocol, counter::Reason};
 use crate::{
     blame::blame,
     family::Datapath,
+    frame::{RECOMPUTE, store, swap_mac_addresses},
     hairpin,
     maps::BUDGETS,
-    packet::{self, ETHERNET, Packet, TcpHeader, store, tcp},
-    rewrite::fold,
+    packet::{Packet, TcpHeader, tcp},
+    rewrite::{carry, fold},
     verdict::Verdict,
     work::Work,
 };
 
 /// How much of a refused packet an ICMP error quotes, in bytes: its headers and some more. RFC 792
 /// asks for 8 bytes behind the network header, RFC 4443 for what fits. A power of two.
-pub(crate) const QUOTE: usize = 128;
+const QUOTE: usize = 128;
+/// What an ICMP error quotes: a whole number of words.
+pub(crate) type Quote = [u64; QUOTE / size_of::<u64>()];
 /// The length of an ICMP error's own header, in bytes.
 const ICMP_HEADER: usize = 8;
 /// The length of a TCP header without options, in bytes.
@@ -72,7 +75,7 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
     } else {
         // What the segment takes up of the sequence: its data, its SYN and its FIN.
         let headers = u32::from(packet.transport) + u32::from(segment.header);
-        let data = length::<F>(context).saturating_sub(headers);
+        let data = packet.end.saturating_sub(headers);
         let marks = u32::from(segment.flags & tcp::SYN != 0) + u32::from(segment.flags & tcp::FIN);
         (0, segment.sequence.wrapping_add(data + marks), tcp::RST | tcp::ACK)
     };
@@ -88,9 +91,9 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
         urgent: 0,
     };
     change_tail(context, u32::from(packet.transport) + u32::from(TCP_HEADER))?;
-    F::renew_header(context, packet.transport.into(), TCP_HEADER)?;
+    F::renew_header(context, packet, TCP_HEADER)?;
     let addresses = [packet.tuple.destination, packet.tuple.source];
-    store(context, F::ADDRESSES, &addresses, F::STORE_ADDRESSES)?;
+    store(context, packet.addresses(), &addresses, F::STORE_ADDRESSES)?;
 
     let pseudo = F::pseudo_header_sum(
         &packet.tuple.destination,
@@ -107,8 +110,8 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
         };
         !fold(pseudo + (sum as u64 & 0xffff_ffff))
     };
-    store(context, packet.transport.into(), &header, packet::RECOMPUTE)?;
-    packet::swap_mac_addresses(context)
+    store(context, packet.transport.into(), &header, RECOMPUTE)?;
+    turn(context, packet)
 }
 
 /// Whether the device is to complete the transport checksum (`CHECKSUM_PARTIAL`). Programs cannot
@@ -118,7 +121,7 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
 fn is_checksum_partial<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<bool, ()> {
     let offset = packet.checksum();
     let before: u16 = 0;
-    store(context, offset, &before, packet::RECOMPUTE)?;
+    store(context, offset, &before, RECOMPUTE)?;
     context.l4_csum_replace(offset, 0, 1, 0).map_err(|_| ())?;
     let after: u16 = context.load(offset).map_err(|_| ())?;
     // The helper expects its caller to change the frame by the same difference, and so has left a
@@ -137,7 +140,8 @@ fn unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> bool {
 #[inline(always)]
 fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Result<(), ()> {
     let packet = &work.packet;
-    let behind = (length::<F>(context) as usize).checked_sub(ETHERNET).ok_or(())?;
+    let network = packet.network();
+    let behind = (packet.end as usize).checked_sub(network).ok_or(())?;
     // From 1 to QUOTE, in a way that the verifier of Linux 6.1 sees, too: a comparison with zero
     // tells it nothing. Nothing would become QUOTE, which the packet then does not have.
     let quoted = (hint::black_box(behind.min(QUOTE)).wrapping_sub(1) & (QUOTE - 1)) + 1;
@@ -147,7 +151,7 @@ fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Resu
     let loaded = unsafe {
         bpf_skb_load_bytes(
             context.skb.skb.cast(),
-            ETHERNET as u32,
+            network as u32,
             quote.as_mut_ptr().cast(),
             quoted as u32,
         )
@@ -155,34 +159,55 @@ fn try_unreachable<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Resu
     if loaded != 0 {
         return Err(());
     }
-    // SAFETY: the pointer and the size are the buffer's; behind the quote it is zero.
-    let sum = unsafe {
-        bpf_csum_diff(core::ptr::null_mut(), 0, quote.as_mut_ptr().cast(), QUOTE as u32, 0)
-    };
-    change_tail(context, (ETHERNET + quoted) as u32)?;
+    // Behind the quote the buffer is zero.
+    let mut sum = sum(quote, QUOTE);
+    if packet.protocol == Protocol::UDP {
+        sum += completion(context, packet, quote, sum)?;
+    }
+    change_tail(context, (network + quoted) as u32)?;
     let room = (F::HEADER + ICMP_HEADER) as i32;
     context.adjust_room(room, BPF_ADJ_ROOM_MAC, 0).map_err(|_| ())?;
-    F::write_unreachable(
-        context,
-        &packet.tuple.destination,
-        &packet.tuple.source,
-        quoted as u16,
-        sum as u64 & 0xffff_ffff,
-    )?;
-    packet::swap_mac_addresses(context)
+    let (source, destination) = (&packet.tuple.destination, &packet.tuple.source);
+    F::write_unreachable(context, network, source, destination, quoted as u16, sum)?;
+    turn(context, packet)
 }
 
-/// The length of a frame in bytes, without what Ethernet has added to a short one.
+/// What the device will add to the sum of a quoted datagram. If the datagram's checksum is
+/// partial, whoever completes it does so in the quote: the field's place in the frame is known
+/// beside the frame and cannot be forgotten.
 #[inline(always)]
-fn length<F: Datapath>(context: &TcContext) -> u32 {
-    let frame = context.len();
-    match packet::read::<u16>(context, F::LENGTH) {
-        // A jumbogram (RFC 2675) says zero.
-        Some(length) if length != 0 => {
-            frame.min(F::LENGTH_FROM as u32 + u32::from(u16::from_be(length)))
-        }
-        _ => frame,
+fn completion<F: Datapath>(
+    context: &TcContext,
+    packet: &Packet<F>,
+    quote: &mut Quote,
+    sum_of_all: u64,
+) -> Result<u64, ()> {
+    let field: u16 = context.load(packet.checksum()).map_err(|_| ())?;
+    let is_partial = is_checksum_partial(context, packet)?;
+    store(context, packet.checksum(), &field, RECOMPUTE)?;
+    if !is_partial {
+        return Ok(0);
     }
+    // A whole number of words, and within the quote.
+    let headers = (usize::from(packet.transport) - packet.network()) & (QUOTE - 4);
+    let datagram = sum_of_all + u64::from(!carry(sum(quote, headers)));
+    Ok(u64::from(!field) + u64::from(!fold(datagram)))
+}
+
+/// The sum over the first bytes of a quote, not folded.
+#[inline(always)]
+fn sum(quote: &mut Quote, length: usize) -> u64 {
+    // SAFETY: `length` is no more than the buffer's.
+    let sum = unsafe {
+        bpf_csum_diff(core::ptr::null_mut(), 0, quote.as_mut_ptr().cast(), length as u32, 0)
+    };
+    sum as u64 & 0xffff_ffff
+}
+
+/// Turns a frame around, if it has an Ethernet header.
+#[inline(always)]
+fn turn<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(), ()> {
+    if packet.has_link_header() { swap_mac_addresses(context) } else { Ok(()) }
 }
 
 /// Cuts a frame to a length in bytes.

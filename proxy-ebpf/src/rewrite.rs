@@ -14,7 +14,8 @@ use proxy_common::{Address, flow::Tuple};
 
 use crate::{
     family::Datapath,
-    packet::{Packet, store},
+    frame::store,
+    packet::{Packet, Part},
 };
 
 /// Gives a packet other addresses and ports. If it says no, the packet may be half rewritten and
@@ -34,29 +35,45 @@ fn try_rewrite<F: Datapath>(
     // Without a checksum, UDP keeps none; and what becomes zero is written as 0xffff.
     let udp = if packet.is_tcp() { 0 } else { u64::from(BPF_F_MARK_MANGLED_0) };
 
+    let difference = carry(addresses_difference(from, to));
+    F::adjust_header_checksum(context, packet.network(), difference)?;
+    // A fragment that is not the first has neither checksum nor ports.
+    if packet.part != Part::LATER {
+        adjust_checksum(context, packet, difference, udp | u64::from(BPF_F_PSEUDO_HDR))?;
+    }
+    // The two addresses lie in a tuple as they lie in a header.
+    let addresses = [to.source, to.destination];
+    store(context, packet.addresses(), &addresses, F::STORE_ADDRESSES)?;
+
+    if packet.part != Part::LATER
+        && (from.source_port != to.source_port || from.destination_port != to.destination_port)
+    {
+        adjust_checksum(context, packet, carry(ports_difference(from, to)), udp)?;
+        let ports = [to.source_port.to_wire(), to.destination_port.to_wire()];
+        store(context, packet.transport.into(), &ports, 0)?;
+    }
+    Ok(())
+}
+
+/// What a change of the addresses adds to a one's complement sum, not folded.
+#[inline(always)]
+pub(crate) fn addresses_difference<F: Datapath>(from: &Tuple<F>, to: &Tuple<F>) -> u64 {
     let mut sum = 0;
     for (old, new) in [(&from.source, &to.source), (&from.destination, &to.destination)] {
         for (old, new) in old.words().iter().zip(new.words()) {
             sum += u64::from(!*old) + u64::from(*new);
         }
     }
-    let difference = carry(sum);
-    F::adjust_header_checksum(context, difference)?;
-    adjust_checksum(context, packet, difference, udp | u64::from(BPF_F_PSEUDO_HDR))?;
-    // The two addresses lie in a tuple as they lie in a header.
-    let addresses = [to.source, to.destination];
-    store(context, F::ADDRESSES, &addresses, F::STORE_ADDRESSES)?;
+    sum
+}
 
-    if from.source_port != to.source_port || from.destination_port != to.destination_port {
-        let ports = [to.source_port.to_wire(), to.destination_port.to_wire()];
-        let sum = u64::from(!from.source_port.to_wire())
-            + u64::from(!from.destination_port.to_wire())
-            + u64::from(ports[0])
-            + u64::from(ports[1]);
-        adjust_checksum(context, packet, carry(sum), udp)?;
-        store(context, packet.transport.into(), &ports, 0)?;
-    }
-    Ok(())
+/// What a change of the ports adds to a one's complement sum, not folded.
+#[inline(always)]
+pub(crate) fn ports_difference<F: Datapath>(from: &Tuple<F>, to: &Tuple<F>) -> u64 {
+    u64::from(!from.source_port.to_wire())
+        + u64::from(!from.destination_port.to_wire())
+        + u64::from(to.source_port.to_wire())
+        + u64::from(to.destination_port.to_wire())
 }
 
 /// Adds a difference to a packet's transport checksum.

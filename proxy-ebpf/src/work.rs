@@ -12,13 +12,15 @@ use proxy_common::{
     flow::{Flow, FlowKey},
 };
 
-use crate::{family::Datapath, packet::Packet, reject::QUOTE};
+use crate::{family::Datapath, packet::Packet, reject::Quote};
 
 /// One processor's working memory for a family. A processor runs one program at a time.
 #[repr(C)]
 pub(crate) struct Work<F: Datapath> {
     /// The packet at hand.
     pub(crate) packet: Packet<F>,
+    /// What it quotes, if it is an ICMP error.
+    pub(crate) quoted: Packet<F>,
     /// The key of its flow at this hook.
     pub(crate) key: FlowKey<F>,
     /// The present.
@@ -35,7 +37,7 @@ pub(crate) struct Work<F: Datapath> {
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
     /// What an ICMP error quotes.
-    pub(crate) quote: [u64; QUOTE / size_of::<u64>()],
+    pub(crate) quote: Quote,
 }
 
 impl<F: Datapath> Work<F> {

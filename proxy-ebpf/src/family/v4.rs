@@ -4,18 +4,24 @@
 use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
 use proxy_common::{Family, Protocol, V4};
 
-use super::{Datapath, Network};
+use super::{Datapath, Message};
 use crate::{
+    frame::{RECOMPUTE, read, store},
     maps::{self, Tables},
-    packet::{self, ETHERNET, read, store},
+    packet::{Packet, Part},
     rewrite::{fold, replace_header_checksum},
 };
 
-/// More fragments, and the fragment's offset.
-const FRAGMENT: u16 = 0x3fff;
-const CHECKSUM: usize = ETHERNET + 10;
-const TIME_TO_LIVE: u8 = 64;
-const ICMP: u8 = 1;
+/// Where the length, the fragment's place, and the time to live are in a header, in bytes.
+const LENGTH: usize = 2;
+const FRAGMENT: usize = 6;
+const TIME_TO_LIVE: usize = 8;
+const CHECKSUM: usize = 10;
+
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+const FRESH_TIME_TO_LIVE: u8 = 64;
 
 /// A header without options.
 #[repr(C)]
@@ -45,12 +51,13 @@ struct Error {
 
 impl Datapath for V4 {
     const ETHERTYPE: u16 = 0x0800;
-    const ADDRESSES: usize = ETHERNET + 12;
+    const ADDRESSES: usize = 12;
     const STORE_ADDRESSES: u64 = 0;
     const ADDRESS_FAMILY: u8 = 2;
     const HEADER: usize = size_of::<Header>();
-    const LENGTH: usize = ETHERNET + 2;
-    const LENGTH_FROM: usize = ETHERNET;
+    const HEADER_CHECKSUM: Option<usize> = Some(CHECKSUM);
+    const ICMP: Protocol = Protocol::new(1);
+    const ICMP_PSEUDO_HEADER: bool = false;
 
     #[inline(always)]
     fn tables() -> Tables<Self> {
@@ -58,44 +65,65 @@ impl Datapath for V4 {
     }
 
     #[inline(always)]
-    fn parse(context: &TcContext) -> Option<Network<Self>> {
-        let header: Header = read(context, ETHERNET)?;
-        let words = u16::from(header.version_and_length & 0xf);
+    fn parse(packet: &mut Packet<Self>, context: &TcContext, network: usize) -> Option<()> {
+        let header: Header = read(context, network)?;
+        let length = 4 * u16::from(header.version_and_length & 0xf);
+        let total = u16::from_be(header.length);
+        // The length of a very large packet that is to be cut (BIG TCP) is zero.
         if header.version_and_length >> 4 != 4
-            || words < 5
-            || u16::from_be(header.fragment) & FRAGMENT != 0
+            || usize::from(length) < Self::HEADER
+            || total != 0 && total < length
         {
             return None;
         }
-        Some(Network {
-            source: header.source,
-            destination: header.destination,
-            protocol: Protocol::new(header.protocol),
-            transport: ETHERNET as u16 + 4 * words,
-        })
+        packet.tuple.source = header.source;
+        packet.tuple.destination = header.destination;
+        packet.protocol = Protocol::new(header.protocol);
+        packet.transport = network as u16 + length;
+        packet.end = if total == 0 { context.len() } else { network as u32 + u32::from(total) };
+        let fragment = u16::from_be(header.fragment);
+        if fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
+            packet.part = if fragment & FRAGMENT_OFFSET == 0 { Part::FIRST } else { Part::LATER };
+            packet.identification = header.identification.into();
+            packet.fragment_field = (network + FRAGMENT) as u16;
+        }
+        Some(())
     }
 
     #[inline(always)]
-    fn adjust_header_checksum(context: &TcContext, difference: u32) -> Result<(), ()> {
-        replace_header_checksum(context, CHECKSUM, 0, difference, 0)
+    fn fragment_protocol(protocol: Protocol) -> Protocol {
+        protocol
+    }
+
+    /// The types are in RFC 792 and RFC 950.
+    #[inline(always)]
+    fn message(kind: u8) -> Message {
+        match kind {
+            3 | 11 | 12 => Message::Error,
+            0 | 8 | 13..=18 => Message::Query,
+            _ => Message::Control,
+        }
     }
 
     #[inline(always)]
-    fn renew_header(context: &TcContext, transport: usize, payload: u16) -> Result<(), ()> {
-        let header: Header = read(context, ETHERNET).ok_or(())?;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 60 bytes of header")]
-        let length = (payload + (transport - ETHERNET) as u16).to_be();
-        replace_header_checksum(context, CHECKSUM, header.length.into(), length.into(), 2)?;
-        store(context, Self::LENGTH, &length, 0)?;
+    fn renew_header(context: &TcContext, packet: &Packet<Self>, payload: u16) -> Result<(), ()> {
+        let network = packet.network();
+        let header: Header = read(context, network).ok_or(())?;
+        let replace = |at, old: u16, new: u16| {
+            replace_header_checksum(context, network + CHECKSUM, old.into(), new.into(), 2)?;
+            store(context, network + at, &new, 0)
+        };
+        let length = payload + packet.transport - network as u16;
+        replace(LENGTH, header.length, length.to_be())?;
+        replace(FRAGMENT, header.fragment, header.fragment & DONT_FRAGMENT.to_be())?;
         let old = u16::from_ne_bytes([header.time_to_live, header.protocol]);
-        let new = u16::from_ne_bytes([TIME_TO_LIVE, header.protocol]);
-        replace_header_checksum(context, CHECKSUM, old.into(), new.into(), 2)?;
-        store(context, ETHERNET + 8, &new, 0)
+        replace(TIME_TO_LIVE, old, u16::from_ne_bytes([FRESH_TIME_TO_LIVE, header.protocol]))
     }
 
     #[inline(always)]
     fn write_unreachable(
         context: &TcContext,
+        network: usize,
         source: &Self::Addr,
         destination: &Self::Addr,
         quoted: u16,
@@ -110,8 +138,8 @@ impl Datapath for V4 {
                 length: (LENGTH + quoted).to_be(),
                 identification: 0,
                 fragment: 0,
-                time_to_live: TIME_TO_LIVE,
-                protocol: ICMP,
+                time_to_live: FRESH_TIME_TO_LIVE,
+                protocol: Self::ICMP.number(),
                 checksum: 0,
                 source: *source,
                 destination: *destination,
@@ -125,7 +153,7 @@ impl Datapath for V4 {
         let fixed = [
             u16::from_ne_bytes([0x45, 0xc0]),
             error.header.length,
-            u16::from_ne_bytes([TIME_TO_LIVE, ICMP]),
+            u16::from_ne_bytes([FRESH_TIME_TO_LIVE, Self::ICMP.number()]),
         ];
         let mut header_sum = Self::pseudo_header_sum(source, destination, Protocol::ANY, 0);
         for word in fixed {
@@ -133,7 +161,7 @@ impl Datapath for V4 {
         }
         error.header.checksum = !fold(header_sum);
         error.checksum = !fold(sum + u64::from(u16::from_ne_bytes([error.kind, error.code])));
-        store(context, ETHERNET, &error, packet::RECOMPUTE)
+        store(context, network, &error, RECOMPUTE)
     }
 
     #[inline(always)]

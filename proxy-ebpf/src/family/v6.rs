@@ -2,22 +2,29 @@
 //! IPv6 (RFC 8200) and its errors (RFC 4443).
 
 use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
-use proxy_common::{Family, Protocol, V6};
+use proxy_common::{Family, Protocol, V6, counter::Reason};
 
-use super::{Datapath, Network};
+use super::{Datapath, Message};
 use crate::{
+    counter::count,
+    frame::{RECOMPUTE, opaque, read, store},
     maps::{self, Tables},
-    packet::{self, ETHERNET, read, store},
+    packet::{Packet, Part},
     rewrite::fold,
 };
 
-/// Extension headers that are walked over; a packet with more is not ours.
+/// Where the length and the hop limit are in a header, in bytes.
+const LENGTH: usize = 4;
+const HOP_LIMIT: usize = 7;
+
+/// Extension headers that are walked over, and their bytes; a packet with more is not ours.
 const MAX_EXTENSIONS: usize = 6;
+const MAX_EXTENSION_BYTES: u16 = 64;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
-const ICMP: Protocol = Protocol::new(58);
-const HOP_LIMIT: u8 = 64;
+const FRESH_HOP_LIMIT: u8 = 64;
 
 /// The fixed header.
 #[repr(C)]
@@ -42,6 +49,17 @@ struct Extension {
     segments_left: u8,
 }
 
+/// The header of a fragment.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Fragment {
+    next: u8,
+    reserved: u8,
+    /// The offset in its upper 13 bits, whether there are more in its lowest.
+    place: u16,
+    identification: u32,
+}
+
 /// The headers of an ICMP error.
 #[repr(C)]
 struct Error {
@@ -54,12 +72,13 @@ struct Error {
 
 impl Datapath for V6 {
     const ETHERTYPE: u16 = 0x86dd;
-    const ADDRESSES: usize = ETHERNET + 8;
-    const STORE_ADDRESSES: u64 = packet::RECOMPUTE;
+    const ADDRESSES: usize = 8;
+    const STORE_ADDRESSES: u64 = RECOMPUTE;
     const ADDRESS_FAMILY: u8 = 10;
     const HEADER: usize = size_of::<Header>();
-    const LENGTH: usize = ETHERNET + 4;
-    const LENGTH_FROM: usize = ETHERNET + Self::HEADER;
+    const HEADER_CHECKSUM: Option<usize> = None;
+    const ICMP: Protocol = Protocol::new(58);
+    const ICMP_PSEUDO_HEADER: bool = true;
 
     #[inline(always)]
     fn tables() -> Tables<Self> {
@@ -67,45 +86,63 @@ impl Datapath for V6 {
     }
 
     #[inline(always)]
-    fn parse(context: &TcContext) -> Option<Network<Self>> {
-        let header: Header = read(context, ETHERNET)?;
-        let (protocol, transport) = match header.next {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
-                let walked = walk_extensions(context, header.next);
-                #[expect(clippy::cast_possible_truncation, reason = "two numbers in one word")]
-                let (protocol, transport) = ((walked >> 16) as u8, walked as u16);
-                if transport == 0 {
-                    return None;
-                }
-                (protocol, transport)
-            }
-            next => (next, (ETHERNET + Self::HEADER) as u16),
+    fn parse(packet: &mut Packet<Self>, context: &TcContext, network: usize) -> Option<()> {
+        let header: Header = read(context, network)?;
+        if u32::from_be(header.version_class_flow) >> 28 != 6 {
+            return None;
+        }
+        packet.tuple.source = header.source;
+        packet.tuple.destination = header.destination;
+        packet.protocol = Protocol::new(header.next);
+        packet.transport = (network + Self::HEADER) as u16;
+        // The length of a jumbogram (RFC 2675), or of a very large packet that is to be cut (BIG
+        // TCP), is zero.
+        packet.end = match u16::from_be(header.length) {
+            0 => context.len(),
+            length => (network + Self::HEADER) as u32 + u32::from(length),
         };
-        Some(Network {
-            source: header.source,
-            destination: header.destination,
-            protocol: Protocol::new(protocol),
-            transport,
-        })
+        match header.next {
+            HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS => {
+                walk_extensions(packet, context).then_some(())
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// None: only the first fragment names one.
+    #[inline(always)]
+    fn fragment_protocol(_protocol: Protocol) -> Protocol {
+        Protocol::ANY
+    }
+
+    /// The types are in RFC 4443; what is not an error or an echo is for neighbours (RFC 4861,
+    /// RFC 3810).
+    #[inline(always)]
+    fn message(kind: u8) -> Message {
+        match kind {
+            1..=4 => Message::Error,
+            128 | 129 => Message::Query,
+            _ => Message::Control,
+        }
     }
 
     #[inline(always)]
-    fn adjust_header_checksum(_context: &TcContext, _difference: u32) -> Result<(), ()> {
+    fn renew_header(context: &TcContext, packet: &Packet<Self>, payload: u16) -> Result<(), ()> {
+        let network = packet.network();
+        let extensions = packet.transport - (network + Self::HEADER) as u16;
+        store(context, network + LENGTH, &(payload + extensions).to_be(), RECOMPUTE)?;
+        store(context, network + HOP_LIMIT, &FRESH_HOP_LIMIT, RECOMPUTE)?;
+        if packet.fragment_field != 0 {
+            // A fragment header that stands before a whole packet (RFC 6946).
+            store(context, packet.fragment_field.into(), &0_u16, RECOMPUTE)?;
+        }
         Ok(())
-    }
-
-    #[inline(always)]
-    fn renew_header(context: &TcContext, transport: usize, payload: u16) -> Result<(), ()> {
-        #[expect(clippy::cast_possible_truncation, reason = "six extensions at most")]
-        let extensions = (transport - ETHERNET - Self::HEADER) as u16;
-        let length = (payload + extensions).to_be();
-        store(context, Self::LENGTH, &length, packet::RECOMPUTE)?;
-        store(context, ETHERNET + 7, &HOP_LIMIT, packet::RECOMPUTE)
     }
 
     #[inline(always)]
     fn write_unreachable(
         context: &TcContext,
+        network: usize,
         source: &Self::Addr,
         destination: &Self::Addr,
         quoted: u16,
@@ -116,8 +153,8 @@ impl Datapath for V6 {
             header: Header {
                 version_class_flow: 0x6000_0000_u32.to_be(),
                 length: length.to_be(),
-                next: ICMP.number(),
-                hop_limit: HOP_LIMIT,
+                next: Self::ICMP.number(),
+                hop_limit: FRESH_HOP_LIMIT,
                 source: *source,
                 destination: *destination,
             },
@@ -128,9 +165,9 @@ impl Datapath for V6 {
         };
         error.checksum = !fold(
             sum + u64::from(u16::from_ne_bytes([error.kind, error.code]))
-                + Self::pseudo_header_sum(source, destination, ICMP, length),
+                + Self::pseudo_header_sum(source, destination, Self::ICMP, length),
         );
-        store(context, ETHERNET, &error, packet::RECOMPUTE)
+        store(context, network, &error, RECOMPUTE)
     }
 
     #[inline(always)]
@@ -149,25 +186,58 @@ impl Datapath for V6 {
     }
 }
 
-/// Walks over extension headers to the transport header: its protocol (bits 16 to 23) and its
-/// offset (bits 0 to 15), or zero if the packet is not to be touched.
+/// Walks over extension headers to the transport header, or to the end of what a later fragment
+/// has of them; says whether the packet may be touched. One with more headers than are walked over
+/// may not, and is counted.
 #[inline(never)]
-fn walk_extensions(context: &TcContext, first: u8) -> u32 {
-    let mut next = first;
-    let mut transport = (ETHERNET + V6::HEADER) as u16;
+fn walk_extensions(packet: &mut Packet<V6>, context: &TcContext) -> bool {
+    let first = packet.transport;
+    let mut next = packet.protocol.number();
+    let mut at = first;
     for _ in 0..=MAX_EXTENSIONS {
-        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS) {
-            return u32::from(next) << 16 | u32::from(transport);
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                let Ok(extension) = context.load::<Extension>(at.into()) else {
+                    return false;
+                };
+                // With segments left, the destination is a stop on the way.
+                if next == ROUTING && extension.segments_left != 0 {
+                    return false;
+                }
+                next = extension.next;
+                at = opaque(at + 8 * (u16::from(extension.length) + 1));
+            }
+            FRAGMENT if packet.fragment_field == 0 => {
+                let Ok(fragment) = context.load::<Fragment>(at.into()) else {
+                    return false;
+                };
+                packet.fragment_field = at + 2;
+                packet.identification = fragment.identification;
+                let place = u16::from_be(fragment.place);
+                if place & !7 != 0 {
+                    packet.part = Part::LATER;
+                    // The first fragment alone says what the packet is.
+                    packet.protocol = Protocol::ANY;
+                    return true;
+                }
+                if place & 1 != 0 {
+                    packet.part = Part::FIRST;
+                }
+                next = fragment.next;
+                at = opaque(at + size_of::<Fragment>() as u16);
+            }
+            // A fragment of a fragment.
+            FRAGMENT => return false,
+            _ => {
+                packet.protocol = Protocol::new(next);
+                packet.transport = at;
+                return u32::from(at) <= packet.end;
+            }
         }
-        let Ok(extension) = context.load::<Extension>(transport.into()) else {
-            return 0;
-        };
-        // With segments left, the destination is a stop on the way.
-        if next == ROUTING && extension.segments_left != 0 {
-            return 0;
+        if at.wrapping_sub(first) > MAX_EXTENSION_BYTES {
+            break;
         }
-        next = extension.next;
-        transport = packet::opaque(transport + 8 * (u16::from(extension.length) + 1));
     }
-    0
+    count::<V6>(Reason::PassExtensionHeaders);
+    false
 }

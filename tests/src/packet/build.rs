@@ -108,7 +108,7 @@ impl Packet {
         header.transpose().context("the authentication header")
     }
 
-    fn content_bytes(&self) -> Result<(IpNumber, Vec<u8>)> {
+    pub(super) fn content_bytes(&self) -> Result<(IpNumber, Vec<u8>)> {
         match &self.content {
             Content::Tcp(tcp) => Ok((IpNumber::TCP, self.tcp_bytes(tcp)?)),
             Content::Udp(udp) => Ok((IpNumber::UDP, self.udp_bytes(udp)?)),

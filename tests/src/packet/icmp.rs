@@ -86,21 +86,32 @@ impl Icmp {
 }
 
 impl Packet {
+    /// An error about the packet `about`, of which it quotes the first bytes from its IP header
+    /// on: as many as `quoted`, if there are.
+    pub fn icmp_error(
+        source: IpAddr,
+        (kind, code): (u8, u8),
+        rest: [u8; 4],
+        about: &Self,
+        quoted: usize,
+    ) -> Result<Self> {
+        let mut payload = about.build_ip()?;
+        payload.truncate(quoted);
+        let message = Icmp { kind, code, rest, payload };
+        Ok(Self::new(source, about.source, Content::Icmp(message)))
+    }
+
     /// The error that says that the port `about` was sent to is unreachable.
     ///
     /// It quotes the packet from its IP header on, as far as 1280 bytes of
     /// IPv6 or 576 bytes of IPv4 go.
     pub fn port_unreachable(source: IpAddr, about: &Self) -> Result<Self> {
         let family = IpFamily::of(source);
-        let (kind, code) = port_unreachable(family);
         let longest = match family {
             IpFamily::V4 => 576 - 28,
             IpFamily::V6 => 1280 - 48,
         };
-        let mut payload = about.build_ip()?;
-        payload.truncate(longest);
-        let message = Icmp { kind, code, rest: [0; 4], payload };
-        Ok(Self::new(source, about.source, Content::Icmp(message)))
+        Self::icmp_error(source, port_unreachable(family), [0; 4], about, longest)
     }
 }
 

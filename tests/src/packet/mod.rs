@@ -9,12 +9,14 @@
 mod build;
 mod checksum;
 mod decode;
+mod fragment;
 mod icmp;
 mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
 
 pub use decode::assert_checksums;
+pub use fragment::Fragment;
 pub use icmp::{Icmp, Quoted};
 pub use tcp::{Tcp, TcpFlags};
 
@@ -29,16 +31,6 @@ pub struct Link {
     pub destination: [u8; 6],
     /// The VLAN in a tag, if there is one.
     pub vlan: Option<u16>,
-}
-
-/// Which part of a fragmented packet a fragment is; the identification is
-/// the packet's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    /// Where it starts, in units of eight bytes.
-    pub offset: u16,
-    /// Whether it is not the last one.
-    pub more: bool,
 }
 
 /// A UDP datagram.

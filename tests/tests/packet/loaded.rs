@@ -17,6 +17,7 @@ use proxy_agent::bpf::{Object, Tables};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
+use proxy_common::fragment::{FragmentKey, Fragmented};
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::reject::Budget;
 use proxy_common::{Family, Port, counter, map_names};
@@ -40,6 +41,7 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) devices: HashMap<MapData, u32, Device>,
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
+    pub(crate) fragments: HashMap<MapData, FragmentKey<F::Abi>, Fragmented>,
     budgets: PerCpuArray<MapData, Budget>,
     /// The first rows that are not used yet.
     pub(crate) next_service: u32,
@@ -55,6 +57,8 @@ impl<F: Tabled> Loaded<F> {
         let mut object = Object::load_sized(&root, &SOURCE_PORTS, capacity)?;
         let programs = Programs::new(&mut object, &root)?;
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
+        let fragments = format!("FRAGMENTS{}", map_names::family_ending::<F::Abi>());
+        let fragments = object.ebpf_mut().take_map(&fragments).context("there are no fragments")?;
         let pins = object.pins();
         let of_family = |base| format!("{base}{}", map_names::family_ending::<F::Abi>());
         Ok(Self {
@@ -65,6 +69,7 @@ impl<F: Tabled> Loaded<F> {
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
             counters: pinned(pins, map_names::COUNTERS)?.try_into()?,
+            fragments: fragments.try_into()?,
             budgets: budgets.try_into()?,
             next_service: ServiceIndex::FIRST.0,
             next_backend: BackendId::FIRST.0,
@@ -90,6 +95,7 @@ impl<F: Tabled> Loaded<F> {
             (ServiceIndex::FIRST.0, BackendId::FIRST.0, 0);
         clear(&mut self.flows)?;
         clear(&mut self.half_open)?;
+        clear(&mut self.fragments)?;
         clear(&mut self.devices)?;
         clear(&mut self.host_addresses)?;
         // What one scenario has spent on refusals, another would miss.

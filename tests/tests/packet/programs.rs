@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use aya::programs::tc::SchedClassifierLinkId;
 use aya::programs::{SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
+use aya::util::KernelVersion;
 use nix::errno::Errno;
 use nix::libc;
 use proxy_agent::bpf::Object;
@@ -160,6 +161,18 @@ impl Programs {
         let _: i64 = Errno::result(result)?;
         out.truncate(usize::try_from(attributes.data_size_out)?);
         Ok(Outcome { verdict: Verdict::of(attributes.result)?, frame: out })
+    }
+
+    /// Whether [`run_summed`](Self::run_summed) works here. Older kernels may not be able to sum;
+    /// they must say so.
+    pub(crate) fn can_sum(&self, frame: &[u8]) -> Result<bool> {
+        match self.run_summed(At::Ingress, frame) {
+            Err(error) if KernelVersion::current()? < KernelVersion::new(6, 11, 0) => {
+                ensure!(error.downcast_ref::<Errno>() == Some(&Errno::EINVAL), "{error}");
+                Ok(false)
+            }
+            ran => ran.map(|_| true),
+        }
     }
 
     /// Attaches the program of a hook where frames leave a device.

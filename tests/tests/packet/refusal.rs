@@ -14,7 +14,7 @@ use proxy_common::reject::{BURST, PER_TICK};
 use proxy_common::service::{BackendSet, Policy};
 use proxy_tests::both_families;
 use proxy_tests::family::IpFamily;
-use proxy_tests::packet::{Content, Fragment, Link, Packet, TcpFlags};
+use proxy_tests::packet::{Content, Link, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use crate::connection::Connection;
@@ -53,7 +53,7 @@ fn refusing<F: Tabled>() -> Result<(Rig<F>, [Refusal; 2])> {
 
 /// The packet on its way back from the node that made it, to the sender of
 /// another one.
-fn sent_back(packet: Packet, to: &Packet) -> Packet {
+pub(crate) fn sent_back(packet: Packet, to: &Packet) -> Packet {
     let link = Link { source: NODE_MAC, destination: to.link.source, vlan: None };
     Packet { link, hop_limit: 64, ..packet }
 }
@@ -173,8 +173,6 @@ fn what_must_not_be_answered_is_not<F: Tabled>() -> Result<()> {
             for source in [group.ip(), nobody] {
                 silent.push(opening(protocol, SocketAddr::new(source, 40_000), frontend));
             }
-            let later = Some(Fragment { offset: 3, more: false });
-            silent.push(Packet { fragment: later, ..opening(protocol, from, frontend) });
             // An ICMP error, about a packet that could have been the VIP's.
             let about = opening(protocol, frontend, from);
             silent

@@ -136,11 +136,6 @@ impl Wire {
 }
 
 impl Seen {
-    /// The frame as it came out.
-    pub(crate) fn frame(&self) -> &[u8] {
-        &self.frame
-    }
-
     /// Whether the checksum is still left to the device.
     pub(crate) const fn is_partial(&self) -> bool {
         self.header[0] & NEEDS_CHECKSUM != 0

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Frames: what the kernel says of one, and reading and writing its bytes.
+
+use core::ptr;
+
+use aya_ebpf::{bindings::BPF_F_RECOMPUTE_CSUM, programs::TcContext};
+
+/// The length of an Ethernet header, in bytes.
+pub(crate) const ETHERNET: usize = 14;
+/// The flag of stores that a complete checksum of the frame must follow.
+pub(crate) const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
+
+/// `skb->pkt_type` of a frame to the device's own MAC address (`if_packet.h`).
+pub(crate) const PACKET_HOST: u32 = 0;
+/// `skb->pkt_type` of a unicast frame to another MAC address (`if_packet.h`).
+pub(crate) const PACKET_OTHERHOST: u32 = 3;
+
+/// The Ethernet type of a frame that is not tagged; zero for one that is: it belongs to the VLAN's
+/// own device.
+#[inline(always)]
+pub(crate) fn ethertype(context: &TcContext) -> u16 {
+    // SAFETY: the kernel gives programs a valid context.
+    let skb = unsafe { &*context.skb.skb };
+    if skb.vlan_present != 0 {
+        return 0;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a 16-bit field of the kernel's")]
+    let protocol = skb.protocol as u16;
+    u16::from_be(protocol)
+}
+
+/// Whom the frame is addressed to (`PACKET_HOST` and so on).
+#[inline(always)]
+pub(crate) fn packet_type(context: &TcContext) -> u32 {
+    // SAFETY: the kernel gives programs a valid context.
+    unsafe { (*context.skb.skb).pkt_type }
+}
+
+/// The index of the device that the frame is at.
+#[inline(always)]
+pub(crate) fn device(context: &TcContext) -> u32 {
+    // SAFETY: the kernel gives programs a valid context.
+    unsafe { (*context.skb.skb).ifindex }
+}
+
+/// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as
+/// far as it has them. What a local socket sends has its headers there: to ask the kernel without
+/// need would cost a copy of each such packet's head.
+#[inline(always)]
+pub(crate) fn pull(context: &TcContext, wanted: usize) -> Option<()> {
+    let wanted = context.len().min(wanted as u32);
+    if context.data() + wanted as usize > context.data_end() {
+        context.pull_data(wanted).ok()?;
+    }
+    Some(())
+}
+
+/// Makes a number opaque to the verifier, which otherwise follows every value that it can have
+/// through the rest of the program on its own.
+#[inline(always)]
+pub(crate) fn opaque(number: u16) -> u16 {
+    let mut whole = 0_u16;
+    let bytes: *mut u8 = (&raw mut whole).cast();
+    let [low, high] = number.to_ne_bytes();
+    // SAFETY: the two bytes of this function's own number. The verifier follows what is read as it
+    // was written, not what is put together.
+    unsafe {
+        bytes.write_volatile(low);
+        bytes.add(1).write_volatile(high);
+        (&raw const whole).read_volatile()
+    }
+}
+
+/// Reads a value at an offset of the frame's linear part.
+///
+/// `T` must be valid for any bytes.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
+    let start = context.data() + offset;
+    if start + size_of::<T>() > context.data_end() {
+        return None;
+    }
+    // SAFETY: within the packet, as just checked; headers are not aligned there.
+    Some(unsafe { ptr::read_unaligned(start as *const T) })
+}
+
+/// Writes a value at an offset of the frame.
+#[inline(always)]
+pub(crate) fn store<T>(
+    context: &TcContext,
+    offset: usize,
+    value: &T,
+    flags: u64,
+) -> Result<(), ()> {
+    context.store(offset, value, flags).map_err(|_| ())
+}
+
+/// Turns the frame around: its MAC addresses change places.
+#[inline(always)]
+pub(crate) fn swap_mac_addresses(context: &TcContext) -> Result<(), ()> {
+    pull(context, ETHERNET).ok_or(())?;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]: [u8; 12] = read(context, 0).ok_or(())?;
+    store(context, 0, &[s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5], 0)
+}
