@@ -27,9 +27,9 @@ use crate::{
     watch::{Source as _, manifests::Manifests},
 };
 
-mod client_devices;
+mod served_devices;
 
-use client_devices::ClientDevices;
+use served_devices::ServedDevices;
 
 /// How many events of the source may wait.
 const EVENTS: usize = 1024;
@@ -73,7 +73,7 @@ async fn serve(
     let mut object = load(arguments)?;
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
-    let mut devices = ClientDevices::new(DeviceTables::open(object.pins())?, attacher);
+    let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
     let served =
         keep_serving(source, families, &node, patterns, &mut object, &mut devices, stop).await;
     devices.detach_all().await;
@@ -109,7 +109,7 @@ async fn keep_serving(
     node: &str,
     patterns: Patterns,
     object: &mut Object,
-    devices: &mut ClientDevices,
+    devices: &mut ServedDevices,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);

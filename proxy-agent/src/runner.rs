@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use proxy_common::Family;
 use tokio::{
     sync::{mpsc, watch},
@@ -19,7 +20,7 @@ use crate::{
     dataplane::Dataplane,
     model::{Kind, ServiceName, Store},
     plan::{categorize::NodeContext, plan},
-    reconcile::{Conflict, FamilyReconciler, Outcome, Rows},
+    reconcile::{Conflict, FamilyReconciler, Outcome, Rows, ServiceCidrError, ServiceCidrs},
     watch::Event,
 };
 
@@ -38,7 +39,7 @@ pub struct Status {
     pub services: usize,
     /// How many Services have something to do, now or later, counted in each family.
     pub pending: usize,
-    /// How many of them have failed at the last attempt.
+    /// How many of them, and of the families' Service CIDRs, have failed at the last attempt.
     pub failing: usize,
     /// What has failed last, as long as anything fails.
     pub last_error: Option<String>,
@@ -79,6 +80,7 @@ impl Runner {
     {
         self.families.push(Box::new(Reconciled {
             reconciler: FamilyReconciler::<F>::new(Rows::CAPACITY),
+            service_cidrs: ServiceCidrs::default(),
             dataplane,
         }));
         self
@@ -140,6 +142,7 @@ impl Runner {
 
     fn reconcile(&mut self) {
         let dirty = self.store.take_dirty();
+        let service_cidrs = self.store.take_service_cidrs();
         let started = self.started;
         let clock = || started.elapsed();
         for family in &mut self.families {
@@ -152,6 +155,14 @@ impl Runner {
                 let error = chain(&problem.error);
                 warn!(family, %service, error, "cannot apply a Service, will try again");
                 self.last_error = Some(format!("{service} ({family}): {error}"));
+            }
+            if let Some(cidrs) = &service_cidrs {
+                family.set_service_cidrs(cidrs);
+            }
+            if let Err(error) = family.flush_service_cidrs(clock()) {
+                let (family, error) = (family.name(), chain(&error));
+                warn!(family, error, "cannot follow the Service CIDRs, will try again");
+                self.last_error = Some(format!("Service CIDRs ({family}): {error}"));
             }
         }
     }
@@ -188,6 +199,8 @@ trait Tables: Send {
     fn name(&self) -> &'static str;
     fn plan(&mut self, store: &Store, name: &ServiceName);
     fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome;
+    fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>);
+    fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError>;
     fn next(&self) -> Option<Duration>;
     fn pending(&self) -> usize;
     fn failing(&self) -> usize;
@@ -195,6 +208,7 @@ trait Tables: Send {
 
 struct Reconciled<F: Family, D> {
     reconciler: FamilyReconciler<F>,
+    service_cidrs: ServiceCidrs<F>,
     dataplane: D,
 }
 
@@ -234,8 +248,16 @@ where
         outcome
     }
 
+    fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>) {
+        self.service_cidrs.set(cidrs);
+    }
+
+    fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError> {
+        self.service_cidrs.flush(&mut self.dataplane, now)
+    }
+
     fn next(&self) -> Option<Duration> {
-        self.reconciler.next()
+        self.reconciler.next().into_iter().chain(self.service_cidrs.next()).min()
     }
 
     fn pending(&self) -> usize {
@@ -243,7 +265,7 @@ where
     }
 
     fn failing(&self) -> usize {
-        self.reconciler.failing()
+        self.reconciler.failing() + usize::from(self.service_cidrs.is_failing())
     }
 }
 

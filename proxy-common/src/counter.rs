@@ -60,6 +60,10 @@ reasons! {
     RejectNoPort = "reject-no-port",
     /// Refused: a packet amid a TCP connection that is not known.
     RejectNoFlow = "reject-no-flow",
+    /// Refused: a packet to a cluster IP was about to leave the node.
+    RejectServiceCidr = "reject-service-cidr",
+    /// Dropped: a packet to an address of a Service CIDR was about to leave the node.
+    DropServiceCidr = "drop-service-cidr",
     /// Dropped: a refusal that the rate limit swallowed.
     DropRejectLimit = "drop-reject-rate-limit",
     /// Dropped: a refusal that could not be built.

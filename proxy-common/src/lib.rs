@@ -26,6 +26,7 @@ pub mod port;
 pub mod protocol;
 pub mod reject;
 pub mod service;
+pub mod service_cidr;
 
 pub use family::{Address, Family, V4, V6};
 pub use port::Port;

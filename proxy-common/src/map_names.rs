@@ -21,6 +21,8 @@ pub const HALF_OPEN: &str = "HALF_OPEN";
 pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
 /// Devices with programs.
 pub const DEVICES: &str = "DEVICES";
+/// Prefixes of Service CIDRs, per family.
+pub const SERVICE_CIDRS: &str = "CIDRS";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

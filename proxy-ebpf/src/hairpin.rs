@@ -9,6 +9,9 @@ use aya_ebpf::{helpers::generated::bpf_redirect, programs::TcContext};
 
 use crate::{family::Datapath, frame, packet::Packet, verdict::Verdict};
 
+/// The flags of `bpf_redirect` for a frame that leaves by its device.
+pub(crate) const OUT: u64 = 0;
+
 /// Sends a frame back out of the device that it came by.
 #[inline(always)]
 pub(crate) fn turn_around<F: Datapath>(
@@ -18,13 +21,14 @@ pub(crate) fn turn_around<F: Datapath>(
     if packet.has_link_header() {
         frame::swap_mac_addresses(context)?;
     }
-    Ok(send_back(context))
+    Ok(send_back(context, OUT))
 }
 
-/// Sends a frame, as it is, out of the device that it came by.
+/// Sends a frame, as it is, through its device again, in the direction that `flags` of
+/// `bpf_redirect` say.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "an action of the kernel's")]
-pub(crate) fn send_back(context: &TcContext) -> Verdict {
+pub(crate) fn send_back(context: &TcContext, flags: u64) -> Verdict {
     // SAFETY: the helper takes integers.
-    Verdict::Redirect(unsafe { bpf_redirect(frame::device(context), 0) } as i32)
+    Verdict::Redirect(unsafe { bpf_redirect(frame::device(context), flags) } as i32)
 }

@@ -69,9 +69,15 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         Opening::Pass => return Verdict::Pass,
         // The second is counted where it is decided, and never comes here.
         Opening::Drop | Opening::NoLocalEndpoint => return Verdict::Drop,
-        Opening::NoEndpoints => return reject::refuse(context, work, Reason::RejectNoEndpoints),
-        Opening::NoPort => return reject::refuse(context, work, Reason::RejectNoPort),
-        Opening::NoFlow => return reject::refuse(context, work, Reason::RejectNoFlow),
+        Opening::NoEndpoints => {
+            return reject::refuse(context, work, Reason::RejectNoEndpoints, hairpin::OUT);
+        }
+        Opening::NoPort => {
+            return reject::refuse(context, work, Reason::RejectNoPort, hairpin::OUT);
+        }
+        Opening::NoFlow => {
+            return reject::refuse(context, work, Reason::RejectNoFlow, hairpin::OUT);
+        }
     }
     let Some(found) = flow::find(&work.key) else {
         blame(work, Reason::DropFlowInsert);
@@ -86,7 +92,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
 #[inline(always)]
 fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE) {
-        return reject::refuse(context, work, Reason::RejectNoPort);
+        return reject::refuse(context, work, Reason::RejectNoPort, hairpin::OUT);
     }
     Verdict::Pass
 }

@@ -31,6 +31,7 @@ mod family;
 mod flow;
 mod fragment;
 mod frame;
+mod guard;
 mod hairpin;
 mod icmp_error;
 mod ingress;
@@ -72,6 +73,27 @@ pub fn sixfour_l3_in(context: TcContext) -> i32 {
 #[classifier]
 pub fn sixfour_l3_out(context: TcContext) -> i32 {
     egress(&context, NO_HEADER)
+}
+
+/// At the egress of uplinks and tunnels: what must not leave the node.
+#[classifier]
+pub fn sixfour_guard(context: TcContext) -> i32 {
+    guard(&context, ETHERNET)
+}
+
+/// [`sixfour_guard`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3guard(context: TcContext) -> i32 {
+    guard(&context, NO_HEADER)
+}
+
+#[inline(always)]
+fn guard(context: &TcContext, network: usize) -> i32 {
+    match frame::ethertype(context) {
+        V4::ETHERTYPE => guard::run::<V4>(context, network),
+        V6::ETHERTYPE => guard::run::<V6>(context, network),
+        _ => Verdict::Pass.to_action(),
+    }
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
 use proxy_common::{
     Family, V4, V6,
@@ -18,6 +18,7 @@ use proxy_common::{
     name::ServiceName,
     reject::Budget,
     service::{MAX_SERVICES, MAX_SLOTS, Service},
+    service_cidr::{Guarded, MAX_SERVICE_CIDRS},
 };
 
 use crate::{family::Datapath, work::Work};
@@ -32,6 +33,7 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
     pub(crate) host_addresses: &'static HashMap<u32, <F as Family>::Addr>,
     pub(crate) fragments: &'static LruHashMap<FragmentKey<F>, Fragmented>,
+    pub(crate) service_cidrs: &'static LpmTrie<<F as Family>::Addr, Guarded>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
 
@@ -39,7 +41,7 @@ pub(crate) struct Tables<F: Datapath> {
 macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
      $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
-     $work:ident) => {
+     $service_cidrs:ident, $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, ServiceIndex> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
@@ -66,6 +68,9 @@ macro_rules! tables {
         static $fragments: LruHashMap<FragmentKey<$family>, Fragmented> =
             LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
         #[map]
+        static $service_cidrs: LpmTrie<<$family as Family>::Addr, Guarded> =
+            LpmTrie::pinned(MAX_SERVICE_CIDRS, 0);
+        #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
         #[inline(always)]
@@ -79,6 +84,7 @@ macro_rules! tables {
                 half_open: &$half_open,
                 host_addresses: &$host_addresses,
                 fragments: &$fragments,
+                service_cidrs: &$service_cidrs,
                 work: &$work,
             }
         }
@@ -86,9 +92,9 @@ macro_rules! tables {
 }
 
 tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
-    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, WORK_V4);
+    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
-    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, WORK_V6);
+    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]

@@ -29,6 +29,8 @@ fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error>
         Op::PutName { index, name } => tables.put_name(*index, **name),
         Op::PutFrontend { key, index } => tables.put_frontend(*key, *index),
         Op::RemoveFrontend { key } => tables.remove_frontend(key),
+        Op::PutServiceCidr { prefix } => tables.put_service_cidr(*prefix),
+        Op::RemoveServiceCidr { prefix } => tables.remove_service_cidr(*prefix),
         Op::RemoveService { index } => {
             tables.clear_service(*index)?;
             tables.remove_name(*index)

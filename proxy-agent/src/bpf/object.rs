@@ -24,6 +24,14 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sixfour
 pub const INGRESS: &str = "sixfour_ingress";
 /// The program at the egress of client devices.
 pub const EGRESS: &str = "sixfour_egress";
+/// The program at the egress of uplinks and tunnels.
+pub const GUARD: &str = "sixfour_guard";
+/// [`INGRESS`], where frames have no Ethernet header.
+pub const L3_INGRESS: &str = "sixfour_l3_in";
+/// [`EGRESS`], where frames have no Ethernet header.
+pub const L3_EGRESS: &str = "sixfour_l3_out";
+/// [`GUARD`], where frames have no Ethernet header.
+pub const L3_GUARD: &str = "sixfour_l3guard";
 
 /// The loaded object. Its maps are pinned under the pin root, which is its own, until
 /// [`Object::unpin`] or until it is dropped.
@@ -78,10 +86,8 @@ impl Object {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
         let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
-        for name in [INGRESS, EGRESS] {
-            classifier(&mut ebpf, name)?
-                .load()
-                .map_err(|error| Error::Program(name.to_owned(), error))?;
+        for name in [INGRESS, EGRESS, GUARD] {
+            let _: &mut SchedClassifier = verified(&mut ebpf, name)?;
         }
         Ok(Self { ebpf, pins })
     }
@@ -92,13 +98,13 @@ impl Object {
         self.pins.directory()
     }
 
-    /// A program of the object.
+    /// A program of the object. What few nodes have a device for is verified when it is asked for.
     ///
     /// # Errors
     ///
-    /// If there is none of that name.
+    /// If there is none of that name, or the kernel refuses it.
     pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, Error> {
-        classifier(&mut self.ebpf, name)
+        verified(&mut self.ebpf, name)
     }
 
     /// The object itself, for what reads its own maps (the kernel's log messages).
@@ -153,9 +159,13 @@ pub fn pinned(pins: &Path, name: &str) -> Result<Map, Error> {
     Map::from_map_data(data).map_err(error)
 }
 
-fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| Error::NoProgram(name.to_owned()))?
-        .try_into()
-        .map_err(|error| Error::Program(name.to_owned(), error))
+/// A program, verified if it is not yet.
+fn verified<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
+    let refused = |error| Error::Program(name.to_owned(), error);
+    let program = ebpf.program_mut(name).ok_or_else(|| Error::NoProgram(name.to_owned()))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+    if program.fd().is_err() {
+        program.load().map_err(refused)?;
+    }
+    Ok(program)
 }

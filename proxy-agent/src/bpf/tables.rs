@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use aya::{Pod, maps::Map};
+use aya::{
+    Pod,
+    maps::{LpmTrie, Map, MapData, MapError, lpm_trie::Key},
+};
 use proxy_common::{
     Family,
     backend::{Backend, BackendId},
@@ -12,6 +15,7 @@ use proxy_common::{
     map_names::{self, family_ending},
     name::ServiceName,
     service::{BackendSet, Policy, Service},
+    service_cidr::{Guarded, Prefix},
 };
 
 use super::{Error, mapped::MappedArray, object::pinned, table::Table};
@@ -23,6 +27,7 @@ pub struct Tables<F: Family> {
     names: Table<ServiceIndex, ServiceName>,
     flows: Table<FlowKey<F>, Flow<F>>,
     half_open: Table<FlowKey<F>, Flow<F>>,
+    service_cidrs: LpmTrie<MapData, F::Addr, Guarded>,
     services: MappedArray<Service>,
     slots: MappedArray<BackendId>,
     backends: MappedArray<Backend<F>>,
@@ -31,6 +36,10 @@ pub struct Tables<F: Family> {
 /// The name of a family's map.
 fn of_family<F: Family>(base: &str) -> String {
     format!("{base}{}", family_ending::<F>())
+}
+
+fn cidr_error<F: Family>(error: MapError) -> Error {
+    Error::Map(of_family::<F>(map_names::SERVICE_CIDRS), error)
 }
 
 fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
@@ -53,6 +62,9 @@ impl<F: Family> Tables<F> {
             names: Table::open(pins, &of_family::<F>(map_names::NAMES))?,
             flows: Table::open(pins, &of_family::<F>(map_names::FLOWS))?,
             half_open: Table::open(pins, &of_family::<F>(map_names::HALF_OPEN))?,
+            service_cidrs: pinned(pins, &of_family::<F>(map_names::SERVICE_CIDRS))?
+                .try_into()
+                .map_err(cidr_error::<F>)?,
             services: mapped::<F, _>(pins, map_names::SERVICES)?,
             slots: mapped::<F, _>(pins, map_names::SLOTS)?,
             backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
@@ -75,6 +87,26 @@ impl<F: Family> Tables<F> {
     /// If the map cannot be written.
     pub fn remove_frontend(&mut self, key: &FrontendKey<F>) -> Result<(), Error> {
         self.frontends.remove(key)
+    }
+
+    /// Guards a prefix of a Service CIDR.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn put_service_cidr(&mut self, prefix: Prefix<F>) -> Result<(), Error> {
+        let key = Key::new(prefix.length, prefix.address);
+        self.service_cidrs.insert(&key, Guarded::YES, 0).map_err(cidr_error::<F>)
+    }
+
+    /// Guards it no more.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn remove_service_cidr(&mut self, prefix: Prefix<F>) -> Result<(), Error> {
+        let key = Key::new(prefix.length, prefix.address);
+        self.service_cidrs.remove(&key).map_err(cidr_error::<F>)
     }
 
     /// Names a Service port.

@@ -6,7 +6,7 @@ mod dump;
 mod safety;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,6 +18,7 @@ use proxy_common::{
     frontend::{FrontendKey, ServiceIndex},
     name,
     service::Service,
+    service_cidr::Prefix,
 };
 
 use self::safety::Safety;
@@ -32,6 +33,8 @@ pub struct Fake<F: Family> {
     pub services: BTreeMap<ServiceIndex, Service>,
     /// Names of Service ports.
     pub names: BTreeMap<ServiceIndex, name::ServiceName>,
+    /// Guarded prefixes of Service CIDRs.
+    pub service_cidrs: BTreeSet<Prefix<F>>,
     /// All slots that were ever written.
     pub slots: BTreeMap<u32, BackendId>,
     /// All backends that were ever written.
@@ -54,6 +57,7 @@ impl<F: Family> Fake<F> {
             frontends: BTreeMap::new(),
             services: BTreeMap::new(),
             names: BTreeMap::new(),
+            service_cidrs: BTreeSet::new(),
             slots: BTreeMap::new(),
             backends: BTreeMap::new(),
             safety: None,
@@ -104,6 +108,12 @@ impl<F: Family> Fake<F> {
             }
             Op::RemoveFrontend { key } => {
                 let _ = self.frontends.remove(key);
+            }
+            Op::PutServiceCidr { prefix } => {
+                let _ = self.service_cidrs.insert(*prefix);
+            }
+            Op::RemoveServiceCidr { prefix } => {
+                let _ = self.service_cidrs.remove(prefix);
             }
             Op::RemoveService { index } => {
                 let _ = self.services.remove(index);

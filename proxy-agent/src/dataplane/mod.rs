@@ -15,6 +15,7 @@ use proxy_common::{
     frontend::{FrontendKey, ServiceIndex},
     name,
     service::{BackendSet, Policy, Service},
+    service_cidr::Prefix,
 };
 
 /// One write to one of the tables of a family.
@@ -68,6 +69,16 @@ pub enum Op<F: Family> {
     RemoveFrontend {
         /// What clients dialled.
         key: FrontendKey<F>,
+    },
+    /// Keeps what is addressed to a prefix of a Service CIDR from leaving the node.
+    PutServiceCidr {
+        /// The prefix.
+        prefix: Prefix<F>,
+    },
+    /// Lets it leave again.
+    RemoveServiceCidr {
+        /// The prefix.
+        prefix: Prefix<F>,
     },
     /// Raises the generation of a backend in place: whoever remembers it learns that it is gone.
     RetireBackend {
@@ -142,6 +153,8 @@ impl<F: Family> Op<F> {
             Self::PutName { .. } => "write a name",
             Self::PutFrontend { .. } => "add a frontend",
             Self::RemoveFrontend { .. } => "remove a frontend",
+            Self::PutServiceCidr { .. } => "guard a Service CIDR",
+            Self::RemoveServiceCidr { .. } => "stop guarding a Service CIDR",
             Self::RetireBackend { .. } => "retire a backend",
             Self::RemoveService { .. } => "clear a Service port",
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts the two tc programs on devices, and takes them off.
+//! Puts the tc programs on devices, and takes them off.
 //!
 //! The egress program comes first and goes last: what the ingress program translates must find
 //! its way back.
@@ -13,10 +13,12 @@ use crate::bpf::Object;
 use clsact::Clsact;
 pub use error::AttachError;
 use pair::Pair;
+pub use programs::Programs;
 
 mod clsact;
 mod error;
 mod pair;
+mod programs;
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +68,8 @@ impl Attacher {
         Ok(Self { mode, requests: Requests::open()?, attachments: BTreeMap::new() })
     }
 
-    /// Puts the programs of `object` on a device; again if they went missing.
+    /// Puts these programs of `object` on a device; again if they went missing, and instead of
+    /// others that it has put there.
     /// Programs that an earlier agent left in the device's clsact filters are removed first.
     ///
     /// # Errors
@@ -76,8 +79,9 @@ impl Attacher {
         &mut self,
         object: &mut Object,
         device: u32,
+        programs: Programs,
     ) -> Result<Attached, AttachError> {
-        match self.attach_if_missing(object, device).await {
+        match self.attach_if_missing(object, device, programs).await {
             Err(error) if error.is_no_device() => {
                 let _ = self.attachments.remove(&device);
                 Ok(Attached::NoDevice)
@@ -114,25 +118,31 @@ impl Attacher {
         &mut self,
         object: &mut Object,
         device: u32,
+        programs: Programs,
     ) -> Result<Attached, AttachError> {
         if let Some(pair) = self.attachments.get(&device) {
-            if pair.is_in_place(&self.requests).await? {
+            if pair.programs() == programs && pair.is_in_place(&self.requests).await? {
                 return Ok(Attached::Before);
             }
-            debug!(device, "the programs have gone missing");
+            debug!(device, "the programs have gone missing, or others are wanted");
             // What is left of them goes before others come: clsact's filters have one handle.
             self.detach(device).await?;
         }
-        let pair = self.attach_anew(object, device).await?;
+        let pair = self.attach_anew(object, device, programs).await?;
         let _ = self.attachments.insert(device, pair);
         Ok(Attached::Now)
     }
 
-    async fn attach_anew(&mut self, object: &mut Object, device: u32) -> Result<Pair, AttachError> {
+    async fn attach_anew(
+        &mut self,
+        object: &mut Object,
+        device: u32,
+        programs: Programs,
+    ) -> Result<Pair, AttachError> {
         let clsact = Clsact::of(&self.requests, device);
         let inherited_clsact = clsact.remove_orphans().await?;
         if self.mode != AttachMode::Clsact {
-            match Pair::by_tcx(&self.requests, object, device).await {
+            match Pair::by_tcx(&self.requests, object, device, programs).await {
                 Ok(pair) => {
                     self.mode = AttachMode::Tcx;
                     if inherited_clsact {
@@ -148,7 +158,7 @@ impl Attacher {
             }
         }
         let made_clsact = clsact.add().await? || inherited_clsact;
-        let attached = Pair::by_clsact(&self.requests, object, device, made_clsact).await;
+        let attached = Pair::by_clsact(&self.requests, object, device, programs, made_clsact).await;
         if attached.is_err() && made_clsact {
             clsact.remove_if_empty().await?;
         }

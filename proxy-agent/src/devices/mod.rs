@@ -3,7 +3,7 @@
 //!
 //! - [`snapshot`]: what the kernel has said of links, addresses and routes, as plain values;
 //! - [`classify`]: which device plays which role, a pure function of a snapshot;
-//! - [`workload`]: what the programs must know of a workload device, pure as well;
+//! - [`served`]: the devices that have programs, and what those must know, pure as well;
 //! - [`watcher`]: keeps a snapshot true and tells what changes;
 //! - [`attach`]: puts the programs on a device and takes them off.
 
@@ -12,14 +12,14 @@ pub mod classify;
 mod netlink;
 mod parse;
 pub mod patterns;
+pub mod served;
 pub mod snapshot;
 mod source;
 pub mod watcher;
-pub mod workload;
 
-pub use attach::{AttachError, AttachMode, Attached, Attacher};
+pub use attach::{AttachError, AttachMode, Attached, Attacher, Programs};
 pub use classify::{Role, classify};
 pub use netlink::NetlinkError;
 pub use patterns::{Included, PatternError, Patterns};
+pub use served::{HostAddresses, ServedDevice};
 pub use watcher::{DeviceEvent, DeviceWatcher};
-pub use workload::{HostAddresses, WorkloadDevice};

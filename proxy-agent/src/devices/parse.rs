@@ -7,7 +7,9 @@ use rtnetlink::packet_core::{NLM_F_REPLACE, NetlinkHeader, Nla as _};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-    link::{InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    },
     route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType},
 };
 
@@ -50,6 +52,10 @@ fn link(message: LinkMessage) -> Link {
         kind: LinkKind::Other,
         master: None,
         mac: [0; 6],
+        has_ethernet_header: matches!(
+            message.header.link_layer_type,
+            LinkLayerType::Ether | LinkLayerType::Loopback
+        ),
         counterpart: None,
         counterpart_elsewhere: false,
         up: flags.contains(LinkFlags::Up),

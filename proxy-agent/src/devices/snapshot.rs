@@ -31,6 +31,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Its MAC address; all zero if it has none.
     pub mac: [u8; 6],
+    /// Whether its frames have an Ethernet header; tunnels of IP packets have none.
+    pub has_ethernet_header: bool,
     /// The interface index of its other end or lower device, in whichever namespace that is.
     pub counterpart: Option<u32>,
     /// Whether that is in another network namespace.

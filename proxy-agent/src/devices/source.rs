@@ -12,8 +12,8 @@ use rtnetlink::packet_route::{
 use super::{
     netlink::Requests,
     parse,
+    served::HostAddresses,
     snapshot::{Route, Snapshot},
-    workload::HostAddresses,
 };
 
 /// How many routes over a device are tried, per family.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps a snapshot of the node's devices true, and tells what changes of workload devices.
+//! Keeps a snapshot of the node's devices true, and tells what changes of those that have programs.
 //!
 //! The kernel's messages are applied one by one and at once. Every message since before the first
 //! reading is applied after it, so what the two tell twice does no harm and nothing falls between
@@ -25,9 +25,9 @@ use super::{
     classify::{Role, classify},
     netlink::{self, NetlinkError, Requests},
     patterns::Patterns,
+    served::{HostAddresses, ServedDevice, describe, host_side},
     snapshot::{Aftermath, Snapshot},
     source::kernels_choice,
-    workload::{HostAddresses, WorkloadDevice, describe, host_side},
 };
 use crate::chain::chain;
 
@@ -49,15 +49,15 @@ const BATCH: usize = 256;
 /// How long to wait before a reading that failed is tried again.
 const READ_RETRY: Duration = Duration::from_millis(100);
 
-/// What happened to the node's workload devices.
+/// What happened to the node's devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceEvent {
-    /// There is a workload device. After lost messages it is told of each one again: its programs
+    /// There is a device that is to have programs. After lost messages it is told of each one again: its programs
     /// may be gone without a word, so attach again what is not there.
-    Appeared(WorkloadDevice),
-    /// What the programs must know of a workload device has changed.
-    Changed(WorkloadDevice),
-    /// The device is gone, or is no workload device any more.
+    Appeared(ServedDevice),
+    /// What the programs must know of a device has changed.
+    Changed(ServedDevice),
+    /// The device is gone, or is to have no programs any more, or others.
     Gone {
         /// Its interface index, which may be used again.
         index: u32,
@@ -129,7 +129,7 @@ struct Watch {
     /// The kernel's choices of source addresses, by the device that leads to the destinations.
     choices: BTreeMap<u32, HostAddresses>,
     /// What the reader knows.
-    told: BTreeMap<u32, WorkloadDevice>,
+    told: BTreeMap<u32, ServedDevice>,
 }
 
 impl Watch {
@@ -227,6 +227,9 @@ impl Watch {
             self.tell_gone(index).await?;
         }
         for (index, device) in devices {
+            if self.told.get(&index).is_some_and(|told| told.programs != device.programs) {
+                self.tell_gone(index).await?;
+            }
             let event = match self.told.get(&index) {
                 Some(_) if aftermath.lost => DeviceEvent::Appeared(device.clone()),
                 Some(told) if *told == device => continue,

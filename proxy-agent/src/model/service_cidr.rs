@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service CIDRs.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
+
+use ipnet::IpNet;
 
 /// Where the cluster takes its cluster IPs from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceCidr {
     /// Its name.
     pub name: Arc<str>,
-    /// Its ranges: an address in it, and the length of the prefix that they share, in bits.
-    pub cidrs: Vec<(IpAddr, u8)>,
+    /// Its ranges, with zeros behind their prefixes.
+    pub cidrs: Vec<IpNet>,
 }

@@ -7,7 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceName};
+use ipnet::IpNet;
+
+use super::{
+    EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceCidr, ServiceName,
+};
 
 /// Holds objects by key, and remembers which Services may have to be planned anew.
 ///
@@ -22,6 +26,8 @@ pub struct Store {
     /// The Service that each EndpointSlice belongs to: its label may change.
     owners: HashMap<ObjectName, ServiceName>,
     dirty: BTreeSet<ServiceName>,
+    service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
+    service_cidrs_changed: bool,
 }
 
 /// What is known of one Service name.
@@ -43,6 +49,8 @@ impl Store {
             service_count: 0,
             owners: HashMap::new(),
             dirty: BTreeSet::new(),
+            service_cidrs: BTreeMap::new(),
+            service_cidrs_changed: false,
         }
     }
 
@@ -60,8 +68,11 @@ impl Store {
             Object::EndpointSlice(slice) => self.apply_slice(slice),
             // Only the own Node bears on what is planned.
             Object::Node(node) if node.name == self.node_name => self.set_node(Some(node)),
-            // Nothing depends on the others, nor on Service CIDRs yet.
-            Object::Node(_) | Object::ServiceCidr(_) => {}
+            Object::Node(_) => {}
+            Object::ServiceCidr(cidr) => {
+                self.service_cidrs_changed |= self.service_cidrs.get(&cidr.name) != Some(&cidr);
+                let _ = self.service_cidrs.insert(cidr.name.clone(), cidr);
+            }
         }
     }
 
@@ -79,13 +90,23 @@ impl Store {
             }
             Kind::EndpointSlice => self.delete_slice(&key.name),
             Kind::Node if key.name.name == self.node_name => self.set_node(None),
-            Kind::Node | Kind::ServiceCidr => {}
+            Kind::Node => {}
+            Kind::ServiceCidr => {
+                let removed = self.service_cidrs.remove(&key.name.name);
+                self.service_cidrs_changed |= removed.is_some();
+            }
         }
     }
 
     /// The names of the Services that have changed since the last call, gone ones included.
     pub fn take_dirty(&mut self) -> BTreeSet<ServiceName> {
         mem::take(&mut self.dirty)
+    }
+
+    /// The ranges of all Service CIDRs, if they may have changed since the last call.
+    pub fn take_service_cidrs(&mut self) -> Option<BTreeSet<IpNet>> {
+        let cidrs = self.service_cidrs.values().flat_map(|cidr| &cidr.cidrs);
+        mem::take(&mut self.service_cidrs_changed).then(|| cidrs.copied().collect())
     }
 
     /// A Service.

@@ -47,11 +47,13 @@ mod ids;
 mod outcome;
 mod row;
 mod schedule;
+mod service_cidrs;
 mod set;
 
 pub use family::FamilyReconciler;
 pub use ids::{Exhausted, Rows};
 pub use outcome::{Conflict, Outcome, Problem, ReconcileError};
+pub use service_cidrs::{ServiceCidrError, ServiceCidrs};
 
 #[cfg(test)]
 mod tests;

@@ -161,7 +161,12 @@ impl<F: Family> Row<F> {
                 }
                 ids.release_service(*index, now);
             }
-            Op::PutSlots { .. } | Op::PutFrontend { .. } | Op::RemoveFrontend { .. } => {}
+            // Not of a row.
+            Op::PutSlots { .. }
+            | Op::PutFrontend { .. }
+            | Op::RemoveFrontend { .. }
+            | Op::PutServiceCidr { .. }
+            | Op::RemoveServiceCidr { .. } => {}
         }
     }
 

@@ -67,6 +67,8 @@ impl Datapath for V4 {
     #[inline(always)]
     fn parse(packet: &mut Packet<Self>, context: &TcContext, network: usize) -> Option<()> {
         let header: Header = read(context, network)?;
+        packet.tuple.source = header.source;
+        packet.tuple.destination = header.destination;
         let length = 4 * u16::from(header.version_and_length & 0xf);
         let total = u16::from_be(header.length);
         // The length of a very large packet that is to be cut (BIG TCP) is zero.
@@ -76,8 +78,6 @@ impl Datapath for V4 {
         {
             return None;
         }
-        packet.tuple.source = header.source;
-        packet.tuple.destination = header.destination;
         packet.protocol = Protocol::new(header.protocol);
         packet.transport = network as u16 + length;
         packet.end = if total == 0 { context.len() } else { network as u32 + u32::from(total) };

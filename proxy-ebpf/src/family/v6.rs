@@ -88,11 +88,11 @@ impl Datapath for V6 {
     #[inline(always)]
     fn parse(packet: &mut Packet<Self>, context: &TcContext, network: usize) -> Option<()> {
         let header: Header = read(context, network)?;
+        packet.tuple.source = header.source;
+        packet.tuple.destination = header.destination;
         if u32::from_be(header.version_class_flow) >> 28 != 6 {
             return None;
         }
-        packet.tuple.source = header.source;
-        packet.tuple.destination = header.destination;
         packet.protocol = Protocol::new(header.next);
         packet.transport = (network + Self::HEADER) as u16;
         // The length of a jumbogram (RFC 2675), or of a very large packet that is to be cut (BIG

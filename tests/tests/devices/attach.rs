@@ -7,50 +7,40 @@ use std::mem;
 use anyhow::{Result, ensure};
 use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, TcAttachType};
 use aya::util::KernelVersion;
-use futures_util::TryStreamExt as _;
 use proxy_agent::bpf::Object;
 use proxy_agent::bpf::object::{EGRESS, INGRESS};
-use proxy_agent::devices::{AttachMode, Attached, Attacher};
+use proxy_agent::devices::{AttachMode, Attached, Attacher, Programs, Role};
 use proxy_tests::netns::{Namespace, Veth};
 use proxy_tests::scratch::Scratch;
-use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::node::Hands;
+use crate::seen::{Seen, seen};
 
 /// The ways that this kernel has: TCX came with 6.6.
-fn ways() -> &'static [AttachMode] {
+pub(crate) fn ways() -> &'static [AttachMode] {
     if has_tcx() { &[AttachMode::Tcx, AttachMode::Clsact] } else { &[AttachMode::Clsact] }
 }
 
-fn has_tcx() -> bool {
+pub(crate) fn has_tcx() -> bool {
     KernelVersion::current().expect("a release") >= KernelVersion::new(6, 6, 0)
 }
 
-const SIDES: [TcAttachType; 2] = [TcAttachType::Ingress, TcAttachType::Egress];
+const POD: Programs = Programs { role: Role::Workload, has_ethernet_header: true };
 
 /// A node with one pod, and an object to attach.
-struct Scene {
+pub(crate) struct Scene {
     runtime: Runtime,
-    object: Object,
+    pub(crate) object: Object,
     _pins: Scratch,
     pod: Namespace,
-    node: Namespace,
-}
-
-/// What hangs on the device `veth1`.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
-    /// The names of the programs, in order: ingress and egress.
-    tcx: [Vec<String>; 2],
-    clsact: [Vec<String>; 2],
-    has_clsact: bool,
+    pub(crate) node: Namespace,
 }
 
 impl Scene {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let (node, pod) = (Namespace::new("node")?, Namespace::new("pod")?);
         node.netlink()?.add_veth(Veth::named("veth1"), Veth::named("eth0"), &pod)?;
         let pins = Scratch::new("devices")?;
@@ -60,7 +50,7 @@ impl Scene {
         Ok(Self { runtime, object, _pins: pins, pod, node })
     }
 
-    fn attacher(&self, mode: AttachMode) -> Result<Attacher> {
+    pub(crate) fn attacher(&self, mode: AttachMode) -> Result<Attacher> {
         let _guard = self.runtime.enter();
         self.node.run(|| {
             let _guard = self.runtime.enter();
@@ -68,16 +58,25 @@ impl Scene {
         })
     }
 
-    fn index(&self) -> Result<u32> {
+    pub(crate) fn index(&self) -> Result<u32> {
         Hands::new(&self.node)?.index("veth1")
     }
 
     fn attach(&mut self, attacher: &mut Attacher, index: u32) -> Result<Attached> {
-        let Self { runtime, object, node, .. } = self;
-        node.run(|| Ok(runtime.block_on(attacher.attach(object, index))?))
+        self.attach_as(attacher, index, POD)
     }
 
-    fn detach_all(&self, attacher: &mut Attacher) -> Result<()> {
+    pub(crate) fn attach_as(
+        &mut self,
+        attacher: &mut Attacher,
+        index: u32,
+        programs: Programs,
+    ) -> Result<Attached> {
+        let Self { runtime, object, node, .. } = self;
+        node.run(|| Ok(runtime.block_on(attacher.attach(object, index, programs))?))
+    }
+
+    pub(crate) fn detach_all(&self, attacher: &mut Attacher) -> Result<()> {
         self.node.run(|| {
             let errors = self.runtime.block_on(attacher.detach_all());
             ensure!(errors.is_empty(), "{errors:?}");
@@ -85,7 +84,7 @@ impl Scene {
         })
     }
 
-    fn seen(&self) -> Result<Seen> {
+    pub(crate) fn seen(&self) -> Result<Seen> {
         self.node.run(|| self.runtime.block_on(seen()))
     }
 
@@ -97,42 +96,6 @@ impl Scene {
             Ok(program.take_link(id)?)
         })
     }
-}
-
-async fn seen() -> Result<Seen> {
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    let task = tokio::spawn(connection);
-    let mut links = handle.link().get().match_name("veth1".to_owned()).execute();
-    let index = links.try_next().await?.expect("veth1").header.index.cast_signed();
-    let mut seen = Seen::default();
-    let disciplines: Vec<_> = handle.qdisc().get().execute().try_collect().await?;
-    let clsact = TcAttribute::Kind("clsact".to_owned());
-    seen.has_clsact = disciplines
-        .iter()
-        .any(|found| found.header.index == index && found.attributes.contains(&clsact));
-    let mut filters = handle.traffic_filter(index);
-    let requests = [filters.get().ingress(), filters.get().egress()];
-    for (names, request) in seen.clsact.iter_mut().zip(requests) {
-        let filters: Vec<_> = request.execute().try_collect().await?;
-        let attributes = filters.into_iter().flat_map(|filter| filter.attributes);
-        let options = attributes
-            .filter_map(|attribute| match attribute {
-                TcAttribute::Options(options) => Some(options),
-                _ => None,
-            })
-            .flatten();
-        names.extend(options.filter_map(|option| match option {
-            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
-            _ => None,
-        }));
-    }
-    for (names, side) in seen.tcx.iter_mut().zip(SIDES).filter(|_| has_tcx()) {
-        let (_, programs) = SchedClassifier::query_tcx("veth1", side)?;
-        // The kernel keeps fifteen bytes of a name.
-        names.extend(programs.iter().filter_map(|p| p.name_as_str().map(str::to_owned)));
-    }
-    task.abort();
-    Ok(seen)
 }
 
 fn ours() -> [Vec<String>; 2] {

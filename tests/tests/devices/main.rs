@@ -4,4 +4,6 @@
 
 mod attach;
 mod node;
+mod roles;
+mod seen;
 mod watch;

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use proxy_agent::devices::{DeviceEvent, DeviceWatcher, Patterns, WorkloadDevice};
+use proxy_agent::devices::{DeviceEvent, DeviceWatcher, Patterns, Role, ServedDevice};
 use proxy_common::device::Device;
 use proxy_common::{V4, V6};
 use proxy_tests::both_families;
@@ -32,18 +32,19 @@ both_families!(
     a_bridge_port_is_followed,
     the_kernels_choice_is_asked_for,
     a_pod_without_routes_gets_an_address_of_the_uplink,
-    a_device_that_becomes_an_uplink_is_no_workload,
 );
 
 /// A watch in a namespace. Its tasks run on a thread of their own, or only while it is asked.
-struct Watch {
+pub(crate) struct Watch {
     runtime: Runtime,
     watcher: DeviceWatcher,
-    node_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    pub(crate) node_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    /// The last device that became an uplink.
+    uplink: Option<u32>,
 }
 
 impl Watch {
-    fn start(node: &Namespace) -> Result<Self> {
+    pub(crate) fn start(node: &Namespace) -> Result<Self> {
         Self::on(Builder::new_multi_thread().worker_threads(1).enable_all().build()?, node)
     }
 
@@ -57,7 +58,7 @@ impl Watch {
             let _guard = runtime.enter();
             Ok(DeviceWatcher::spawn(Patterns::none(), receiver)?)
         })?;
-        Ok(Self { runtime, watcher, node_addresses })
+        Ok(Self { runtime, watcher, node_addresses, uplink: None })
     }
 
     fn next_within(&mut self, limit: Duration) -> Result<DeviceEvent> {
@@ -66,7 +67,7 @@ impl Watch {
     }
 
     /// What is told of all devices before `Synced`.
-    fn synced(&mut self) -> Result<Vec<WorkloadDevice>> {
+    pub(crate) fn synced(&mut self) -> Result<Vec<ServedDevice>> {
         let mut devices = Vec::new();
         loop {
             match self.next_within(PATIENCE)? {
@@ -77,7 +78,7 @@ impl Watch {
         }
     }
 
-    fn appeared(&mut self) -> Result<WorkloadDevice> {
+    pub(crate) fn appeared(&mut self) -> Result<ServedDevice> {
         match self.next_within(AT_ONCE)? {
             DeviceEvent::Appeared(device) => Ok(device),
             event => bail!("{event:?}"),
@@ -92,27 +93,32 @@ impl Watch {
         }
     }
 
-    fn gone(&mut self, index: u32) -> Result<()> {
+    pub(crate) fn gone(&mut self, index: u32) -> Result<()> {
         let event = self.next_within(AT_ONCE)?;
         ensure!(event == DeviceEvent::Gone { index }, "{event:?}");
         Ok(())
     }
 
     /// The state of a device once it is as wanted; on the way it may be told of several times.
-    fn changed_until(&mut self, wanted: impl Fn(&WorkloadDevice) -> bool) -> Result<()> {
+    fn changed_until(&mut self, wanted: impl Fn(&ServedDevice) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let event = self.next_within(deadline.saturating_duration_since(Instant::now()))?;
             match event {
                 DeviceEvent::Changed(device) if wanted(&device) => return Ok(()),
                 DeviceEvent::Changed(_) => {}
+                // An uplink beside the pods.
+                DeviceEvent::Appeared(device) if device.programs.role == Role::Uplink => {
+                    self.uplink = Some(device.index);
+                }
+                DeviceEvent::Gone { index } if Some(index) == self.uplink => {}
                 event => bail!("{event:?}"),
             }
         }
     }
 }
 
-fn host_address<F: TestFamily>(device: &WorkloadDevice) -> Option<IpAddr> {
+fn host_address<F: TestFamily>(device: &ServedDevice) -> Option<IpAddr> {
     match F::FAMILY {
         IpFamily::V4 => device.host_addresses.of::<V4>().map(Into::into),
         IpFamily::V6 => device.host_addresses.of::<V6>().map(Into::into),
@@ -130,7 +136,7 @@ fn eventually(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
     }
 }
 
-fn add_pod(node: &Namespace, pod: &Namespace, name: &str) -> Result<()> {
+pub(crate) fn add_pod(node: &Namespace, pod: &Namespace, name: &str) -> Result<()> {
     node.netlink()?.add_veth(Veth::named(name), Veth::named("eth0"), pod)
 }
 
@@ -196,25 +202,6 @@ fn a_pod_without_routes_gets_an_address_of_the_uplink<F: TestFamily>() -> Result
     watch.changed_until(|pod| host_address::<F>(pod) == Some(address::<F>(1)))?;
     netlink.delete("br0")?;
     watch.changed_until(|pod| host_address::<F>(pod).is_none())
-}
-
-fn a_device_that_becomes_an_uplink_is_no_workload<F: TestFamily>() -> Result<()> {
-    let (node, other) = (Namespace::new("node")?, Namespace::new("other")?);
-    add_pod(&node, &other, "eth0")?;
-    let netlink = node.netlink()?;
-    netlink.add_address(netlink.link("eth0")?, Prefix(address::<F>(1), 24))?;
-    let mut watch = Watch::start(&node)?;
-    let device = watch.synced()?.pop().context("a device")?;
-    let _ = watch.node_addresses.send_replace(BTreeSet::from([address::<F>(1)]));
-    watch.gone(device.index)?;
-    let _ = watch.node_addresses.send_replace(BTreeSet::new());
-    assert_eq!(watch.appeared()?.index, device.index);
-    netlink.add_route(
-        Prefix(F::FAMILY.unspecified(), 0),
-        Some(address::<F>(2)),
-        netlink.link("eth0")?,
-    )?;
-    watch.gone(device.index)
 }
 
 /// Most plugins make a pair in the node's namespace and move one end into the pod's.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxy_agent::bpf::object::INGRESS;
 use proxy_tests::{
     both_families,
     family::{DualAddress, IpFamily, TestFamily},
@@ -101,8 +102,8 @@ fn an_address_of_the_node_makes_an_uplink<F: TestFamily>() -> Result<()> {
     let address = DualAddress::pod(77, 1).of(F::FAMILY);
     node.add_address(node.link("up1")?, Prefix(address, F::FAMILY.host_prefix_length()))?;
     let mut agent = cluster.agent("anc-node").argument("--attach=clsact").start()?;
-    // It is the only device that could be a pod's.
-    let attached = || filters(&cluster).is_ok_and(|filters| filters.contains("bpf"));
+    // It is the only device that could be a pod's, and uplinks have another program.
+    let attached = || filters(&cluster).is_ok_and(|filters| filters.contains(INGRESS));
     ensure!(attached(), "it looks like a pod's");
     let addresses = json!([{ "type": "InternalIP", "address": address }]);
     let object = json!({

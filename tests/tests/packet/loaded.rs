@@ -20,6 +20,7 @@ use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::fragment::{FragmentKey, Fragmented};
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::reject::Budget;
+use proxy_common::service_cidr::Prefix as ServicePrefix;
 use proxy_common::{Family, Port, counter, map_names};
 use proxy_tests::scratch::Scratch;
 
@@ -47,6 +48,8 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) next_service: u32,
     pub(crate) next_backend: u32,
     pub(crate) next_slot: u32,
+    /// The guarded prefixes.
+    pub(crate) service_cidrs: Vec<ServicePrefix<F::Abi>>,
 }
 
 impl<F: Tabled> Loaded<F> {
@@ -74,6 +77,7 @@ impl<F: Tabled> Loaded<F> {
             next_service: ServiceIndex::FIRST.0,
             next_backend: BackendId::FIRST.0,
             next_slot: 0,
+            service_cidrs: Vec::new(),
         })
     }
 
@@ -93,6 +97,9 @@ impl<F: Tabled> Loaded<F> {
         }
         (self.next_service, self.next_backend, self.next_slot) =
             (ServiceIndex::FIRST.0, BackendId::FIRST.0, 0);
+        for prefix in std::mem::take(&mut self.service_cidrs) {
+            self.tables.remove_service_cidr(prefix)?;
+        }
         clear(&mut self.flows)?;
         clear(&mut self.half_open)?;
         clear(&mut self.fragments)?;

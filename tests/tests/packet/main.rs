@@ -21,6 +21,7 @@ mod choice;
 mod confirmation;
 mod fragments;
 mod generated;
+mod guard;
 mod hairpin;
 mod icmp_errors;
 mod lifetime;

@@ -12,7 +12,7 @@ use aya::util::KernelVersion;
 use nix::errno::Errno;
 use nix::libc;
 use proxy_agent::bpf::Object;
-use proxy_agent::bpf::object::{EGRESS, INGRESS};
+use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS};
 use proxy_tests::model;
 use proxy_tests::packet::Packet;
 
@@ -87,20 +87,23 @@ impl Outcome {
     }
 }
 
-/// One of the two hooks of a client's device.
+/// One of the two hooks of a client's device, or that of an uplink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
     /// Frames from the client.
     Ingress,
     /// Frames to the client.
     Egress,
+    /// Frames that leave the node: the egress of an uplink.
+    Guard,
 }
 
-/// Both programs. They are opened from pins, so that threads can share them.
+/// The programs. They are opened from pins, so that threads can share them.
 #[derive(Debug)]
 pub(crate) struct Programs {
     ingress: SchedClassifier,
     egress: SchedClassifier,
+    guard: SchedClassifier,
 }
 
 impl Programs {
@@ -111,7 +114,7 @@ impl Programs {
             object.program(name)?.pin(&pin)?;
             anyhow::Ok(SchedClassifier::from_pin(pin)?)
         };
-        Ok(Self { ingress: open(INGRESS)?, egress: open(EGRESS)? })
+        Ok(Self { ingress: open(INGRESS)?, egress: open(EGRESS)?, guard: open(GUARD)? })
     }
 
     /// A frame from the client's device.
@@ -189,6 +192,7 @@ impl Programs {
         match at {
             At::Ingress => &mut self.ingress,
             At::Egress => &mut self.egress,
+            At::Guard => &mut self.guard,
         }
     }
 
@@ -196,6 +200,7 @@ impl Programs {
         match at {
             At::Ingress => &self.ingress,
             At::Egress => &self.egress,
+            At::Guard => &self.guard,
         }
     }
 }

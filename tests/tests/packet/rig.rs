@@ -18,6 +18,7 @@ use proxy_common::device::Device;
 use proxy_common::flow::FlowKey;
 use proxy_common::frontend::{FrontendKey, ServiceIndex};
 use proxy_common::service::BackendSet;
+use proxy_common::service_cidr::Prefix;
 use proxy_common::{Address as _, Family, Port};
 use proxy_tests::family::{TestFamily, V4, V6};
 use proxy_tests::protocol::Protocol;
@@ -189,6 +190,14 @@ impl<F: Tabled> Loaded<F> {
             _ => frontend_key::<F>(socket, protocol),
         };
         Ok(self.tables.put_frontend(key, mark)?)
+    }
+
+    /// Guards the addresses that share the first bits of this one.
+    pub(crate) fn guard(&mut self, address: IpAddr, length: u32) -> Result<()> {
+        let prefix =
+            Prefix { length, address: crate::rig::address::<F>(SocketAddr::new(address, 0)) };
+        self.service_cidrs.push(prefix);
+        Ok(self.tables.put_service_cidr(prefix)?)
     }
 
     /// Says what the device is.

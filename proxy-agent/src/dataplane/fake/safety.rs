@@ -73,6 +73,8 @@ impl Safety {
             }
             Op::PutFrontend { key, .. } => !tables.frontends.contains_key(key),
             Op::RemoveFrontend { key } => tables.frontends.contains_key(key),
+            Op::PutServiceCidr { prefix } => !tables.service_cidrs.contains(prefix),
+            Op::RemoveServiceCidr { prefix } => tables.service_cidrs.contains(prefix),
             Op::RemoveService { index } => {
                 let _ = self.removed.insert(*index, self.now);
                 !tables.frontends.values().any(|pointed| pointed == index)

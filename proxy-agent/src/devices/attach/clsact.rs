@@ -12,7 +12,7 @@ use rtnetlink::packet_route::{
 };
 use rustix::io::Errno;
 
-use super::{AttachError, NetlinkError, Requests, pair::Side};
+use super::{AttachError, NetlinkError, Requests, programs::Side};
 
 /// The priority of our filters: before all others.
 pub(super) const PRIORITY: u16 = 1;
@@ -69,7 +69,7 @@ impl<'a> Clsact<'a> {
         let mut made_clsact = false;
         for side in Side::BOTH {
             for orphan in self.filters(side).await? {
-                if orphan.program.as_deref() != Some(side.program()) {
+                if !orphan.is_ours(side) {
                     continue;
                 }
                 made_clsact |= orphan.handle == u32::from(handle(true));
@@ -88,7 +88,7 @@ impl<'a> Clsact<'a> {
     /// Whether our program is there.
     pub(super) async fn has_own(&self, side: Side) -> Result<bool, AttachError> {
         let filters = self.filters(side).await?;
-        Ok(filters.iter().any(|filter| filter.program.as_deref() == Some(side.program())))
+        Ok(filters.iter().any(|filter| filter.is_ours(side)))
     }
 
     async fn filters(&self, side: Side) -> Result<Vec<Filter>, AttachError> {
@@ -156,6 +156,10 @@ struct Filter {
 }
 
 impl Filter {
+    fn is_ours(&self, side: Side) -> bool {
+        self.program.as_deref().is_some_and(|program| side.has(program))
+    }
+
     fn of(message: TcMessage) -> Self {
         let options = message.attributes.into_iter().flat_map(|attribute| match attribute {
             TcAttribute::Options(options) => options,

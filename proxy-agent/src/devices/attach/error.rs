@@ -7,7 +7,7 @@ use aya::programs::ProgramError;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{NetlinkError, pair::Side};
+use super::NetlinkError;
 use crate::bpf;
 
 /// A device cannot be fitted with programs, or not be freed of them.
@@ -60,9 +60,9 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// Of the program for a side of a device.
-    pub(super) fn of(side: Side, device: u32) -> impl Fn(ProgramError) -> Self {
-        move |source| Self::Program { program: side.program(), device, source }
+    /// Of a program on a device.
+    pub(super) fn of(program: &'static str, device: u32) -> impl Fn(ProgramError) -> Self {
+        move |source| Self::Program { program, device, source }
     }
 
     /// Whether all that is wrong is that the device is not there any more.

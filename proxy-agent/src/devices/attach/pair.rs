@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The two programs on one device.
+//! The programs on one device: on both sides of it, or on one.
 
 use std::{fs, io};
 
 use aya::programs::{
-    LinkOrder, TcAttachType,
     links::{FdLink, Link as _},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions},
 };
@@ -12,72 +11,49 @@ use aya::programs::{
 use super::{
     AttachError, Requests,
     clsact::{self, Clsact},
+    programs::{Programs, Side},
 };
-use crate::bpf::object::{EGRESS, INGRESS, Object};
+use crate::bpf::Object;
 
 /// How often attaching is tried when the device is renamed meanwhile.
 const NAME_ATTEMPTS: usize = 5;
 
-/// A side of a device, as seen from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Ingress,
-    Egress,
-}
-
-impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
-
-    /// The program for this side: its name in the object and in clsact's filters.
-    pub(super) const fn program(self) -> &'static str {
-        match self {
-            Self::Ingress => INGRESS,
-            Self::Egress => EGRESS,
-        }
-    }
-
-    const fn attach_type(self) -> TcAttachType {
-        match self {
-            Self::Ingress => TcAttachType::Ingress,
-            Self::Egress => TcAttachType::Egress,
-        }
-    }
-
-    /// Closest to the pod: what others see on this device is translated already.
-    fn order(self) -> LinkOrder {
-        match self {
-            Self::Ingress => LinkOrder::first(),
-            Self::Egress => LinkOrder::last(),
-        }
-    }
-}
-
-/// The programs on one device. Dropped, they are detached: fields are dropped in order.
+/// The programs on one device. Dropped, they are detached in their order: what is at ingress first.
 #[derive(Debug)]
 pub(super) struct Pair {
-    ingress: SchedClassifierLink,
-    egress: SchedClassifierLink,
+    attached: Vec<OnSide>,
     device: u32,
+    programs: Programs,
     /// Whether the device's clsact queueing discipline is there because of us.
     made_clsact: bool,
 }
 
+/// A program on a side.
+#[derive(Debug)]
+struct OnSide {
+    side: Side,
+    program: &'static str,
+    link: SchedClassifierLink,
+}
+
 impl Pair {
-    /// Attaches both programs by TCX.
+    /// Attaches the programs by TCX.
     pub(super) async fn by_tcx(
         requests: &Requests,
         object: &mut Object,
         device: u32,
+        programs: Programs,
     ) -> Result<Self, AttachError> {
         let options = |side: Side| TcAttachOptions::TcxOrder(side.order());
-        Self::attach(requests, object, device, false, options).await
+        Self::attach(requests, object, device, programs, false, options).await
     }
 
-    /// Attaches both programs as filters of the device's clsact, which is there.
+    /// Attaches the programs as filters of the device's clsact, which is there.
     pub(super) async fn by_clsact(
         requests: &Requests,
         object: &mut Object,
         device: u32,
+        programs: Programs,
         made_clsact: bool,
     ) -> Result<Self, AttachError> {
         let options = |_| {
@@ -87,25 +63,37 @@ impl Pair {
                 classid: None,
             })
         };
-        Self::attach(requests, object, device, made_clsact, options).await
+        Self::attach(requests, object, device, programs, made_clsact, options).await
     }
 
     async fn attach(
         requests: &Requests,
         object: &mut Object,
         device: u32,
+        programs: Programs,
         made_clsact: bool,
         options: impl Fn(Side) -> TcAttachOptions,
     ) -> Result<Self, AttachError> {
-        let egress = attach(requests, object, device, Side::Egress, &options).await?;
-        let ingress = attach(requests, object, device, Side::Ingress, &options).await?;
-        Ok(Self { ingress, egress, device, made_clsact })
+        let mut attached = Vec::new();
+        for side in [Side::Egress, Side::Ingress] {
+            if let Some(program) = programs.on(side) {
+                let options = || options(side);
+                let link = attach(requests, object, device, (side, program), options).await?;
+                attached.insert(0, OnSide { side, program, link });
+            }
+        }
+        Ok(Self { attached, device, programs, made_clsact })
     }
 
-    /// Detaches both, and removes what clsact was made for them.
+    /// Which programs these are.
+    pub(super) const fn programs(&self) -> Programs {
+        self.programs
+    }
+
+    /// Detaches them, and removes what clsact was made for them.
     pub(super) async fn detach(self, requests: &Requests) -> Result<(), AttachError> {
-        for (side, link) in [(Side::Ingress, self.ingress), (Side::Egress, self.egress)] {
-            match link.detach().map_err(AttachError::of(side, self.device)) {
+        for OnSide { program, link, .. } in self.attached {
+            match link.detach().map_err(AttachError::of(program, self.device)) {
                 Err(error) if !error.is_not_there() => return Err(error),
                 _ => {}
             }
@@ -116,16 +104,16 @@ impl Pair {
         Ok(())
     }
 
-    /// Whether both programs are on the device still.
+    /// Whether the programs are on the device still.
     pub(super) async fn is_in_place(&self, requests: &Requests) -> Result<bool, AttachError> {
         // Asked first, since it may be gone.
         let _ = name(requests, self.device).await?;
-        for (side, link) in [(Side::Ingress, &self.ingress), (Side::Egress, &self.egress)] {
+        for OnSide { side, link, .. } in &self.attached {
             let in_place = match <&FdLink>::try_from(link) {
                 Ok(link) => is_on_tcx(link, self.device)
                     .map_err(|source| AttachError::LinkInfo { device: self.device, source })?,
                 // Not a TCX link, then.
-                Err(_) => Clsact::of(requests, self.device).has_own(side).await?,
+                Err(_) => Clsact::of(requests, self.device).has_own(*side).await?,
             };
             if !in_place {
                 return Ok(false);
@@ -141,18 +129,18 @@ async fn attach(
     requests: &Requests,
     object: &mut Object,
     device: u32,
-    side: Side,
-    options: impl Fn(Side) -> TcAttachOptions,
+    (side, name_of_program): (Side, &'static str),
+    options: impl Fn() -> TcAttachOptions,
 ) -> Result<SchedClassifierLink, AttachError> {
     for _ in 0..NAME_ATTEMPTS {
         let before = name(requests, device).await?;
-        let program = object.program(side.program()).map_err(AttachError::Object)?;
+        let program = object.program(name_of_program).map_err(AttachError::Object)?;
         let attached = program
-            .attach_with_options(&before, side.attach_type(), options(side))
+            .attach_with_options(&before, side.attach_type(), options())
             .and_then(|id| program.take_link(id));
         // If the name has changed, nobody knows where this link is: it is dropped.
         if name(requests, device).await? == before {
-            return attached.map_err(AttachError::of(side, device));
+            return attached.map_err(AttachError::of(name_of_program, device));
         }
     }
     Err(AttachError::Renamed { device })

@@ -51,6 +51,7 @@ const MASTER: u32 = 8;
 
 fn link(name: &str, kind: LinkKind) -> Link {
     Link {
+        has_ethernet_header: true,
         name: name.to_owned(),
         kind,
         master: None,

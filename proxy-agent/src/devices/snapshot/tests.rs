@@ -10,6 +10,7 @@ fn link(kind: LinkKind) -> Link {
         kind,
         master: None,
         mac: [0; 6],
+        has_ethernet_header: true,
         counterpart: None,
         counterpart_elsewhere: false,
         up: true,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Nodes and Service CIDRs: what belongs to no namespace.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use k8s_openapi::api::{core::v1::Node as ApiNode, networking::v1::ServiceCIDR as ApiServiceCidr};
 
 use super::{Convert, Converted, Reason, Rejected, Subject, label, not};
@@ -60,9 +61,8 @@ impl Convert for ApiServiceCidr {
     }
 }
 
-fn cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, length) = text.split_once('/')?;
-    let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    (length <= bits).then_some((address, length))
+/// A range, but not of all addresses: nothing would leave the node then.
+fn cidr(text: &str) -> Option<IpNet> {
+    let cidr: IpNet = text.parse().ok()?;
+    (cidr.prefix_len() > 0).then(|| cidr.trunc())
 }

@@ -21,6 +21,7 @@ fn node() -> Snapshot {
         kind,
         master: None,
         mac,
+        has_ethernet_header: true,
         counterpart: None,
         counterpart_elsewhere: kind == LinkKind::Pair,
         up: true,
@@ -54,7 +55,13 @@ fn pod(
     let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
     let mut devices = describe(snapshot, &roles, choices);
     let pod = devices.remove(&POD).unwrap();
-    assert_eq!((devices.len(), pod.name.as_str()), (0, "veth0"));
+    assert_eq!(pod.name, "veth0");
+    let uplink = devices.remove(&UPLINK).unwrap();
+    assert_eq!(
+        (uplink.programs.role, uplink.host_addresses),
+        (Role::Uplink, HostAddresses::default())
+    );
+    assert!(devices.is_empty());
     let of = pod.host_addresses;
     (pod.device, [of.of::<V4>().map(Into::into), of.of::<V6>().map(Into::into)])
 }

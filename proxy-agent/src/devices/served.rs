@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the programs must know of a workload device.
+//! The devices that have programs, and what those must know of them.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use proxy_common::{Address, Family, V4, V6, device::Device};
 
 use super::{
+    attach::Programs,
     classify::Role,
     snapshot::{LinkKind, Snapshot},
 };
 
-/// A device that leads to a pod.
+/// A device that has programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkloadDevice {
+pub struct ServedDevice {
     /// Its interface index.
     pub index: u32,
     /// Its name, when this was written; it may be renamed.
     pub name: String,
+    /// Which programs.
+    pub programs: Programs,
     /// What the programs look up of it.
     pub device: Device,
-    /// The host's addresses towards the pods behind it.
+    /// The host's addresses towards the pods behind it, if it leads to pods.
     pub host_addresses: HostAddresses,
 }
 
@@ -74,7 +77,7 @@ fn bridge_of(snapshot: &Snapshot, index: u32) -> Option<(u32, [u8; 6])> {
     (bridge.kind == LinkKind::Bridge).then_some((master, bridge.mac))
 }
 
-/// Describes all workload devices, by interface index.
+/// Describes all devices with a role, by interface index.
 ///
 /// `choices` holds, by the index of the [`host_side`], the source addresses that the kernel
 /// chooses towards destinations behind it. Where neither the host side has an address nor the
@@ -83,30 +86,35 @@ pub(super) fn describe(
     snapshot: &Snapshot,
     roles: &BTreeMap<u32, Role>,
     choices: &BTreeMap<u32, HostAddresses>,
-) -> BTreeMap<u32, WorkloadDevice> {
-    let having =
-        |wanted| roles.iter().filter(move |(_, role)| **role == wanted).map(|(index, _)| *index);
+) -> BTreeMap<u32, ServedDevice> {
+    let uplinks = roles.iter().filter(|(_, role)| **role == Role::Uplink);
+    let uplinks: Vec<_> = uplinks.map(|(index, _)| *index).collect();
     let of_uplinks = HostAddresses::find(|is_of_family| {
-        having(Role::Uplink).find_map(|uplink| snapshot.best_address(uplink, is_of_family))
+        uplinks.iter().find_map(|uplink| snapshot.best_address(*uplink, is_of_family))
     });
-    having(Role::Workload)
-        .filter_map(|index| {
-            let bridge = bridge_of(snapshot, index);
-            let device =
-                bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
-            let host_side = bridge.map_or(index, |(bridge, _)| bridge);
+    let described = |(&index, &role): (&u32, &Role)| {
+        let link = snapshot.links.get(&index)?;
+        let programs = Programs { role, has_ethernet_header: link.has_ethernet_header };
+        let mut served = ServedDevice {
+            index,
+            name: link.name.clone(),
+            programs,
+            device: Device::routed(),
+            host_addresses: HostAddresses::default(),
+        };
+        if role == Role::Workload {
+            if let Some((bridge, mac)) = bridge_of(snapshot, index) {
+                served.device = Device::bridge_port(bridge, mac);
+            }
+            let host_side = host_side(snapshot, index);
             let chosen = choices.get(&host_side).copied().unwrap_or_default();
             let own =
                 HostAddresses::find(|is_of_family| snapshot.best_address(host_side, is_of_family));
-            let described = WorkloadDevice {
-                index,
-                name: snapshot.links.get(&index)?.name.clone(),
-                device,
-                host_addresses: own.or(chosen).or(of_uplinks),
-            };
-            Some((index, described))
-        })
-        .collect()
+            served.host_addresses = own.or(chosen).or(of_uplinks);
+        }
+        Some((index, served))
+    };
+    roles.iter().filter_map(described).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The devices of clients: their programs, and what those know of them.
+//! The devices that have programs, and what those know of them.
 
 use std::{collections::BTreeMap, error::Error};
 
@@ -11,12 +11,12 @@ use crate::{
     backoff,
     bpf::{self, DeviceTables, Object},
     chain::chain,
-    devices::{Attached, Attacher, DeviceEvent, WorkloadDevice},
+    devices::{Attached, Attacher, DeviceEvent, ServedDevice},
 };
 
-/// Keeps the programs on the devices of this node's clients.
+/// Keeps the programs on the devices of this node.
 #[derive(Debug)]
-pub(super) struct ClientDevices {
+pub(super) struct ServedDevices {
     tables: DeviceTables,
     attacher: Attacher,
     /// Devices that could not be served, by interface index.
@@ -26,14 +26,14 @@ pub(super) struct ClientDevices {
 /// A device that could not be served.
 #[derive(Debug)]
 struct Failed {
-    device: WorkloadDevice,
+    device: ServedDevice,
     /// How often in a row.
     failures: u32,
     /// When it is tried again.
     again: Instant,
 }
 
-impl ClientDevices {
+impl ServedDevices {
     /// Without any device yet.
     pub(super) const fn new(tables: DeviceTables, attacher: Attacher) -> Self {
         Self { tables, attacher, failed: BTreeMap::new() }
@@ -85,12 +85,12 @@ impl ClientDevices {
         }
     }
 
-    async fn serve(&mut self, object: &mut Object, device: WorkloadDevice) {
+    async fn serve(&mut self, object: &mut Object, device: ServedDevice) {
         // What the programs must know comes first: they run from the moment that they are there.
         if let Err(error) = self.describe(&device) {
             return self.note_failure(device, &error);
         }
-        match self.attacher.attach(object, device.index).await {
+        match self.attacher.attach(object, device.index, device.programs).await {
             Ok(attached) => {
                 let _: Option<Failed> = self.failed.remove(&device.index);
                 if attached == Attached::Now {
@@ -101,12 +101,12 @@ impl ClientDevices {
         }
     }
 
-    fn describe(&mut self, device: &WorkloadDevice) -> Result<(), bpf::Error> {
+    fn describe(&mut self, device: &ServedDevice) -> Result<(), bpf::Error> {
         let addresses = device.host_addresses;
         self.tables.put(device.index, device.device, (addresses.of::<V4>(), addresses.of::<V6>()))
     }
 
-    fn note_failure(&mut self, device: WorkloadDevice, error: &dyn Error) {
+    fn note_failure(&mut self, device: ServedDevice, error: &dyn Error) {
         let failures = self.failed.get(&device.index).map_or(0, |failed| failed.failures);
         let pause = backoff::pause(failures);
         let error = chain(error);

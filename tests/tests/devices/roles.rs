@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Which programs a device has depends on what it is for, and on what its frames begin with.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS};
+use proxy_agent::devices::{AttachMode, Attached, Programs, Role};
+use proxy_tests::both_families;
+use proxy_tests::family::TestFamily;
+use proxy_tests::netns::{Namespace, Prefix};
+
+use crate::attach::{Scene, ways};
+use crate::node::address;
+use crate::seen::Seen;
+use crate::watch::{Watch, add_pod};
+
+both_families!(a_device_that_becomes_an_uplink_has_other_programs);
+
+fn a_device_that_becomes_an_uplink_has_other_programs<F: TestFamily>() -> Result<()> {
+    let (node, other) = (Namespace::new("node")?, Namespace::new("other")?);
+    add_pod(&node, &other, "eth0")?;
+    let netlink = node.netlink()?;
+    netlink.add_address(netlink.link("eth0")?, Prefix(address::<F>(1), 24))?;
+    let mut watch = Watch::start(&node)?;
+    let device = watch.synced()?.pop().context("a device")?;
+    let becomes = |watch: &mut Watch, role| {
+        watch.gone(device.index)?;
+        let device = watch.appeared()?;
+        ensure!(device.programs == Programs { role, has_ethernet_header: true }, "{device:?}");
+        Ok(())
+    };
+    let _ = watch.node_addresses.send_replace(BTreeSet::from([address::<F>(1)]));
+    becomes(&mut watch, Role::Uplink)?;
+    let _ = watch.node_addresses.send_replace(BTreeSet::new());
+    becomes(&mut watch, Role::Workload)?;
+    netlink.add_route(
+        Prefix(F::FAMILY.unspecified(), 0),
+        Some(address::<F>(2)),
+        netlink.link("eth0")?,
+    )?;
+    becomes(&mut watch, Role::Uplink)
+}
+
+/// What hangs on a device with these programs, at ingress and at egress.
+fn seen(mode: AttachMode, ingress: &[&str], egress: &[&str]) -> Seen {
+    let names = [ingress, egress].map(|names| names.iter().map(ToString::to_string).collect());
+    match mode {
+        AttachMode::Clsact => Seen { clsact: names, has_clsact: true, ..Seen::default() },
+        _ => Seen { tcx: names, ..Seen::default() },
+    }
+}
+
+#[test]
+fn each_role_has_its_programs_and_they_are_exchanged() -> Result<()> {
+    let cases: [(Role, bool, &[&str], &[&str]); 6] = [
+        (Role::Workload, true, &[INGRESS], &[EGRESS]),
+        (Role::Uplink, true, &[], &[GUARD]),
+        (Role::Tunnel, true, &[], &[GUARD]),
+        (Role::Workload, false, &[L3_INGRESS], &[L3_EGRESS]),
+        (Role::Uplink, false, &[], &[L3_GUARD]),
+        (Role::Tunnel, false, &[], &[L3_GUARD]),
+    ];
+    for mode in ways() {
+        let mut scene = Scene::new()?;
+        let mut attacher = scene.attacher(*mode)?;
+        let index = scene.index()?;
+        for (role, has_ethernet_header, ingress, egress) in cases {
+            let programs = Programs { role, has_ethernet_header };
+            for attached in [Attached::Now, Attached::Before] {
+                assert_eq!(scene.attach_as(&mut attacher, index, programs)?, attached);
+                assert_eq!(scene.seen()?, seen(*mode, ingress, egress), "{programs:?}");
+            }
+        }
+        scene.detach_all(&mut attacher)?;
+        assert_eq!(scene.seen()?, Seen::default());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guard_that_was_left_in_clsact_is_removed() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let index = scene.index()?;
+    let uplink = Programs { role: Role::Uplink, has_ethernet_header: true };
+    let mut killed = scene.attacher(AttachMode::Clsact)?;
+    assert_eq!(scene.attach_as(&mut killed, index, uplink)?, Attached::Now);
+    std::mem::forget(killed);
+    let mut attacher = scene.attacher(AttachMode::Clsact)?;
+    assert_eq!(scene.attach_as(&mut attacher, index, uplink)?, Attached::Now);
+    assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[], &[GUARD]));
+    scene.detach_all(&mut attacher)?;
+    assert_eq!(scene.seen()?, Seen::default());
+    Ok(())
+}

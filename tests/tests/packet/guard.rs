@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What must not leave the node: packets to Service CIDRs that nobody has translated.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use proxy_common::counter::Reason;
+use proxy_common::frontend::ServiceIndex;
+use proxy_tests::both_families;
+use proxy_tests::family::IpFamily;
+use proxy_tests::packet::{Content, Icmp, Packet, TcpFlags};
+use proxy_tests::protocol::Protocol;
+
+use crate::frames::{ack, backend, client, opening, proof, syn, tcp, udp, vip};
+use crate::programs::{At, Verdict};
+use crate::rig::{Rig, Tabled};
+
+both_families!(
+    without_service_cidrs_everything_leaves,
+    what_nobody_has_translated_does_not_leave,
+    a_vip_refuses_what_would_leave,
+    what_must_not_be_answered_is_dropped,
+    the_rest_leaves,
+);
+
+/// A rig with a Service CIDR, and a VIP in it, all of which is taken.
+fn guarded<F: Tabled>() -> Result<Rig<F>> {
+    let mut rig = Rig::<F>::new()?;
+    let length = match F::FAMILY {
+        IpFamily::V4 => 16,
+        IpFamily::V6 => 112,
+    };
+    rig.guard(F::cluster_ip(0), length)?;
+    rig.mark(SocketAddr::new(F::cluster_ip(1), 0), Protocol::Tcp, ServiceIndex::REFUSE)?;
+    for protocol in Protocol::ALL {
+        let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &[backend::<F>(1)])?;
+    }
+    Ok(rig)
+}
+
+/// Packets of every kind to a destination.
+fn packets<F: Tabled>(to: SocketAddr) -> Vec<Packet> {
+    let from = client::<F>(12, 40_000);
+    let mut packets: Vec<_> = Protocol::ALL
+        .iter()
+        .flat_map(|protocol| [opening(*protocol, from, to), proof(*protocol, from, to)])
+        .collect();
+    for protocol in [47, 50, 132, 254] {
+        let content = Content::Other { protocol, payload: vec![7; 30] };
+        packets.push(Packet { content, ..udp(from, to, b"") });
+    }
+    packets
+}
+
+fn leaves<F: Tabled>(rig: &Rig<F>, packet: &Packet) -> Result<()> {
+    let frame = packet.build()?;
+    let outcome = rig.programs.run(At::Guard, &frame)?;
+    assert_eq!((outcome.verdict, outcome.frame), (Verdict::Pass, frame), "{packet:?}");
+    Ok(())
+}
+
+fn without_service_cidrs_everything_leaves<F: Tabled>() -> Result<()> {
+    let mut rig = Rig::<F>::new()?;
+    rig.mark(SocketAddr::new(F::cluster_ip(1), 0), Protocol::Tcp, ServiceIndex::REFUSE)?;
+    for to in [vip::<F>(1), vip::<F>(2), backend::<F>(1)] {
+        for packet in packets::<F>(to) {
+            leaves(&rig, &packet)?;
+        }
+    }
+    Ok(())
+}
+
+fn what_nobody_has_translated_does_not_leave<F: Tabled>() -> Result<()> {
+    let rig = guarded::<F>()?;
+    let packets = packets::<F>(vip::<F>(200));
+    for (count, packet) in (1..).zip(&packets) {
+        rig.programs.run(At::Guard, &packet.build()?)?.is_dropped();
+        assert_eq!(rig.count(Reason::DropServiceCidr)?, count);
+    }
+    Ok(())
+}
+
+fn a_vip_refuses_what_would_leave<F: Tabled>() -> Result<()> {
+    let rig = guarded::<F>()?;
+    for (count, sent) in (1..).zip(packets::<F>(vip::<F>(1))) {
+        let answer = rig.programs.run(At::Guard, &sent.build()?)?.packet(Verdict::Redirect)?;
+        assert_eq!((answer.source, answer.destination), (sent.destination, sent.source));
+        // To whom it came from, on this side of the device.
+        assert_eq!(answer.link.destination, sent.link.source);
+        assert_eq!(answer.link.source, sent.link.destination);
+        match (&sent.content, &answer.content) {
+            (Content::Tcp(_), Content::Tcp(reset)) => assert!(reset.flags.contains(TcpFlags::RST)),
+            (Content::Tcp(_), _) => panic!("{answer:?}"),
+            (_, Content::Icmp(error)) => assert!(error.is_port_unreachable(F::FAMILY)),
+            _ => panic!("{answer:?}"),
+        }
+        assert_eq!(rig.count(Reason::RejectServiceCidr)?, count);
+    }
+    Ok(())
+}
+
+fn what_must_not_be_answered_is_dropped<F: Tabled>() -> Result<()> {
+    let rig = guarded::<F>()?;
+    let (from, to) = (client::<F>(12, 40_000), vip::<F>(1));
+    let about = udp(to, from, b"what the VIP never sent");
+    let mut frames = vec![
+        tcp(from, to, TcpFlags::RST).build()?,
+        tcp(from, to, TcpFlags::RST | TcpFlags::ACK).build()?,
+        Packet::port_unreachable(from.ip(), &about)?.build()?,
+        udp(from, to, &[7; 100]).fragments(5)?[1].build()?,
+        Packet { authentication: true, ..syn(from, to) }.build()?,
+    ];
+    let redirect = Icmp { kind: 5, code: 1, rest: [0; 4], payload: about.build_ip()? };
+    frames.push(Packet { content: Content::Icmp(redirect), ..syn(from, to) }.build()?);
+    // Cut short.
+    let frame = syn(from, to).build()?;
+    frames.push(frame[..frame.len() - 1].to_vec());
+    for (count, frame) in (1..).zip(frames) {
+        rig.programs.run(At::Guard, &frame)?.is_dropped();
+        assert_eq!(rig.count(Reason::DropServiceCidr)?, count);
+    }
+    Ok(())
+}
+
+fn the_rest_leaves<F: Tabled>() -> Result<()> {
+    let mut rig = guarded::<F>()?;
+    // Next to the range, on both sides; and what comes from a VIP.
+    let beside: [IpAddr; 2] = match F::FAMILY {
+        IpFamily::V4 => ["10.95.255.255".parse()?, "10.97.0.0".parse()?],
+        IpFamily::V6 => {
+            ["fd00:10:95:ffff:ffff:ffff:ffff:ffff".parse()?, "fd00:10:96::1:0".parse()?]
+        }
+    };
+    for to in
+        beside.map(|address| SocketAddr::new(address, 80)).into_iter().chain([backend::<F>(1)])
+    {
+        for packet in packets::<F>(to) {
+            leaves(&rig, &packet)?;
+        }
+        leaves(&rig, &ack(vip::<F>(1), to))?;
+    }
+    let mut tagged = syn(client::<F>(12, 40_000), vip::<F>(1));
+    tagged.link.vlan = Some(7);
+    leaves(&rig, &tagged)?;
+    // And all of it, once the range is gone.
+    for prefix in std::mem::take(&mut rig.service_cidrs) {
+        rig.tables.remove_service_cidr(prefix)?;
+    }
+    leaves(&rig, &syn(client::<F>(12, 40_000), vip::<F>(1)))
+}
