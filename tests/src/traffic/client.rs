@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Socket, Type};
 
-use super::{Answer, CountedStream, Failure, Shares, answer, http, server, socket};
+use super::{Answer, CountedStream, Failure, Shares, answer, http, server, socket, transfer};
 use crate::family::IpFamily;
 use crate::protocol::Protocol;
 use crate::topology::Host;
@@ -71,6 +71,15 @@ impl<'a> Client<'a> {
         let start = Instant::now();
         self.connect(target)
             .and_then(CountedStream::new)
+            .map_err(|error| Failure { error, elapsed: start.elapsed() })
+    }
+
+    /// Sends `length` bytes to a [`TcpServer`](super::TcpServer) and reads them back meanwhile; none
+    /// may be missing or wrong.
+    pub fn transfer(&self, target: SocketAddr, length: usize) -> Result<(), Failure> {
+        let start = Instant::now();
+        self.connect(target)
+            .and_then(|stream| transfer::there_and_back(&stream, length))
             .map_err(|error| Failure { error, elapsed: start.elapsed() })
     }
 

@@ -13,6 +13,7 @@ mod http;
 mod server;
 mod shares;
 mod socket;
+mod transfer;
 
 pub use answer::{Answer, Failure};
 pub use client::Client;

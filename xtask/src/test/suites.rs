@@ -35,7 +35,7 @@ const ATTACHING: &[&str] = &["--test-threads=1", "attach::"];
 const TRAFFIC: &[&str] = &["--test-threads=1", "pods_behind_a_bridge::", "services_without"];
 
 /// Every suite.
-pub(super) const SUITES: [Suite; 6] = [
+pub(super) const SUITES: [Suite; 7] = [
     Suite {
         name: "packet",
         what: "packets through the BPF programs, one by one",
@@ -66,5 +66,13 @@ pub(super) const SUITES: [Suite; 6] = [
             ("6.12-ipv6.disable", &["nodes_of_one_family::v4"]),
         ],
         guest_seconds: 600,
+    },
+    Suite {
+        name: "shapes",
+        what: "Services beside what network plugins do to a node",
+        stage: Stage::Network,
+        arguments: &["--test-threads=2"],
+        guests: &[],
+        guest_seconds: 0,
     },
 ];
