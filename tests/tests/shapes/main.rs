@@ -6,6 +6,7 @@
 //! of namespaces costs more than a second look.
 
 mod firewall;
+mod foreign;
 mod neighbours;
 mod plugins;
 mod rig;
