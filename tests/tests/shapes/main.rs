@@ -7,6 +7,7 @@
 
 mod firewall;
 mod foreign;
+mod hops;
 mod neighbours;
 mod plugins;
 mod rig;

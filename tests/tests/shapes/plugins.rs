@@ -8,8 +8,8 @@ use proxy_tests::both_families;
 use proxy_tests::family::TestFamily;
 use proxy_tests::topology::{BetweenNodes, PodNetwork, TopologySpec};
 
-use super::firewall;
 use super::rig::{NODE, OTHER_NODE, Place, Rig};
+use super::{firewall, hops};
 
 both_families!(
     bridges,
@@ -52,6 +52,8 @@ fn under<F: TestFamily>(rig: &Rig, masquerade: bool) -> Result<()> {
     for place in others {
         rig.serves::<F>(*place, masquerade)?;
     }
+    hops::are_as_directly::<F>(rig, &Place::PODS)?;
+    hops::are_as_directly::<F>(rig, others)?;
     rig.refuses::<F>()
 }
 

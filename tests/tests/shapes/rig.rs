@@ -24,6 +24,10 @@ pub(crate) const CLIENT: &str = "client";
 pub(crate) const PORT: u16 = 80;
 /// The port of their endpoints, TCP and UDP.
 pub(crate) const TARGET: u16 = 8080;
+/// Another port of all Services, and of their endpoints, UDP only.
+pub(crate) const HOPS_PORT: u16 = 81;
+/// See [`HOPS_PORT`].
+pub(crate) const HOPS_TARGET: u16 = 8081;
 
 /// Bytes of a transfer, in each direction: more than all windows and buffers hold.
 const TRANSFER: usize = 4 << 20;
@@ -158,7 +162,12 @@ impl Rig {
 
 /// The Service whose backend is in a place.
 pub(crate) fn vip<F: TestFamily>(place: Place) -> SocketAddr {
-    SocketAddr::new(place.cluster_ip().of(F::FAMILY), PORT)
+    vip_at::<F>(place, PORT)
+}
+
+/// The same, on another port.
+pub(crate) fn vip_at<F: TestFamily>(place: Place, port: u16) -> SocketAddr {
+    SocketAddr::new(place.cluster_ip().of(F::FAMILY), port)
 }
 
 fn host(topology: &Topology, place: Place) -> &Host {
@@ -173,10 +182,8 @@ fn host(topology: &Topology, place: Place) -> &Host {
 }
 
 fn service(name: &str, cluster_ip: DualAddress) -> Service {
-    Service::dual(name, cluster_ip).port("tcp", Protocol::Tcp, PORT, TARGET).port(
-        "udp",
-        Protocol::Udp,
-        PORT,
-        TARGET,
-    )
+    Service::dual(name, cluster_ip)
+        .port("tcp", Protocol::Tcp, PORT, TARGET)
+        .port("udp", Protocol::Udp, PORT, TARGET)
+        .port("hops", Protocol::Udp, HOPS_PORT, HOPS_TARGET)
 }
