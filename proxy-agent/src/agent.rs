@@ -21,6 +21,7 @@ use crate::{
     cli::RunArgs,
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, Patterns},
+    host_settings::HostSettings,
     logging,
     preflight::{self, Facts, Families},
     runner::Runner,
@@ -136,6 +137,7 @@ async fn keep_serving(
         synced = status.wait_for(|status| status.synced) => drop(synced?),
     }
     let mut watcher = DeviceWatcher::spawn(patterns, node_addresses)?;
+    let mut settings = HostSettings::new(watcher.forwarders());
     loop {
         let retry = devices.next_retry();
         tokio::select! {
@@ -158,6 +160,7 @@ async fn keep_serving(
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                 devices.retry(object).await;
             }
+            () = settings.changed() => settings.look(),
         }
     }
 }

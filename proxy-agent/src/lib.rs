@@ -16,6 +16,7 @@ pub mod dataplane;
 pub mod devices;
 #[cfg(test)]
 mod golden;
+pub mod host_settings;
 pub mod list;
 pub mod logging;
 pub mod model;

@@ -4,11 +4,13 @@
 //! - [`snapshot`]: what the kernel has said of links, addresses and routes, as plain values;
 //! - [`classify`]: which device plays which role, a pure function of a snapshot;
 //! - [`served`]: the devices that have programs, and what those must know, pure as well;
+//! - [`forwarders`]: by which devices the host is to forward packets, pure as well;
 //! - [`watcher`]: keeps a snapshot true and tells what changes;
 //! - [`attach`]: puts the programs on a device and takes them off.
 
 pub mod attach;
 pub mod classify;
+pub mod forwarders;
 mod netlink;
 mod parse;
 pub mod patterns;
@@ -19,6 +21,7 @@ pub mod watcher;
 
 pub use attach::{AttachError, AttachMode, Attached, Attacher, Programs};
 pub use classify::{Role, classify};
+pub use forwarders::Forwarders;
 pub use netlink::NetlinkError;
 pub use patterns::{Included, PatternError, Patterns};
 pub use served::{HostAddresses, ServedDevice};

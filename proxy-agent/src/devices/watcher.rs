@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use super::{
     classify::{Role, classify},
+    forwarders::{Forwarders, forwarders},
     netlink::{self, NetlinkError, Requests},
     patterns::Patterns,
     served::{HostAddresses, ServedDevice, describe, host_side},
@@ -70,6 +71,7 @@ pub enum DeviceEvent {
 #[derive(Debug)]
 pub struct DeviceWatcher {
     events: mpsc::Receiver<DeviceEvent>,
+    forwarders: watch::Receiver<Forwarders>,
     _tasks: JoinSet<()>,
 }
 
@@ -93,12 +95,14 @@ impl DeviceWatcher {
             rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
         let requests = Requests::open()?;
         let (sender, events) = mpsc::channel(WAITING_EVENTS);
+        let (forwarding, forwarders) = watch::channel(Forwarders::default());
         let watch = Watch {
             requests,
             messages: messages.map(|(message, _)| message).boxed(),
             patterns,
             node_addresses,
             sender,
+            forwarding,
             snapshot: Snapshot::default(),
             choices: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -110,12 +114,18 @@ impl DeviceWatcher {
                 debug!("the device watch has ended");
             }
         });
-        Ok(Self { events, _tasks: tasks })
+        Ok(Self { events, forwarders, _tasks: tasks })
     }
 
     /// The next event. Nothing if the kernel closed the socket, which does not happen.
     pub async fn next(&mut self) -> Option<DeviceEvent> {
         self.events.recv().await
+    }
+
+    /// By which devices the host is to forward packets.
+    #[must_use]
+    pub fn forwarders(&self) -> watch::Receiver<Forwarders> {
+        self.forwarders.clone()
     }
 }
 
@@ -125,6 +135,7 @@ struct Watch {
     patterns: Patterns,
     node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
     sender: mpsc::Sender<DeviceEvent>,
+    forwarding: watch::Sender<Forwarders>,
     snapshot: Snapshot,
     /// The kernel's choices of source addresses, by the device that leads to the destinations.
     choices: BTreeMap<u32, HostAddresses>,
@@ -219,6 +230,12 @@ impl Watch {
             self.tell_gone(*index).await?;
         }
         let roles = classify(&self.snapshot, &self.patterns);
+        let forwarders = forwarders(&self.snapshot, &roles);
+        let _ = self.forwarding.send_if_modified(|told| {
+            let changed = *told != forwarders;
+            *told = forwarders;
+            changed
+        });
         self.ask_for_choices(&roles, &aftermath).await;
         let devices = describe(&self.snapshot, &roles, &self.choices);
         let no_longer: Vec<_> =

@@ -8,6 +8,7 @@
 mod firewall;
 mod foreign;
 mod hops;
+mod host_settings;
 mod neighbours;
 mod plugins;
 mod rig;
