@@ -7,6 +7,7 @@
 //! have joined the namespace; the mount namespace stays the caller's, so
 //! that cgroup2 and bpffs stay visible (`ip netns exec` would hide them).
 
+mod commands;
 mod inside;
 mod netlink;
 mod offload;

@@ -11,14 +11,16 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoNetkit, InfoVeth, LinkMessage, NetkitMode};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+    Handle, LinkBridge, LinkMessageBuilder, LinkNetkit, LinkUnspec, LinkVeth, LinkVxlan,
+    RouteMessageBuilder,
 };
 use tokio::runtime::{Builder, Runtime};
 
 use super::Namespace;
+use crate::topology;
 
 /// An address with the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,27 @@ impl Netlink {
         let pair = pair.set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
         self.add(pair.up().build(), here.name)?;
         // The kernel refuses to make a peer that is up.
+        other.netlink()?.up(there.name)
+    }
+
+    /// A netkit pair, likewise.
+    pub fn add_netkit(
+        &self,
+        here: Veth<'_>,
+        there: Veth<'_>,
+        mode: topology::NetkitMode,
+        other: &Namespace,
+    ) -> Result<()> {
+        let file = File::open(other.path())?;
+        let peer = there.describe(LinkMessageBuilder::<LinkUnspec>::default());
+        let peer = InfoNetkit::Peer(peer.setns_by_fd(file.as_raw_fd()).build());
+        let mode = match mode {
+            topology::NetkitMode::L2 => NetkitMode::L2,
+            topology::NetkitMode::L3 => NetkitMode::L3,
+        };
+        let pair = here.describe(LinkNetkit::new(here.name, there.name, mode));
+        let pair = pair.set_info_data(InfoData::Netkit(vec![InfoNetkit::Mode(mode), peer]));
+        self.add(pair.up().build(), here.name)?;
         other.netlink()?.up(there.name)
     }
 

@@ -11,6 +11,8 @@
 mod host;
 mod node;
 mod spec;
+mod tunnel;
+mod uplink;
 mod vxlan;
 
 use std::collections::BTreeMap;
@@ -19,11 +21,11 @@ use std::fmt;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::family::{DualAddress, IpFamily};
-use crate::netns::{Namespace, Prefix, Veth};
+use crate::netns::{Namespace, Prefix};
 
 pub use host::Host;
 pub use node::{Node, POD_BRIDGE, pod_device};
-pub use spec::{BetweenNodes, Families, NodeSpec, PodNetwork, TopologySpec};
+pub use spec::{BetweenNodes, Families, NetkitMode, NodeSpec, PodNetwork, TopologySpec, Uplink};
 pub use vxlan::VXLAN_DEVICE;
 
 /// The device of a node, pod or outsider.
@@ -83,7 +85,7 @@ impl TopologySpec {
         };
         for (number, spec) in (1..).zip(&self.nodes) {
             progress(Step::Node(&spec.name));
-            let node = topology.add_node(number, spec);
+            let node = topology.add_node(number, spec, self.uplink);
             let node = node.with_context(|| format!("making node {}", spec.name))?;
             ensure!(topology.nodes.insert(spec.name.clone(), node).is_none(), "two {}", spec.name);
         }
@@ -96,7 +98,7 @@ impl TopologySpec {
         }
         for (name, host) in &self.outsiders {
             progress(Step::Outsider(name));
-            let outsider = topology.add_machine(name, None, *host)?;
+            let outsider = topology.add_machine(name, None, *host, Uplink::Plain)?;
             ensure!(topology.outsiders.insert(name.clone(), outsider).is_none(), "two {name}");
         }
         Ok(topology)
@@ -165,8 +167,8 @@ impl Topology {
         node.with_context(|| format!("there is no pod {name}"))?.remove_pod(name)
     }
 
-    fn add_node(&self, number: u8, spec: &NodeSpec) -> Result<Node> {
-        let host = self.add_machine(&spec.name, Some(&spec.name), number)?;
+    fn add_node(&self, number: u8, spec: &NodeSpec, uplink: Uplink) -> Result<Node> {
+        let host = self.add_machine(&spec.name, Some(&spec.name), number, uplink)?;
         host.namespace().sysctl([
             ("ipv4/ip_forward", "1"),
             // The stricter of what distributions set.
@@ -179,12 +181,16 @@ impl Topology {
     }
 
     /// A machine in the nodes' network.
-    fn add_machine(&self, name: &str, node: Option<&str>, number: u8) -> Result<Host> {
+    fn add_machine(
+        &self,
+        name: &str,
+        node: Option<&str>,
+        number: u8,
+        uplink: Uplink,
+    ) -> Result<Host> {
         let addresses = DualAddress::underlay(number);
         let host = Host::new(name, node, addresses, self.families)?;
-        let fabric = self.fabric.netlink()?;
-        fabric.add_veth(Veth::named(name), Veth::named(DEVICE), host.namespace())?;
-        fabric.enslave(name, fabric.link(FABRIC_BRIDGE)?)?;
+        uplink::plug_in(&self.fabric, name, host.namespace(), uplink)?;
         let netlink = host.namespace().netlink()?;
         let device = netlink.link(DEVICE)?;
         for family in self.families.list() {
@@ -198,9 +204,13 @@ impl Topology {
 
     /// Makes each node reach the pods of the others.
     fn join_nodes(&mut self, between: BetweenNodes) -> Result<()> {
-        if between == BetweenNodes::Vxlan {
-            let peers: Vec<_> = self.nodes.values().map(Node::number).collect();
-            return self.nodes.values_mut().try_for_each(|node| vxlan::join(node, &peers));
+        match between {
+            BetweenNodes::Direct => {}
+            BetweenNodes::Vxlan => {
+                let peers: Vec<_> = self.nodes.values().map(Node::number).collect();
+                return self.nodes.values_mut().try_for_each(|node| vxlan::join(node, &peers));
+            }
+            tunnel => return tunnel::join(&mut self.nodes, tunnel),
         }
         for node in self.nodes.values() {
             let netlink = node.host().namespace().netlink()?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{DEVICE, Families, Host, PodNetwork, default_route, subnet_length};
+use super::{DEVICE, Families, Host, NetkitMode, PodNetwork, default_route, subnet_length};
 use crate::family::{DualAddress, IpFamily};
 use crate::netns::{Namespace, Prefix, Veth};
 
@@ -57,7 +57,8 @@ impl Node {
                 netlink.add_address(bridge, Prefix(gateway, subnet_length(family)))?;
             }
         }
-        if network == PodNetwork::Routed && families.contains(IpFamily::V6) {
+        let is_bridge = matches!(network, PodNetwork::Bridge { .. });
+        if !is_bridge && families.contains(IpFamily::V6) {
             // The gateway's address is set like any other, to be usable at once.
             host.namespace().sysctl([("ipv6/conf/default/addr_gen_mode", "1")])?;
         }
@@ -98,13 +99,19 @@ impl Node {
         ensure!(device.len() < 16, "the name {name} is too long for a device's name");
         let addresses = DualAddress::pod(self.number, host);
         let pod = Host::new(name, self.host.node(), addresses, self.families)?;
-        let mac = (self.network == PodNetwork::Routed).then_some(ROUTED_MAC);
+        let has_gateway =
+            matches!(self.network, PodNetwork::Routed | PodNetwork::Netkit(NetkitMode::L2));
+        let mac = has_gateway.then_some(ROUTED_MAC);
         let here = Veth { name: &device, mac, mtu: self.pod_mtu };
         let there = Veth { mtu: self.pod_mtu, ..Veth::named(DEVICE) };
-        self.host.namespace().netlink()?.add_veth(here, there, pod.namespace())?;
+        let netlink = self.host.namespace().netlink()?;
+        match self.network {
+            PodNetwork::Netkit(mode) => netlink.add_netkit(here, there, mode, pod.namespace()),
+            _ => netlink.add_veth(here, there, pod.namespace()),
+        }?;
         match self.network {
             PodNetwork::Bridge { .. } => self.plug_into_bridge(&device, &pod),
-            PodNetwork::Routed => self.route_to(&device, &pod),
+            _ => self.route_to(&device, &pod),
         }?;
         if !checksum_offload {
             pod.namespace().disable_checksum_offload(DEVICE)?;
@@ -154,6 +161,10 @@ impl Node {
             let gateway = ROUTED_GATEWAY.of(family);
             netlink.add_route(address, None, link)?;
             inside.add_address(eth0, address)?;
+            if self.network == PodNetwork::Netkit(NetkitMode::L3) {
+                inside.add_route(default_route(family), None, eth0)?;
+                continue;
+            }
             inside.add_route(host_prefix(gateway), None, eth0)?;
             inside.add_route(default_route(family), Some(gateway), eth0)?;
         }

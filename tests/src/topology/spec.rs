@@ -16,6 +16,30 @@ pub enum PodNetwork {
     /// Each pod has a veth pair of its own, a host route, and a link-local
     /// gateway, as with Calico.
     Routed,
+    /// Each pod has a netkit pair of its own and a host route, as with
+    /// Cilium. Linux 6.7 and later.
+    Netkit(NetkitMode),
+}
+
+/// What a netkit pair carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetkitMode {
+    /// Ethernet frames with addresses that mean something; pods have a
+    /// gateway as with [`PodNetwork::Routed`].
+    L2,
+    /// Packets: there are neither Ethernet addresses nor gateways.
+    L3,
+}
+
+/// What the device of a node in the nodes' network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uplink {
+    /// One end of a veth pair.
+    Plain,
+    /// A VLAN on it.
+    Vlan,
+    /// A bond of two of them.
+    Bond,
 }
 
 /// How packets get from node to node.
@@ -25,6 +49,13 @@ pub enum BetweenNodes {
     Direct,
     /// Pod CIDRs are routed through a vxlan device, as with flannel.
     Vxlan,
+    /// Pod CIDRs are routed through geneve devices.
+    Geneve,
+    /// Pod CIDRs are routed through devices that put packets into packets of
+    /// the same family (`ipip`, `ip6tnl`), as with Calico.
+    IpInIp,
+    /// Pod CIDRs are routed through a wireguard device.
+    Wireguard,
 }
 
 /// Which families exist. The other one has no addresses; IPv6 is then
@@ -101,6 +132,7 @@ impl NodeSpec {
 pub struct TopologySpec {
     pub(super) families: Families,
     pub(super) between: BetweenNodes,
+    pub(super) uplink: Uplink,
     pub(super) checksum_offload: bool,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) outsiders: Vec<(String, u8)>,
@@ -111,6 +143,7 @@ impl Default for TopologySpec {
         Self {
             families: Families::Dual,
             between: BetweenNodes::Direct,
+            uplink: Uplink::Plain,
             checksum_offload: true,
             nodes: Vec::new(),
             outsiders: Vec::new(),
@@ -136,6 +169,13 @@ impl TopologySpec {
     #[must_use]
     pub fn between_nodes(mut self, between: BetweenNodes) -> Self {
         self.between = between;
+        self
+    }
+
+    /// What the nodes are plugged in by.
+    #[must_use]
+    pub fn uplink(mut self, uplink: Uplink) -> Self {
+        self.uplink = uplink;
         self
     }
 

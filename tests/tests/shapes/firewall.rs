@@ -2,10 +2,7 @@
 
 //! What network plugins and policies put into the netfilter of a node.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use proxy_tests::netns::Namespace;
 use proxy_tests::topology::{DEVICE, POD_BRIDGE, VXLAN_DEVICE};
 use serde_json::Value;
@@ -133,25 +130,15 @@ impl Rules {
     /// Puts them in the place of those that a node has.
     pub(crate) fn apply(self, node: &Namespace) -> Result<()> {
         let text = format!("flush ruleset\n{}", self.text());
-        node.run(|| {
-            let mut nft = Command::new("nft")
-                .args(["-f", "-"])
-                .stdin(Stdio::piped())
-                .spawn()
-                .context("starting nft")?;
-            nft.stdin.take().context("nft has an input")?.write_all(text.as_bytes())?;
-            ensure!(nft.wait()?.success(), "nft refuses: {text}");
-            Ok(())
-        })
+        let _: String = node.output("nft", "-f -", &text)?;
+        Ok(())
     }
 }
 
 /// What the rules of a node have counted since they were applied.
 pub(crate) fn counts(node: &Namespace) -> Result<Counts> {
-    let output = node.run(|| {
-        Ok(Command::new("nft").args(["-j", "list", "counters"]).output().context("nft")?.stdout)
-    })?;
-    let all: Value = serde_json::from_slice(&output).context("what nft says")?;
+    let output = node.output("nft", "-j list counters", "")?;
+    let all: Value = serde_json::from_str(&output).context("what nft says")?;
     let of = |name: &str| {
         let entries = all["nftables"].as_array();
         let mut counters = entries.into_iter().flatten().map(|entry| &entry["counter"]);

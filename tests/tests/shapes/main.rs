@@ -9,6 +9,7 @@ mod firewall;
 mod foreign;
 mod hops;
 mod host_settings;
+mod modules;
 mod neighbours;
 mod plugins;
 mod rig;

@@ -3,8 +3,6 @@
 //! Backends on the client's bridge whose address the node does not know, or does not know any
 //! more.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
 use proxy_tests::both_families;
 use proxy_tests::family::TestFamily;
@@ -25,14 +23,7 @@ fn forgotten_neighbours<F: TestFamily>() -> Result<()> {
     let mut agent = rig.start()?;
     let node = rig.topology.node(NODE).host().namespace();
     firewall::WORST.apply(node)?;
-    let forget = || {
-        node.run(|| {
-            let mut ip = Command::new("ip");
-            let status = ip.args(["neighbour", "flush", "dev", POD_BRIDGE]).status()?;
-            ensure!(status.success(), "ip neighbour flush: {status}");
-            Ok(())
-        })
-    };
+    let forget = || node.ip(&format!("neighbour flush dev {POD_BRIDGE}"));
     forget()?;
     let mut stream = Client::new(rig.client()).stay(vip::<F>(Place::Near))?;
     for _ in 0..3 {

@@ -53,7 +53,7 @@ const fn on_demand(name: &'static str, package: &'static str, why: &'static str)
     Tool { name, package, why, stages: &[], in_guest: false }
 }
 
-const TOOLS: [Tool; 19] = [
+const TOOLS: [Tool; 20] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -67,6 +67,13 @@ const TOOLS: [Tool; 19] = [
     traffic("nsenter", "util-linux", "to enter namespaces"),
     traffic("setpriv", "util-linux", "to run the agent with some capabilities only"),
     traffic("unshare", "util-linux", "to make namespaces"),
+    Tool {
+        name: "wg",
+        package: "wireguard-tools",
+        why: "tunnels between nodes of tests",
+        stages: IMAGE,
+        in_guest: true,
+    },
     on_demand("curl", "curl", "to ask Services by hand"),
     on_demand("modprobe", "kmod", "to load what netfilter has for bridges"),
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),

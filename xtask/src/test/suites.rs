@@ -34,6 +34,12 @@ const ATTACHING: &[&str] = &["--test-threads=1", "attach::"];
 /// Real traffic under another kernel.
 const TRAFFIC: &[&str] = &["--test-threads=1", "pods_behind_a_bridge::", "services_without"];
 
+/// What takes devices that the kernel of this machine may not have, and the guests' do.
+const MODULES: &[&str] = &["--test-threads=1", "modules::"];
+
+/// All of these but netkit, which came with 6.7.
+const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modules::netkit"];
+
 /// Every suite.
 pub(super) const SUITES: [Suite; 7] = [
     Suite {
@@ -71,8 +77,8 @@ pub(super) const SUITES: [Suite; 7] = [
         name: "shapes",
         what: "Services beside what network plugins do to a node",
         stage: Stage::Network,
-        arguments: &["--test-threads=2"],
-        guests: &[],
-        guest_seconds: 0,
+        arguments: &["--test-threads=2", "--skip=modules::"],
+        guests: &[("6.1", MODULES_OF_6_1), ("6.12", MODULES)],
+        guest_seconds: 300,
     },
 ];

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! How a node is plugged into the network that joins the nodes.
+
+use anyhow::Result;
+
+use super::{DEVICE, FABRIC_BRIDGE, Uplink};
+use crate::netns::{Namespace, Veth};
+
+/// The VLAN of nodes whose uplink is one.
+const VLAN: u16 = 50;
+
+/// What carries the VLAN on a node.
+const TRUNK: &str = "trunk";
+
+/// Gives the machine `name` its device [`DEVICE`], joined to the fabric.
+pub(super) fn plug_in(
+    fabric: &Namespace,
+    name: &str,
+    machine: &Namespace,
+    uplink: Uplink,
+) -> Result<()> {
+    let outside = fabric.netlink()?;
+    let join = |port: &str| outside.enslave(port, outside.link(FABRIC_BRIDGE)?);
+    match uplink {
+        Uplink::Plain => {
+            outside.add_veth(Veth::named(name), Veth::named(DEVICE), machine)?;
+            join(name)
+        }
+        Uplink::Vlan => {
+            outside.add_veth(Veth::named(name), Veth::named(TRUNK), machine)?;
+            let port = format!("{name}.{VLAN}");
+            fabric.ip(&format!("link add link {name} name {port} up type vlan id {VLAN}"))?;
+            machine.ip(&format!("link add link {TRUNK} name {DEVICE} up type vlan id {VLAN}"))?;
+            join(&port)
+        }
+        Uplink::Bond => {
+            machine.ip(&format!("link add {DEVICE} type bond mode active-backup miimon 100"))?;
+            for number in 0..2 {
+                let (port, leg) = (format!("{name}-{number}"), format!("leg{number}"));
+                outside.add_veth(Veth::named(&port), Veth::named(&leg), machine)?;
+                // Bonds take devices that are down, and set them up.
+                machine.ip(&format!("link set {leg} down"))?;
+                machine.ip(&format!("link set {leg} master {DEVICE}"))?;
+                join(&port)?;
+            }
+            machine.netlink()?.up(DEVICE)
+        }
+    }
+}
