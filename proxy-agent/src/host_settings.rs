@@ -30,13 +30,25 @@ struct Need {
     on_device: [&'static str; 2],
     /// Whether it must be on; otherwise off.
     on: bool,
-    /// Whether that for all devices suffices. Otherwise it only says what new devices get.
-    everywhere_suffices: bool,
+    counts: Counts,
+    /// Whether it matters on bridges of pods only.
+    on_bridges: bool,
     /// What does not work.
     consequence: &'static str,
 }
 
-const NEEDS: [Need; 3] = [
+/// Which of the two settings decides, that for all devices or that of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// That of the device; the other says what new devices get.
+    Device,
+    /// Either suffices.
+    Either,
+    /// That of the device, where the other, which is another need, is met.
+    Both,
+}
+
+const NEEDS: [Need; 4] = [
     // IPv4 looks at the device that a packet has come by.
     Need {
         family: V4::NAME,
@@ -44,7 +56,8 @@ const NEEDS: [Need; 3] = [
         everywhere: "ipv4/ip_forward",
         on_device: ["ipv4/conf/", "/forwarding"],
         on: true,
-        everywhere_suffices: false,
+        counts: Counts::Device,
+        on_bridges: false,
         consequence: "packets are not forwarded, and pods do not reach all backends of Services",
     },
     // IPv6 looks at the setting for all devices, and then at that of the device, which Linux has
@@ -55,7 +68,8 @@ const NEEDS: [Need; 3] = [
         everywhere: "ipv6/conf/all/forwarding",
         on_device: ["ipv6/conf/", "/force_forwarding"],
         on: true,
-        everywhere_suffices: true,
+        counts: Counts::Either,
+        on_bridges: false,
         consequence: "packets are not forwarded, and pods do not reach all backends of Services",
     },
     Need {
@@ -64,8 +78,21 @@ const NEEDS: [Need; 3] = [
         everywhere: "ipv6/conf/all/disable_ipv6",
         on_device: ["ipv6/conf/", "/disable_ipv6"],
         on: false,
-        everywhere_suffices: false,
+        counts: Counts::Device,
+        on_bridges: false,
         consequence: "packets are thrown away, and pods do not reach all backends of Services",
+    },
+    // Forwarding does not look at it, but what programs ask for a way does.
+    Need {
+        family: V6::NAME,
+        index: V6::INDEX,
+        everywhere: "ipv6/conf/all/forwarding",
+        on_device: ["ipv6/conf/", "/forwarding"],
+        on: true,
+        counts: Counts::Both,
+        on_bridges: true,
+        consequence: "packets are routed to pods beside their sender, and where conntrack's INVALID \
+                      is dropped, these do not reach each other's Services",
     },
 ];
 
@@ -106,16 +133,16 @@ enum Place {
 /// Whether a need is met on a device, and if not, where to change that.
 fn judge(need: &Need, settings: Settings) -> Option<Place> {
     let wrong = |value: Option<bool>| value.is_some_and(|value| value != need.on);
-    let everywhere = wrong(settings.everywhere);
-    if need.everywhere_suffices {
-        let right_on_device = settings.on_device == Some(need.on);
-        return (everywhere && !right_on_device).then_some(Place::Everywhere);
+    let (everywhere, on_device) = (wrong(settings.everywhere), wrong(settings.on_device));
+    match need.counts {
+        Counts::Device if on_device && everywhere => Some(Place::Everywhere),
+        Counts::Device => on_device.then_some(Place::OnDevice),
+        Counts::Either => {
+            let suffices = settings.on_device == Some(need.on);
+            (everywhere && !suffices).then_some(Place::Everywhere)
+        }
+        Counts::Both => (on_device && !everywhere).then_some(Place::OnDevice),
     }
-    wrong(settings.on_device).then_some(if everywhere {
-        Place::Everywhere
-    } else {
-        Place::OnDevice
-    })
 }
 
 /// A need that is not met; displayed as one sentence with the command that changes it.
@@ -194,7 +221,8 @@ fn warnings(forwarders: &Forwarders, read: impl Fn(&Need, &str) -> Settings) -> 
         if !forwarders.in_use[need.index as usize] {
             continue;
         }
-        for device in &forwarders.devices {
+        let devices = if need.on_bridges { &forwarders.bridges } else { &forwarders.devices };
+        for device in devices {
             let device = match judge(need, read(need, device)) {
                 Some(Place::OnDevice) => Some(device.clone()),
                 Some(Place::Everywhere) => None,

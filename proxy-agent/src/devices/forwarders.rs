@@ -15,6 +15,8 @@ pub struct Forwarders {
     /// The names of the devices: bridges of pods, devices of pods that are no ports of one,
     /// uplinks, tunnels.
     pub devices: BTreeSet<String>,
+    /// Those of them that are bridges of pods.
+    pub bridges: BTreeSet<String>,
     /// Whether the node is of a family, at the [`INDEX`](proxy_common::Family::INDEX) of each: by
     /// the addresses of its Node object, and of its devices towards pods.
     pub in_use: [bool; 2],
@@ -24,15 +26,19 @@ pub struct Forwarders {
 pub(super) fn forwarders(snapshot: &Snapshot, roles: &BTreeMap<u32, Role>) -> Forwarders {
     let workloads = roles.iter().filter(|(_, role)| **role == Role::Workload);
     let host_sides: BTreeSet<_> = workloads.map(|(index, _)| host_side(snapshot, *index)).collect();
+    let bridges = host_sides.iter().copied().filter(|index| !roles.contains_key(index));
     let others = roles.iter().filter(|(_, role)| **role != Role::Workload).map(|(index, _)| *index);
     let in_use = HostAddresses::FAMILIES.map(|is_of_family| {
         let mut host_sides = host_sides.iter();
         snapshot.node_addresses.iter().any(is_of_family)
             || host_sides.any(|index| snapshot.best_address(*index, is_of_family).is_some())
     });
-    let devices = host_sides.iter().copied().chain(others);
-    let names = devices.filter_map(|index| Some(snapshot.links.get(&index)?.name.clone()));
-    Forwarders { devices: names.collect(), in_use }
+    let name = |index| Some(snapshot.links.get(&index)?.name.clone());
+    Forwarders {
+        devices: host_sides.iter().copied().chain(others).filter_map(name).collect(),
+        bridges: bridges.filter_map(name).collect(),
+        in_use,
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +84,7 @@ mod tests {
         ]);
         let expected = ["cali0", "cni0", "eth0", "flannel.1"].map(str::to_owned);
         assert_eq!(node.devices, BTreeSet::from(expected));
+        assert_eq!(node.bridges, BTreeSet::from(["cni0".to_owned()]));
         assert_eq!(node.in_use, [true, false]);
     }
 }

@@ -11,12 +11,13 @@ const ON: &str = "1";
 fn sentences(settings: &[(&str, &str)], in_use: [bool; 2]) -> Vec<String> {
     let settings: BTreeMap<_, _> = settings.iter().copied().collect();
     let get = |key: &str| settings.get(key).map(|value| *value != OFF);
+    let bridges = BTreeSet::from(["cni0".to_owned()]);
     let devices = ["cni0", "eth0.5"].map(str::to_owned).into();
     let read = |need: &Need, device: &str| Settings {
         everywhere: get(&need.key(None)),
         on_device: get(&need.key(Some(device))),
     };
-    let warnings = warnings(&Forwarders { devices, in_use }, read);
+    let warnings = warnings(&Forwarders { devices, bridges, in_use }, read);
     warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -92,4 +93,22 @@ fn devices_that_forward_ipv6_by_themselves_suffice() {
     // In IPv4, the setting for all devices is only what new ones get.
     let ipv4 = [("ipv4/ip_forward", OFF), ("ipv4/conf/cni0/forwarding", ON)];
     assert!(sentences(&ipv4, [true; 2]).is_empty());
+}
+
+#[test]
+fn bridges_need_their_own_forwarding_in_ipv6() {
+    let host = [
+        ("ipv6/conf/all/forwarding", ON),
+        ("ipv6/conf/cni0/forwarding", OFF),
+        ("ipv6/conf/eth0.5/forwarding", OFF),
+    ];
+    let expected = [
+        "net/ipv6/conf/cni0/forwarding is 0, so IPv6 packets that come by cni0 are routed to pods \
+         beside their sender, and where conntrack's INVALID is dropped, these do not reach each \
+         other's Services: change it with `sysctl -w net/ipv6/conf/cni0/forwarding=1`.",
+    ];
+    assert_eq!(sentences(&host, [true; 2]), expected);
+    // Where nothing is forwarded, that is all there is to say.
+    let nowhere = [("ipv6/conf/all/forwarding", OFF), ("ipv6/conf/cni0/forwarding", OFF)];
+    assert_eq!(sentences(&nowhere, [true; 2]).len(), 1);
 }

@@ -122,9 +122,18 @@ impl Rig {
         self.topology.pod(CLIENT)
     }
 
-    /// Requests, datagrams and a transfer to a Service reach its backend; `masqueraded` says
-    /// whether a backend that is no pod sees the client's node instead of the client.
+    /// Requests, datagrams and a transfer to a Service reach its backend; see
+    /// [`answers`](Self::answers).
     pub(crate) fn serves<F: TestFamily>(&self, place: Place, masqueraded: bool) -> Result<()> {
+        self.answers::<F>(place, masqueraded)?;
+        Client::new(self.client())
+            .transfer(vip::<F>(place), TRANSFER)
+            .with_context(|| format!("{} transfer to a backend {place:?}", F::FAMILY))
+    }
+
+    /// A Service's backend answers a request and a datagram; `masqueraded` says whether a backend
+    /// that is no pod sees the client's node instead of the client.
+    pub(crate) fn answers<F: TestFamily>(&self, place: Place, masqueraded: bool) -> Result<()> {
         let target = vip::<F>(place);
         let client = Client::new(self.client());
         let context = || format!("{} to a backend {place:?}", F::FAMILY);
@@ -142,7 +151,7 @@ impl Rig {
             };
             ensure!(right, "seen as {seen}, {}", context());
         }
-        client.transfer(target, TRANSFER).with_context(context)
+        Ok(())
     }
 
     /// A Service without endpoints refuses at once.
