@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     classify::Role,
+    served::{HostAddresses, host_side},
     snapshot::Snapshot,
-    workload::{HostAddresses, host_side},
 };
 
 /// What the host must forward, and from where.
@@ -56,6 +56,7 @@ mod tests {
             let name = name.to_owned();
             let (mac, counterpart_elsewhere) = ([2; 6], role == Some(Role::Workload));
             let link = Link {
+                has_ethernet_header: true,
                 name,
                 kind,
                 master,
