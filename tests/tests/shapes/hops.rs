@@ -14,6 +14,7 @@ use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvHopLimit, Ipv6Ttl}
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
 use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::topology::Host;
+use socket2::{Domain, Socket, Type};
 
 use crate::rig::{HOPS_PORT, HOPS_TARGET, Place, Rig, vip_at};
 
@@ -73,7 +74,13 @@ fn measure<F: TestFamily>(rig: &Rig, backend: &Host, target: SocketAddr) -> Resu
 
 /// A socket whose packets have `hops`, and that learns how many those have that it receives.
 fn open<F: TestFamily>(host: &Host, address: SocketAddr, hops: u8) -> Result<UdpSocket> {
-    let socket = host.namespace().run(|| Ok(UdpSocket::bind(address)?))?;
+    let socket = host
+        .namespace()
+        .run(|| Ok(Socket::new(Domain::for_address(address), Type::DGRAM, None)?))?;
+    // A process that is being started on another thread may still hold the one before.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     match F::FAMILY {
         IpFamily::V4 => {
