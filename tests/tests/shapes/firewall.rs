@@ -30,19 +30,27 @@ pub(crate) struct Rules {
     pub(crate) name: &'static str,
     drop_invalid: bool,
     policy: Policy,
+    /// Whether a packet must come by the device that leads back to its source, as with firewalld.
+    reverse_path: bool,
     /// Whether pods have the node's address for whom is no pod.
     pub(crate) masquerade: bool,
 }
 
 /// None.
-pub(crate) const NONE: Rules =
-    Rules { name: "no rules", drop_invalid: false, policy: Policy::Accept, masquerade: true };
+pub(crate) const NONE: Rules = Rules {
+    name: "no rules",
+    drop_invalid: false,
+    policy: Policy::Accept,
+    reverse_path: false,
+    masquerade: true,
+};
 
 /// All at once.
 pub(crate) const WORST: Rules = Rules {
     name: "from their beginning",
     drop_invalid: true,
     policy: Policy::Beginnings,
+    reverse_path: true,
     masquerade: true,
 };
 
@@ -56,10 +64,12 @@ pub(crate) const ALL: [Rules; 5] = [
 ];
 
 /// How many packets the rules have met.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Forwarded ones.
     pub(crate) forwarded: u64,
+    /// Of TCP and UDP, dropped since they came by the wrong device.
+    pub(crate) astray: u64,
     /// Dropped since no connection is known that they belong to.
     pub(crate) invalid: u64,
     /// Of TCP and UDP, dropped since nothing accepts them.
@@ -102,6 +112,11 @@ impl Rules {
             forward.push("meta l4proto { tcp, udp } counter name refused".to_owned());
             policy = "drop";
         }
+        let reverse_path = if self.reverse_path {
+            "meta l4proto { tcp, udp } fib saddr . iif oif missing counter name astray drop"
+        } else {
+            ""
+        };
         let masquerade = if self.masquerade {
             let [v4, v6] = both("saddr");
             let [not_v4, not_v6] = both("daddr !=");
@@ -111,9 +126,14 @@ impl Rules {
         };
         format!(
             "table inet plugin {{
+                counter astray {{ }}
                 counter forwarded {{ }}
                 counter invalid {{ }}
                 counter refused {{ }}
+                chain prerouting {{
+                    type filter hook prerouting priority raw; policy accept;
+                    {reverse_path}
+                }}
                 chain forward {{
                     type filter hook forward priority filter; policy {policy};
                     {}
@@ -145,5 +165,17 @@ pub(crate) fn counts(node: &Namespace) -> Result<Counts> {
         let found = counters.find(|counter| counter["name"] == name);
         found.and_then(|counter| counter["packets"].as_u64()).context("a counter is missing")
     };
-    Ok(Counts { forwarded: of("forwarded")?, invalid: of("invalid")?, refused: of("refused")? })
+    Ok(Counts {
+        astray: of("astray")?,
+        forwarded: of("forwarded")?,
+        invalid: of("invalid")?,
+        refused: of("refused")?,
+    })
+}
+
+impl Counts {
+    /// Whether the rules have dropped anything that they are to let pass.
+    pub(crate) fn has_drops(self) -> bool {
+        self.astray + self.invalid + self.refused > 0
+    }
 }

@@ -2,11 +2,11 @@
 
 //! How many hops packets have left: as many as without the proxy.
 
-use std::io::IoSliceMut;
+use std::io::{ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::cmsg_space;
@@ -14,7 +14,6 @@ use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvHopLimit, Ipv6Ttl}
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
 use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::topology::Host;
-use socket2::{Domain, Socket, Type};
 
 use crate::rig::{HOPS_PORT, HOPS_TARGET, Place, Rig, vip_at};
 
@@ -74,13 +73,7 @@ fn measure<F: TestFamily>(rig: &Rig, backend: &Host, target: SocketAddr) -> Resu
 
 /// A socket whose packets have `hops`, and that learns how many those have that it receives.
 fn open<F: TestFamily>(host: &Host, address: SocketAddr, hops: u8) -> Result<UdpSocket> {
-    let socket = host
-        .namespace()
-        .run(|| Ok(Socket::new(Domain::for_address(address), Type::DGRAM, None)?))?;
-    // A process that is being started on another thread may still hold the one before.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    let socket = UdpSocket::from(socket);
+    let socket = host.namespace().run(|| bind(address))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     match F::FAMILY {
         IpFamily::V4 => {
@@ -93,6 +86,20 @@ fn open<F: TestFamily>(host: &Host, address: SocketAddr, hops: u8) -> Result<Udp
         }
     }
     Ok(socket)
+}
+
+/// Binds a socket, also where one was bound that is closed: a process that another test is just
+/// starting holds it open until it runs its own program.
+fn bind(address: SocketAddr) -> Result<UdpSocket> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match UdpSocket::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.with_context(|| format!("binding {address}")),
+        }
+    }
 }
 
 /// Waits for a datagram, and returns its hops and where it came from.
