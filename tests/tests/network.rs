@@ -6,11 +6,17 @@ mod network {
     mod cluster;
     mod collisions;
     mod devices;
+    mod fragments;
+    mod icmp_errors;
+    mod l3_devices;
     mod lifecycle;
+    mod path_mtu;
     mod privileges;
     mod reachability;
     mod refusals;
     mod restarts;
+    mod service_cidrs;
+    mod socket_errors;
     mod stops;
     mod updates;
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::family::DualAddress;
 use crate::scratch::Scratch;
 use crate::topology::{Node, pod_cidr};
 
@@ -65,6 +66,18 @@ impl Manifests {
             "status": { "addresses": addresses.collect::<Vec<_>>() },
         });
         self.write_list(name, &[object])
+    }
+
+    /// Writes the Service CIDR that cluster IPs of the tests are of, in both families.
+    pub fn apply_service_cidr(&self) -> Result<()> {
+        let start = DualAddress::cluster_ip(0);
+        let object = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": { "name": "kubernetes" },
+            "spec": { "cidrs": [format!("{}/16", start.v4), format!("{}/112", start.v6)] },
+        });
+        self.write_list("kubernetes", &[object])
     }
 
     /// Writes `objects` as the file `NAME.json`, or replaces it at once.

@@ -77,6 +77,7 @@ pub struct Service {
     cluster_ips: Vec<IpAddr>,
     ports: Vec<Port>,
     endpoints: Vec<Endpoint>,
+    labels: Value,
     fields: Value,
 }
 
@@ -90,6 +91,7 @@ impl Service {
             cluster_ips: cluster_ips.into_iter().collect(),
             ports: Vec::new(),
             endpoints: Vec::new(),
+            labels: json!({}),
             fields: json!({
                 "type": "ClusterIP",
                 "sessionAffinity": "None",
@@ -122,6 +124,13 @@ impl Service {
     #[must_use]
     pub fn pods<'a>(self, pods: impl IntoIterator<Item = &'a Host>) -> Self {
         self.endpoints(pods.into_iter().map(Endpoint::of))
+    }
+
+    /// Adds a label to the Service.
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels[key] = value.into();
+        self
     }
 
     /// Sets another field of the `spec`.
@@ -164,7 +173,7 @@ impl Service {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": { "name": self.name, "namespace": NAMESPACE },
+            "metadata": { "name": self.name, "namespace": NAMESPACE, "labels": self.labels },
             "spec": spec,
         })
     }

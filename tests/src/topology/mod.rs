@@ -90,6 +90,9 @@ impl TopologySpec {
             ensure!(topology.nodes.insert(spec.name.clone(), node).is_none(), "two {}", spec.name);
         }
         topology.join_nodes(self.between)?;
+        if !self.pods_know_tunnels {
+            topology.nodes.values_mut().for_each(|node| node.pod_mtu = None);
+        }
         for spec in &self.nodes {
             for (name, host) in &spec.pods {
                 progress(Step::Pod(name));
@@ -151,6 +154,22 @@ impl Topology {
     #[must_use]
     pub const fn families(&self) -> Families {
         self.families
+    }
+
+    /// Gives the nodes' default gateway another address, and the way to pods. It listens to nobody
+    /// there, and says so.
+    pub fn give_gateway(&self, address: DualAddress) -> Result<()> {
+        let netlink = self.fabric.netlink()?;
+        let bridge = netlink.link(FABRIC_BRIDGE)?;
+        for family in self.families.list() {
+            let prefix = Prefix(address.of(family), family.host_prefix_length());
+            netlink.add_address(bridge, prefix)?;
+            for node in self.nodes.values() {
+                let gateway = node.host().address(family);
+                netlink.add_route(pod_cidr(node.number(), family), Some(gateway), bridge)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds a pod to a running node; see [`NodeSpec::pod`].

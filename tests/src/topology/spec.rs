@@ -134,6 +134,7 @@ pub struct TopologySpec {
     pub(super) between: BetweenNodes,
     pub(super) uplink: Uplink,
     pub(super) checksum_offload: bool,
+    pub(super) pods_know_tunnels: bool,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) outsiders: Vec<(String, u8)>,
 }
@@ -145,6 +146,7 @@ impl Default for TopologySpec {
             between: BetweenNodes::Direct,
             uplink: Uplink::Plain,
             checksum_offload: true,
+            pods_know_tunnels: true,
             nodes: Vec::new(),
             outsiders: Vec::new(),
         }
@@ -184,6 +186,14 @@ impl TopologySpec {
     #[must_use]
     pub fn checksum_offload(mut self, on: bool) -> Self {
         self.checksum_offload = on;
+        self
+    }
+
+    /// Whether the MTU of pods leaves room for the headers of tunnels. Otherwise they have that of
+    /// the nodes' network, and must find the path's.
+    #[must_use]
+    pub fn pods_know_tunnels(mut self, know: bool) -> Self {
+        self.pods_know_tunnels = know;
         self
     }
 

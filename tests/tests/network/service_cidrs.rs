@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What goes to a Service CIDR and is translated by nobody does not leave the node.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use proxy_tests::{
+    both_families,
+    family::{DualAddress, IpFamily, TestFamily},
+    netns::Prefix,
+    protocol::Protocol,
+    topology::{BetweenNodes, NodeSpec, TopologySpec},
+    traffic::{Client, Failure},
+};
+
+use super::cluster::{Cluster, PORT, TARGET, WEB, eventually, web};
+
+both_families!(
+    what_nobody_has_translated_stays,
+    a_service_of_another_proxy_works,
+    an_address_of_the_node_is_reached,
+);
+
+/// An address of the range that no Service has.
+const NOBODY: DualAddress = DualAddress::cluster_ip(200);
+
+/// Long enough for an answer, and short enough to wait for none.
+const BRIEFLY: Duration = Duration::from_millis(300);
+
+fn ask<F: TestFamily>(cluster: &Cluster, pod: &str, to: DualAddress) -> Result<(), Failure> {
+    let client = Client::new(cluster.topology.pod(pod)).patience(BRIEFLY);
+    client.ask(Protocol::Tcp, SocketAddr::new(to.of(F::FAMILY), PORT)).map(drop)
+}
+
+/// The nodes' default gateway has the address: who gets there is refused by a RST.
+fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
+    let spec = TopologySpec::new()
+        .between_nodes(BetweenNodes::Vxlan)
+        .node(NodeSpec::bridge("anc-node").pod("client", 11).pod("web-1", 12));
+    let cluster = Cluster::new(&spec)?;
+    cluster.serve_web(&["web-1"])?;
+    let _servers = cluster.servers(&["web-1"])?;
+    cluster.topology.give_gateway(NOBODY)?;
+    let mut agents = cluster.agents()?;
+    let refused =
+        || ask::<F>(&cluster, "client", NOBODY).is_err_and(|failure| failure.is_refusal());
+    let stays = || ask::<F>(&cluster, "client", NOBODY).is_err_and(|failure| failure.is_timeout());
+    ensure!(refused(), "without Service CIDRs it does not get out");
+    cluster.manifests.apply_service_cidr()?;
+    ensure!(eventually(stays), "it gets out");
+    let log = agents[0].log()?;
+    ensure!(log.contains("drop-service-cidr"), "nobody says so");
+
+    // Processes of the host are not translated today: a cluster IP refuses them at once.
+    let node = cluster.topology.node("anc-node").host();
+    for protocol in Protocol::ALL {
+        for port in [PORT, PORT + 1] {
+            let target = SocketAddr::new(WEB.of(F::FAMILY), port);
+            let failure = Client::new(node).ask(protocol, target).expect_err("nobody answers");
+            ensure!(failure.is_refusal(), "{}: {failure}", protocol.name());
+        }
+    }
+    // What Services are there for goes on.
+    ask::<F>(&cluster, "client", WEB).context("through the Service")?;
+    cluster.manifests.remove("kubernetes")?;
+    ensure!(eventually(refused), "it still does not get out");
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
+
+/// kube-proxy and others translate in netfilter, between our two hooks.
+fn a_service_of_another_proxy_works<F: TestFamily>() -> Result<()> {
+    const OTHERS: DualAddress = DualAddress::cluster_ip(77);
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    let _servers = cluster.servers(&["web-1", "web-2"])?;
+    cluster.serve_web(&["web-2"])?;
+    cluster.manifests.apply_service_cidr()?;
+    let labelled = web(OTHERS, "others")
+        .pods([cluster.topology.pod("web-1")])
+        .label("service.kubernetes.io/service-proxy-name", "other");
+    cluster.manifests.apply(&labelled)?;
+    let mut agents = cluster.agents()?;
+    let (family, address) = match F::FAMILY {
+        IpFamily::V4 => ("ip", OTHERS.of(F::FAMILY).to_string()),
+        IpFamily::V6 => ("ip6", OTHERS.of(F::FAMILY).to_string()),
+    };
+    let backend = cluster.topology.pod("web-1").socket::<F>(TARGET);
+    let rules = format!(
+        "table {family} other {{
+            chain services {{
+                type nat hook prerouting priority dstnat;
+                {family} daddr {address} tcp dport {PORT} dnat to {backend}
+            }}
+            chain sources {{
+                type nat hook postrouting priority srcnat;
+                ct status dnat masquerade
+            }}
+        }}"
+    );
+    let node = cluster.topology.node("anc-node").host().namespace();
+    let _: String = node.output("nft", "-f -", &rules)?;
+    let client = Client::new(cluster.topology.pod("client"));
+    let answer = client.ask(Protocol::Tcp, SocketAddr::new(OTHERS.of(F::FAMILY), PORT))?;
+    ensure!(answer.server == "web-1");
+    let answer = client.ask(Protocol::Tcp, SocketAddr::new(WEB.of(F::FAMILY), PORT))?;
+    ensure!(answer.server == "web-2");
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
+
+/// As caches of names have one on each node.
+fn an_address_of_the_node_is_reached<F: TestFamily>() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    cluster.manifests.apply_service_cidr()?;
+    let node = cluster.topology.node("anc-node").host().namespace();
+    let netlink = node.netlink()?;
+    let address = NOBODY.of(F::FAMILY);
+    netlink.add_address(netlink.link("lo")?, Prefix(address, F::FAMILY.host_prefix_length()))?;
+    let mut agents = cluster.agents()?;
+    let listener = node.run(|| Ok(TcpListener::bind(SocketAddr::new(address, PORT))?))?;
+    let client = Client::new(cluster.topology.pod("client"));
+    let _stream = client.connect(SocketAddr::new(address, PORT)).context("the node's address")?;
+    drop(listener);
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
