@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask`: builds, lints, tests and shows Sixfour, and sets up what that takes.
 //!
-//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`demo`]. What they stand on:
+//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`image`], [`demo`]. What they stand on:
 //! [`kernels`] boots other kernels, [`apt`] installs and unpacks packages, [`process`] runs
 //! commands.
 
 mod apt;
 mod bpf;
 mod demo;
+mod image;
 mod kernels;
 mod libraries;
 mod lint;
@@ -37,6 +38,8 @@ enum Verb {
     Lint,
     /// Set up the machine, build, and run the tests: unit, packet, network, other kernels
     Test(test::Args),
+    /// Build target/image/sixfour.oci.tar, an OCI image archive of one static binary
+    Image(image::Args),
     /// Set up the machine, build, and show the proxy at work between network namespaces
     Demo(demo::Args),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Verb::BuildEbpf => bpf::build().map(drop),
         Verb::Lint => lint::run(),
         Verb::Test(args) => test::run(&args),
+        Verb::Image(args) => image::run(&args),
         Verb::Demo(args) => demo::run(&args),
     };
     match result {

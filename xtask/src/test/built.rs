@@ -61,6 +61,15 @@ pub(super) fn integration_test(name: &str) -> Result<PathBuf> {
 pub(crate) fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
     let messages =
         cargo().args(arguments).arg("--message-format=json-render-diagnostics").read()?;
+    find_built(&messages, name)
+}
+
+/// The program for the target `name` among what cargo says that it has built.
+///
+/// # Errors
+///
+/// If it is not among it.
+pub(crate) fn find_built(messages: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What operators apply is what the API takes, field by field, and asks for no more than is used.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The objects of `deploy/sixfour.yaml`, by kind.
+fn objects() -> Result<BTreeMap<String, Value>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/sixfour.yaml");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+    let mut objects = BTreeMap::new();
+    for object in documents {
+        let kind = object["kind"].as_str().context("an object without kind")?.to_owned();
+        ensure!(objects.insert(kind.clone(), object).is_none(), "two objects of kind {kind}");
+    }
+    Ok(objects)
+}
+
+/// An object must be the same after it has been one of the API: a field that the API does not
+/// know would be gone.
+fn is_known<T: DeserializeOwned + Serialize>(object: &Value) -> Result<()> {
+    let read: T = serde_json::from_value(object.clone())?;
+    let written = serde_json::to_value(read)?;
+    ensure!(written == *object, "{object:#}\nis to the API\n{written:#}");
+    Ok(())
+}
+
+#[test]
+fn every_field_is_known_to_the_api() -> Result<()> {
+    for (kind, object) in objects()? {
+        match kind.as_str() {
+            "ServiceAccount" => is_known::<ServiceAccount>(&object),
+            "ClusterRole" => is_known::<ClusterRole>(&object),
+            "ClusterRoleBinding" => is_known::<ClusterRoleBinding>(&object),
+            "DaemonSet" => is_known::<DaemonSet>(&object),
+            other => bail!("nobody knows {other}"),
+        }
+        .with_context(|| kind)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_field_that_is_not_known_is_noticed() -> Result<()> {
+    let mut account = objects()?.remove("ServiceAccount").context("a service account")?;
+    account["metadata"]["labls"] = json!({});
+    ensure!(is_known::<ServiceAccount>(&account).is_err());
+    Ok(())
+}
+
+#[test]
+fn the_pod_has_no_more_rights_than_it_needs() -> Result<()> {
+    let objects = objects()?;
+    let pod = &objects["DaemonSet"]["spec"]["template"]["spec"];
+    let container = &pod["containers"][0]["securityContext"];
+    ensure!(container["capabilities"]["drop"] == json!(["ALL"]));
+    ensure!(container["capabilities"]["add"] == json!(["BPF", "NET_ADMIN", "PERFMON"]));
+    ensure!(container["readOnlyRootFilesystem"] == json!(true));
+    ensure!(container["privileged"].is_null());
+    ensure!(pod["hostPID"].is_null() && pod["hostIPC"].is_null());
+    let (role, binding) = (&objects["ClusterRole"], &objects["ClusterRoleBinding"]);
+    for rule in role["rules"].as_array().context("rules")? {
+        ensure!(rule["verbs"] == json!(["list", "watch"]), "{rule}");
+    }
+    ensure!(binding["roleRef"]["name"] == role["metadata"]["name"]);
+    let account = &objects["ServiceAccount"]["metadata"];
+    ensure!(pod["serviceAccountName"] == account["name"]);
+    ensure!(binding["subjects"][0]["name"] == account["name"]);
+    ensure!(binding["subjects"][0]["namespace"] == account["namespace"]);
+    Ok(())
+}
+
+/// The image that is built has the name that is asked for.
+#[test]
+fn the_image_is_that_of_this_version() -> Result<()> {
+    let pod = &objects()?["DaemonSet"]["spec"]["template"]["spec"];
+    let image = concat!("sixfour:", env!("CARGO_PKG_VERSION"));
+    ensure!(pod["containers"][0]["image"] == image, "{}", pod["containers"][0]["image"]);
+    Ok(())
+}
