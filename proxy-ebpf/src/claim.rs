@@ -18,47 +18,53 @@ const ANY: u64 = BPF_ANY as u64;
 /// elsewhere: then the entries are the same. A connection that has been closed gives it up, as a
 /// socket in `TIME_WAIT` does for a new SYN.
 #[inline(never)]
-pub(crate) fn claim<F: Datapath>(work: &Work<F>) -> bool {
+pub(crate) fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
     let tables = F::tables();
-    let (key, reply) = (&work.reply_key, &work.flow);
-    let mut former = reply.to;
-    if let Some(entry) = tables.flows.get_ptr_mut(key) {
+    work.former = work.flow.to;
+    if let Some(entry) = tables.flows.get_ptr_mut(&work.reply_key) {
         let found = Found { entry, confirmed: true };
-        former = found.flow().to;
-        if !gives_way(work, found) || !found.is(key) {
+        work.former = found.flow().to;
+        if !gives_way(work, found) || !found.is(&work.reply_key) {
             return false;
         }
-        let _: Result<(), i32> = tables.flows.remove(key);
+        let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
     }
-    if tables.half_open.insert(key, reply, NEW).is_err() {
-        let Some(entry) = tables.half_open.get_ptr_mut(key) else {
+    if tables.half_open.insert(&work.reply_key, &work.flow, NEW).is_err() {
+        let Some(entry) = tables.half_open.get_ptr_mut(&work.reply_key) else {
             return false;
         };
         let found = Found { entry, confirmed: false };
         // What was left at the promotion of the former flow goes with it.
-        if former == reply.to {
-            former = found.flow().to;
+        if work.former == work.flow.to {
+            work.former = found.flow().to;
             if !gives_way(work, found) {
                 return false;
             }
-        } else if found.flow().to != former {
+        } else if found.flow().to != work.former {
             return false;
         }
-        if tables.half_open.insert(key, reply, ANY).is_err() {
+        if tables.half_open.insert(&work.reply_key, &work.flow, ANY).is_err() {
             return false;
         }
     }
-    if former != reply.to {
-        // Its late packets are nobody's: they would be taken for the new flow's at the backend.
-        let forward = FlowKey::new(former.reversed(), key.protocol, Hook::INGRESS);
-        if let Some(found) = find(&forward)
-            && found.answers(&key.tuple)
-        {
-            let _: Result<(), i32> = tables.flows.remove(&forward);
-            let _: Result<(), i32> = tables.half_open.remove(&forward);
-        }
+    if work.former != work.flow.to {
+        dismiss(work);
     }
     true
+}
+
+/// Forgets the forward entry of the flow whose replies' entry was [`Work::former`]: its late
+/// packets are nobody's. They would be taken for the new flow's at the backend.
+#[inline(never)]
+fn dismiss<F: Datapath>(work: &Work<F>) {
+    let tables = F::tables();
+    let forward = FlowKey::new(work.former.reversed(), work.reply_key.protocol, Hook::INGRESS);
+    if let Some(found) = find(&forward)
+        && found.answers(&work.reply_key.tuple)
+    {
+        let _: Result<(), i32> = tables.flows.remove(&forward);
+        let _: Result<(), i32> = tables.half_open.remove(&forward);
+    }
 }
 
 /// Whether an entry of another flow's replies leaves its place to [`Work::flow`].

@@ -33,7 +33,7 @@ const HEADER: usize = 8;
 const CHECKSUM: usize = 2;
 
 /// Handles an ICMP error. It does not keep a flow alive: anybody can send one.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn forward<F: Datapath>(context: &TcContext, work: &mut Work<F>, hook: Hook) -> Verdict {
     work.now = flow::now();
     if !belongs(context, work, hook) {

@@ -89,7 +89,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
 
 /// What is neither TCP nor UDP. No Service port is for it, and a VIP is nobody who could answer it
 /// otherwise: kube-proxy's nftables mode rejects it, too.
-#[inline(always)]
+#[inline(never)]
 fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE) {
         return reject::refuse(context, work, Reason::RejectNoPort, hairpin::OUT);
@@ -99,7 +99,7 @@ fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict
 
 /// A fragment whose first has not been here yet, or has opened no flow. Nothing but that says what
 /// it belongs to, and to hold it back until then is not in our power.
-#[inline(always)]
+#[inline(never)]
 fn overtaken<F: Datapath>(work: &mut Work<F>) -> Verdict {
     let is_direct = |service| service == ServiceIndex::DIRECT;
     if work.direct_only != 0 || look_up(&work.packet).is_none_or(is_direct) {

@@ -9,7 +9,7 @@
 
 use proxy_common::{
     clock::Tick,
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, Tuple},
 };
 
 use crate::{family::Datapath, packet::Packet, reject::Quote};
@@ -34,6 +34,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) blamed: u8,
     /// The key of the replies of a flow that is being made.
     pub(crate) reply_key: FlowKey<F>,
+    /// Where packets of the replies of another flow went that had this key.
+    pub(crate) former: Tuple<F>,
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
     /// What an ICMP error quotes.
