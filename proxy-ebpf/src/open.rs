@@ -182,7 +182,9 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     flow.to.source = packet.tuple.source;
     flow.to.source_port = packet.tuple.source_port;
     flow.last_seen = work.now;
-    flow.proof = 0;
+    // Until the backend's SYN tells it: a number that nobody can know.
+    // SAFETY: the helper takes nothing.
+    flow.proof = unsafe { bpf_get_prandom_u32() };
     flow.mac = [0; 6];
     flow.client_seen = Seen(Seen::ANY);
     flow.backend_seen = Seen::default();
