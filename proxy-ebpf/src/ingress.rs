@@ -117,7 +117,8 @@ enum Serving {
     Yes,
     /// It has ended, and the packet is as if it had never been.
     NoMore,
-    /// It has ended, and the packet was an answer in it.
+    /// It has ended, and the packet was an answer in it; or the frame is for a neighbour, where
+    /// only direct connections are of interest.
     NotOurs,
 }
 
@@ -127,6 +128,9 @@ fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Serving {
     let packet = &work.packet;
     let found = Found { entry, confirmed: work.confirmed != 0 };
     let flow = found.flow();
+    if work.direct_only != 0 && !flow.kind.has(Kind::DIRECT) {
+        return Serving::NotOurs;
+    }
     if flow.kind.has(Kind::REPLY) {
         return if found.is_expired(packet.protocol, work.now) {
             Serving::NotOurs
@@ -196,7 +200,7 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut F
     let stale = work.now.since(flow.last_seen) >= PER_SECOND;
     work.flow.to = flow.to;
     work.flow.kind = kind;
-    if !found.is(&work.key) || work.direct_only != 0 && !kind.has(Kind::DIRECT) {
+    if !found.is(&work.key) {
         return Forward::Pass;
     }
     let proven = is_proof(work, &found);
