@@ -31,6 +31,8 @@ use crate::{
 /// The length of an ICMP error's header, in bytes, and where its checksum is.
 const HEADER: usize = 8;
 const CHECKSUM: usize = 2;
+/// The length of what a quote must have of its transport header, in bytes.
+const PORTS: u32 = 4;
 
 /// Handles an ICMP error. It does not keep a flow alive: anybody can send one.
 #[inline(never)]
@@ -63,8 +65,9 @@ pub(crate) fn forward<F: Datapath>(context: &TcContext, work: &mut Work<F>, hook
 #[inline(never)]
 fn belongs<F: Datapath>(context: &TcContext, work: &mut Work<F>, hook: Hook) -> bool {
     let network = usize::from(work.packet.transport) + HEADER;
-    // An error goes to the source of what it quotes.
+    // An error goes to the source of what it quotes, and padding is no part of the quote.
     if !work.quoted.parse_quoted(context, network)
+        || u32::from(work.quoted.transport) + PORTS > work.packet.end
         || work.packet.tuple.destination != work.quoted.tuple.source
     {
         return false;
@@ -90,7 +93,7 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Result<(),
     let to = work.flow.to.reversed();
     let checksum = usize::from(outer.transport) + CHECKSUM;
 
-    let difference = translate_quote(context, quoted, &to)?;
+    let difference = translate_quote(context, quoted, &to, outer.end)?;
     context.l4_csum_replace(checksum, 0, difference.into(), 0).map_err(|_| ())?;
 
     let is_from_other_end = outer.tuple.source == from.destination;
@@ -116,6 +119,7 @@ fn translate_quote<F: Datapath>(
     context: &TcContext,
     quoted: &Packet<F>,
     to: &Tuple<F>,
+    end: u32,
 ) -> Result<u32, ()> {
     let addresses = addresses_difference(&quoted.tuple, to);
     let ports = ports_difference(&quoted.tuple, to);
@@ -131,7 +135,8 @@ fn translate_quote<F: Datapath>(
         sum += update_checksum(context, quoted.network() + at, addresses, false)?;
     }
     // The quote may end before it. What was quoted before its checksum was completed stays wrong.
-    if let Ok(field) = context.load::<u16>(quoted.checksum()) {
+    let is_quoted = quoted.checksum() as u32 + 2 <= end;
+    if is_quoted && let Ok(field) = context.load::<u16>(quoted.checksum()) {
         let is_udp = quoted.protocol == Protocol::UDP;
         if !is_udp || field != 0 {
             sum += update_checksum(context, quoted.checksum(), addresses + ports, is_udp)?;
