@@ -12,6 +12,10 @@ use crate::{
 /// Whoever changes a packet with this header (RFC 4302) breaks it.
 const AUTHENTICATION: Protocol = Protocol::new(51);
 
+/// The lengths of the headers of SCTP (RFC 9260) and of both ICMPs, in bytes.
+const SCTP_HEADER: u32 = 12;
+const ICMP_HEADER: u32 = 8;
+
 /// How far into a frame a transport header can begin: behind IPv4's longest header, and IPv6's
 /// with some extensions.
 pub(crate) const MAX_TRANSPORT: usize = 120;
@@ -145,16 +149,19 @@ impl<F: Datapath> Packet<F> {
         match self.protocol {
             Protocol::TCP => self.parse_tcp(context, transport),
             Protocol::UDP => self.parse_udp(context, transport),
-            Protocol::SCTP => {
+            Protocol::SCTP if self.has(SCTP_HEADER, 0) => {
                 self.parse_ports(context)?;
                 Some(Parsed::Other)
             }
-            protocol if protocol == F::ICMP => match F::message(context.load(transport).ok()?) {
-                Message::Error => Some(Parsed::Error),
-                Message::Query => Some(Parsed::Other),
-                Message::Control => None,
-            },
-            AUTHENTICATION => None,
+            protocol if protocol == F::ICMP && self.has(ICMP_HEADER, 0) => {
+                match F::message(context.load(transport).ok()?) {
+                    Message::Error => Some(Parsed::Error),
+                    Message::Query => Some(Parsed::Other),
+                    Message::Control => None,
+                }
+            }
+            // The first two are cut short.
+            protocol if [F::ICMP, Protocol::SCTP, AUTHENTICATION].contains(&protocol) => None,
             _ => Some(Parsed::Other),
         }
     }
@@ -164,7 +171,7 @@ impl<F: Datapath> Packet<F> {
         let header: TcpHeader = read(context, transport)?;
         let length = (header.offset >> 4) * 4;
         if usize::from(length) < size_of::<TcpHeader>()
-            || self.part == Part::WHOLE && transport as u32 + u32::from(length) > self.end
+            || !self.has(size_of::<TcpHeader>() as u32, length.into())
         {
             return None;
         }
@@ -185,13 +192,21 @@ impl<F: Datapath> Packet<F> {
         let length = u32::from(u16::from_be(header.length));
         // A jumbogram (RFC 2675) says zero.
         if length != 0 && (length as usize) < size_of::<UdpHeader>()
-            || self.part == Part::WHOLE && transport as u32 + length > self.end
+            || !self.has(size_of::<UdpHeader>() as u32, length)
         {
             return None;
         }
         self.tuple.source_port = Port::from_wire(header.source_port);
         self.tuple.destination_port = Port::from_wire(header.destination_port);
         Some(Parsed::Transport)
+    }
+
+    /// Whether a packet has a transport header of this length, and what that says that there is
+    /// with it, which of a first fragment comes later. Behind the packet's end is padding.
+    #[inline(always)]
+    fn has(&self, header: u32, length: u32) -> bool {
+        let wanted = if self.part == Part::WHOLE { header.max(length) } else { header };
+        u32::from(self.transport) + wanted <= self.end
     }
 
     /// Reads the packet that an ICMP error quotes from `network` on, and its ports. Its end may be

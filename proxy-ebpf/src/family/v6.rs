@@ -218,7 +218,7 @@ fn walk_extensions(packet: &mut Packet<V6>, context: &TcContext) -> bool {
                     packet.part = Part::LATER;
                     // The first fragment alone says what the packet is.
                     packet.protocol = Protocol::ANY;
-                    return true;
+                    return u32::from(at) + size_of::<Fragment>() as u32 <= packet.end;
                 }
                 if place & 1 != 0 {
                     packet.part = Part::FIRST;
