@@ -7,6 +7,10 @@ use crate::{Family, pod};
 /// The most prefixes of one family.
 pub const MAX_SERVICE_CIDRS: u32 = 1 << 10;
 
+/// The most addresses of one family that are known to be somebody's outside; the least recently
+/// used make room for new ones.
+pub const MAX_OUTSIDERS: u32 = 1 << 12;
+
 /// The length of an address, in bits.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "sixteen bytes at most")]
@@ -34,7 +38,17 @@ impl Guarded {
     pub const YES: Self = Self(1);
 }
 
-pod!(Guarded);
+/// Somebody outside has an address of a Service CIDR: packets have come from there.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outsider(pub u32);
+
+impl Outsider {
+    /// It is so.
+    pub const YES: Self = Self(1);
+}
+
+pod!(Guarded, Outsider);
 pod!(generic Prefix);
 
 const _: () = assert!(size_of::<Prefix<crate::V4>>() == 8);

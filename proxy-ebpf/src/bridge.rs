@@ -40,9 +40,7 @@ pub(crate) fn addressee(context: &TcContext) -> Addressee {
             let port = unsafe { DEVICES.get(device(context)) };
             let destination: Option<[u8; 6]> = frame::read(context, 0);
             match (port, destination) {
-                (Some(port), Some(mac)) if port.bridge != 0 && port.bridge_mac == mac => {
-                    Addressee::Node
-                }
+                (Some(port), Some(mac)) if port.bridge != 0 && port.mac == mac => Addressee::Node,
                 (Some(port), _) if port.bridge != 0 => Addressee::Neighbour,
                 _ => Addressee::Nobody,
             }

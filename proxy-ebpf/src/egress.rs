@@ -34,9 +34,12 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         Parsed::Nothing | Parsed::Other => return Verdict::Pass,
     }
     work.now = flow::now();
-    // The backend's first fragment has not been here, or was not a flow's.
-    if work.packet.part == Part::LATER && !fragment::recall(work, Hook::EGRESS) {
-        return Verdict::Pass;
+    let part = work.packet.part;
+    match part {
+        Part::FIRST => fragment::forget(work, Hook::EGRESS),
+        // The backend's first fragment has not been here, or was not a flow's.
+        Part::LATER if !fragment::recall(work, Hook::EGRESS) => return Verdict::Pass,
+        _ => {}
     }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::EGRESS);
     let Some(found) = flow::find(&work.key) else {

@@ -23,6 +23,13 @@ pub(crate) fn remember<F: Datapath>(work: &Work<F>, hook: Hook) {
     let _: Result<(), i32> = F::tables().fragments.insert(key(work, hook), fragmented, 0);
 }
 
+/// Forgets a packet that had the identification of the first fragment at hand: they come round
+/// again.
+#[inline(never)]
+pub(crate) fn forget<F: Datapath>(work: &Work<F>, hook: Hook) {
+    let _: Result<(), i32> = F::tables().fragments.remove(key(work, hook));
+}
+
 /// Gives the fragment at hand the protocol and the ports of its first one; says whether that has
 /// been here.
 #[inline(never)]

@@ -43,6 +43,13 @@ pub(crate) fn device(context: &TcContext) -> u32 {
     unsafe { (*context.skb.skb).ifindex }
 }
 
+/// Whether the node has got the frame's packet by a device, and not from a process of its own.
+#[inline(always)]
+pub(crate) fn is_forwarded(context: &TcContext) -> bool {
+    // SAFETY: the kernel gives programs a valid context.
+    unsafe { (*context.skb.skb).ingress_ifindex != 0 }
+}
+
 /// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as
 /// far as it has them. What a local socket sends has its headers there: to ask the kernel without
 /// need would cost a copy of each such packet's head.

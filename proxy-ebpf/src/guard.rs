@@ -3,62 +3,111 @@
 //! would wander about outside, and come back to a router that sends the range here.
 //!
 //! This stands at the egress of uplinks and tunnels: there, other proxies of the node have had
-//! their chance, and pods whose device has no programs yet are covered, too.
+//! their chance, and pods whose device has no programs yet are covered, too. kube-proxy's nftables
+//! mode asks connection tracking whether a connection is new. Here, what begins one is held back,
+//! except towards whom has been heard of from outside: a cluster's range may be in use there.
 
 use aya_ebpf::{bindings::BPF_F_INGRESS, maps::lpm_trie::Key, programs::TcContext};
-use proxy_common::{counter::Reason, frontend::ServiceIndex, service_cidr::address_bits};
+use proxy_common::{
+    counter::Reason,
+    frontend::{FrontendKey, ServiceIndex},
+    service_cidr::{Outsider, address_bits},
+};
 
 use crate::{
     blame::{self, blame},
     family::Datapath,
     flow,
-    frame::{pull, read},
-    open::look_up,
-    packet::{Parsed, Part, tcp},
+    frame::{self, ETHERNET, pull, read},
+    maps::DEVICES,
+    open::{Opening, choose, look_up},
+    packet::Parsed,
     reject,
     verdict::Verdict,
     work::Work,
 };
 
+/// Handles a frame that comes from outside, with its network header at `network`: takes note of
+/// who there has an address of a Service CIDR. A VIP is nobody's: what comes from there is an
+/// answer of the node's own.
+#[inline(never)]
+pub(crate) fn notice<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    if let Some([source, _]) = addresses::<F>(context, network)
+        && is_of_service_cidr::<F>(&source)
+        && F::tables().outsiders.get_ptr(source).is_none()
+        && F::tables().frontends.get_ptr(FrontendKey::<F>::whole(source)).is_none()
+    {
+        // If there is no room, which an LRU does not say, the next packet tries.
+        let _: Result<(), i32> = F::tables().outsiders.insert(source, Outsider::YES, 0);
+    }
+    Verdict::Pass.to_action()
+}
+
 /// Handles a frame that leaves the node, with its network header at `network`.
 #[inline(never)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    if !is_for_service_cidr::<F>(context, network) {
+    let addresses = addresses::<F>(context, network);
+    if !addresses.is_some_and(|[_, destination]| is_of_service_cidr::<F>(&destination))
+        || network >= ETHERNET && !is_of_node(context)
+    {
         return Verdict::Pass.to_action();
     }
     blame::decide(context, |context, work| decide::<F>(context, work, network))
 }
 
+/// The source and the destination of a frame's packet.
 #[inline(always)]
-fn is_for_service_cidr<F: Datapath>(context: &TcContext, network: usize) -> bool {
-    if pull(context, network + F::HEADER).is_none() {
-        return false;
-    }
-    let destination = network + F::ADDRESSES + size_of::<F::Addr>();
-    let destination: Option<F::Addr> = read(context, destination);
-    destination.is_some_and(|destination| {
-        let key = Key::new(address_bits::<F>(), destination);
-        F::tables().service_cidrs.get(key).is_some()
-    })
+fn addresses<F: Datapath>(context: &TcContext, network: usize) -> Option<[F::Addr; 2]> {
+    pull(context, network + F::HEADER)?;
+    read(context, network + F::ADDRESSES)
 }
 
-/// A VIP refuses what comes here, as it does at a client's device. Other addresses are nobody's,
-/// and kube-proxy's nftables mode drops what goes there.
+#[inline(always)]
+fn is_of_service_cidr<F: Datapath>(address: &F::Addr) -> bool {
+    F::tables().service_cidrs.get(Key::new(address_bits::<F>(), *address)).is_some()
+}
+
+/// Whether a frame is the node's own. Others may use its device, too: those of macvlan.
+#[inline(always)]
+fn is_of_node(context: &TcContext) -> bool {
+    // SAFETY: a device's entry is replaced, not changed, and rarely.
+    let own = unsafe { DEVICES.get(frame::device(context)) };
+    let source: Option<[u8; 6]> = read(context, 6);
+    own.is_none_or(|own| Some(own.mac) == source)
+}
+
+/// A VIP refuses what begins a connection, as it does at a client's device; but not what would be
+/// served there: its sender tries again, and its device may have its programs by then. Other
+/// addresses are nobody's, and kube-proxy's nftables mode drops what goes there.
 #[inline(always)]
 fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
     let parsed = work.packet.parse(context, network);
     work.now = flow::now();
-    let packet = &work.packet;
-    let is_answered = match parsed {
-        Parsed::Transport => packet.part != Part::LATER && packet.segment.flags & tcp::RST == 0,
-        Parsed::Other => true,
-        Parsed::Error | Parsed::Nothing => false,
-    };
-    let is_vip = look_up(packet).is_some_and(|service| service != ServiceIndex::DIRECT);
-    if is_answered && is_vip {
+    work.direct_only = 0;
+    let destination = &work.packet.tuple.destination;
+    if F::tables().frontends.get_ptr(FrontendKey::whole(*destination)).is_none() {
+        let is_amid = parsed == Parsed::Transport && work.packet.is_amid_connection();
+        if is_amid || F::tables().outsiders.get_ptr(destination).is_some() {
+            return Verdict::Pass;
+        }
+    } else if is_refused(context, work, parsed) {
         // Its sender is on this side: the answer comes in as if from there where it went to.
         return reject::refuse(context, work, Reason::RejectServiceCidr, BPF_F_INGRESS.into());
     }
     blame(work, Reason::DropServiceCidr);
     Verdict::Drop
+}
+
+#[inline(always)]
+fn is_refused<F: Datapath>(context: &TcContext, work: &mut Work<F>, parsed: Parsed) -> bool {
+    match parsed {
+        Parsed::Transport if work.packet.opens_flow() => match choose(work) {
+            Opening::NoEndpoints | Opening::NoPort => true,
+            // Processes of the host have no device.
+            Opening::Opened => !frame::is_forwarded(context),
+            _ => false,
+        },
+        Parsed::Other => look_up(&work.packet) == Some(ServiceIndex::REFUSE),
+        _ => false,
+    }
 }

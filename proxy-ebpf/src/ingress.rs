@@ -3,6 +3,7 @@
 
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
+    Protocol,
     clock::PER_SECOND,
     counter::Reason,
     flow::{Flow, FlowKey, Hook, Kind, Seen},
@@ -49,8 +50,13 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         Parsed::Other => return answer_other(context, work),
         Parsed::Nothing => return Verdict::Pass,
     }
-    if work.packet.part == Part::LATER && !fragment::recall(work, Hook::INGRESS) {
-        return overtaken(work);
+    let part = work.packet.part;
+    match part {
+        Part::FIRST => fragment::forget(work, Hook::INGRESS),
+        Part::LATER if !fragment::recall(work, Hook::INGRESS) => return overtaken(work),
+        // As its first fragment did.
+        Part::LATER if work.packet.protocol == Protocol::SCTP => return Verdict::Pass,
+        _ => {}
     }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
     if let Some(found) = flow::find(&work.key) {
@@ -93,6 +99,9 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
 fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE) {
         return reject::refuse(context, work, Reason::RejectNoPort, hairpin::OUT);
+    }
+    if work.packet.part == Part::FIRST && work.packet.protocol == Protocol::SCTP {
+        fragment::remember(work, Hook::INGRESS);
     }
     Verdict::Pass
 }

@@ -87,6 +87,27 @@ pub fn sixfour_l3guard(context: TcContext) -> i32 {
     guard(&context, NO_HEADER)
 }
 
+/// At the ingress of uplinks and tunnels: who is outside.
+#[classifier]
+pub fn sixfour_notice(context: TcContext) -> i32 {
+    notice(&context, ETHERNET)
+}
+
+/// [`sixfour_notice`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3note(context: TcContext) -> i32 {
+    notice(&context, NO_HEADER)
+}
+
+#[inline(always)]
+fn notice(context: &TcContext, network: usize) -> i32 {
+    match frame::ethertype(context) {
+        V4::ETHERTYPE => guard::notice::<V4>(context, network),
+        V6::ETHERTYPE => guard::notice::<V6>(context, network),
+        _ => Verdict::Pass.to_action(),
+    }
+}
+
 #[inline(always)]
 fn guard(context: &TcContext, network: usize) -> i32 {
     match frame::ethertype(context) {

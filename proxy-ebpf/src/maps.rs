@@ -18,7 +18,7 @@ use proxy_common::{
     name::ServiceName,
     reject::Budget,
     service::{MAX_SERVICES, MAX_SLOTS, Service},
-    service_cidr::{Guarded, MAX_SERVICE_CIDRS},
+    service_cidr::{Guarded, MAX_OUTSIDERS, MAX_SERVICE_CIDRS, Outsider},
 };
 
 use crate::{family::Datapath, work::Work};
@@ -34,6 +34,7 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) host_addresses: &'static HashMap<u32, <F as Family>::Addr>,
     pub(crate) fragments: &'static LruHashMap<FragmentKey<F>, Fragmented>,
     pub(crate) service_cidrs: &'static LpmTrie<<F as Family>::Addr, Guarded>,
+    pub(crate) outsiders: &'static LruHashMap<<F as Family>::Addr, Outsider>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Tables<F: Datapath> {
 macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
      $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
-     $service_cidrs:ident, $work:ident) => {
+     $service_cidrs:ident, $outsiders:ident, $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, ServiceIndex> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
@@ -71,6 +72,9 @@ macro_rules! tables {
         static $service_cidrs: LpmTrie<<$family as Family>::Addr, Guarded> =
             LpmTrie::pinned(MAX_SERVICE_CIDRS, 0);
         #[map]
+        static $outsiders: LruHashMap<<$family as Family>::Addr, Outsider> =
+            LruHashMap::with_max_entries(MAX_OUTSIDERS, 0);
+        #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
         #[inline(always)]
@@ -85,6 +89,7 @@ macro_rules! tables {
                 host_addresses: &$host_addresses,
                 fragments: &$fragments,
                 service_cidrs: &$service_cidrs,
+                outsiders: &$outsiders,
                 work: &$work,
             }
         }
@@ -92,9 +97,9 @@ macro_rules! tables {
 }
 
 tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
-    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, WORK_V4);
+    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
-    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, WORK_V6);
+    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]

@@ -90,7 +90,7 @@ pub(crate) fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<ServiceIndex> {
 
 /// Chooses a backend for [`Work::flow`], uniformly at random among the eligible.
 #[inline(never)]
-fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
+pub(crate) fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
     let tables = F::tables();
     let (packet, flow) = (&work.packet, &mut work.flow);
     let Some(service) = look_up(packet) else {

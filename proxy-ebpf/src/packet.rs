@@ -134,13 +134,17 @@ impl<F: Datapath> Packet<F> {
             || self.tuple.destination.is_multicast()
             || self.tuple.destination.is_link_local()
             || self.tuple.source.is_multicast()
-            || self.tuple.source.is_link_local()
             || self.tuple.source.words().iter().all(|word| *word == 0)
         {
             return None;
         }
+        // Routers may have no other address to report from. All else from there stays on its link.
+        let is_from_link = self.tuple.source.is_link_local();
+        if is_from_link && self.protocol != F::ICMP {
+            return None;
+        }
         if self.part == Part::LATER {
-            return Some(Parsed::Transport);
+            return (!is_from_link).then_some(Parsed::Transport);
         }
         let transport = self.transport();
         if transport > network + F::HEADER {
@@ -156,8 +160,8 @@ impl<F: Datapath> Packet<F> {
             protocol if protocol == F::ICMP && self.has(ICMP_HEADER, 0) => {
                 match F::message(context.load(transport).ok()?) {
                     Message::Error => Some(Parsed::Error),
-                    Message::Query => Some(Parsed::Other),
-                    Message::Control => None,
+                    Message::Query if !is_from_link => Some(Parsed::Other),
+                    Message::Query | Message::Control => None,
                 }
             }
             // The first two are cut short.
@@ -291,6 +295,12 @@ impl<F: Datapath> Packet<F> {
     #[inline(always)]
     pub(crate) fn opens_flow(&self) -> bool {
         self.part != Part::LATER && (!self.is_tcp() || self.is_segment(tcp::SYN))
+    }
+
+    /// Whether the packet is a TCP segment that does not begin a connection.
+    #[inline(always)]
+    pub(crate) fn is_amid_connection(&self) -> bool {
+        self.is_tcp() && self.part != Part::LATER && !self.is_segment(tcp::SYN)
     }
 
     /// Where the checksum is.

@@ -26,12 +26,16 @@ pub const INGRESS: &str = "sixfour_ingress";
 pub const EGRESS: &str = "sixfour_egress";
 /// The program at the egress of uplinks and tunnels.
 pub const GUARD: &str = "sixfour_guard";
+/// The program at the ingress of uplinks and tunnels.
+pub const NOTICE: &str = "sixfour_notice";
 /// [`INGRESS`], where frames have no Ethernet header.
 pub const L3_INGRESS: &str = "sixfour_l3_in";
 /// [`EGRESS`], where frames have no Ethernet header.
 pub const L3_EGRESS: &str = "sixfour_l3_out";
 /// [`GUARD`], where frames have no Ethernet header.
 pub const L3_GUARD: &str = "sixfour_l3guard";
+/// [`NOTICE`], where frames have no Ethernet header.
+pub const L3_NOTICE: &str = "sixfour_l3note";
 
 /// The loaded object. Its maps are pinned under the pin root, which is its own, until
 /// [`Object::unpin`] or until it is dropped.
@@ -86,7 +90,7 @@ impl Object {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
         let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
-        for name in [INGRESS, EGRESS, GUARD] {
+        for name in [INGRESS, EGRESS, GUARD, NOTICE] {
             let _: &mut SchedClassifier = verified(&mut ebpf, name)?;
         }
         Ok(Self { ebpf, pins })

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use tracing::{debug, info};
 
-use super::netlink::{NetlinkError, Requests};
+use super::{
+    classify::Role,
+    netlink::{NetlinkError, Requests},
+};
 use crate::bpf::Object;
 use clsact::Clsact;
 pub use error::AttachError;
@@ -105,10 +108,14 @@ impl Attacher {
         }
     }
 
-    /// Takes the programs off all devices, and tells of those where it could not.
+    /// Takes the programs off all devices, and tells of those where it could not. Guards go first:
+    /// what pods send then is not to be held back.
     pub async fn detach_all(&mut self) -> Vec<AttachError> {
+        let mut devices: Vec<_> = self.attachments.iter().collect();
+        devices.sort_by_key(|(_, pair)| pair.programs().role == Role::Workload);
+        let devices: Vec<_> = devices.into_iter().map(|(device, _)| *device).collect();
         let mut errors = Vec::new();
-        while let Some(&device) = self.attachments.keys().next() {
+        for device in devices {
             errors.extend(self.detach(device).await.err());
         }
         errors

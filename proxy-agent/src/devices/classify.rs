@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     patterns::{Patterns, Verdict},
-    snapshot::{Link, LinkKind, MAIN_TABLE, Snapshot},
+    snapshot::{Link, LinkHeader, LinkKind, MAIN_TABLE, Snapshot},
 };
 
 /// What a device is for, and so what is done on it.
@@ -44,7 +44,7 @@ pub fn classify(snapshot: &Snapshot, patterns: &Patterns) -> BTreeMap<u32, Role>
 }
 
 fn role(snapshot: &Snapshot, patterns: &Patterns, index: u32, link: &Link) -> Option<Role> {
-    if link.kind == LinkKind::Loopback {
+    if link.kind == LinkKind::Loopback || link.header == LinkHeader::Other {
         return None;
     }
     match patterns.verdict(&link.name) {
@@ -57,10 +57,12 @@ fn role(snapshot: &Snapshot, patterns: &Patterns, index: u32, link: &Link) -> Op
         LinkKind::Tap => true,
         _ => false,
     };
-    if !enslaved(snapshot, link) && leads_out(snapshot, index, leads_to_pod) {
+    let enslaved = enslaved(snapshot, link);
+    if !enslaved && leads_out(snapshot, index, leads_to_pod) {
         Some(Role::Uplink)
     } else if link.kind == LinkKind::Tunnel {
-        Some(Role::Tunnel)
+        // What goes through a bridge's port is between others, and not the node's.
+        (!enslaved).then_some(Role::Tunnel)
     } else {
         leads_to_pod.then_some(Role::Workload)
     }

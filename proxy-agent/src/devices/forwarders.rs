@@ -44,7 +44,7 @@ pub(super) fn forwarders(snapshot: &Snapshot, roles: &BTreeMap<u32, Role>) -> Fo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devices::snapshot::{Link, LinkKind, Standing};
+    use crate::devices::snapshot::{Link, LinkHeader, LinkKind, Standing};
 
     /// A device, its role, and its bridge.
     fn node<const N: usize>(
@@ -56,7 +56,7 @@ mod tests {
             let name = name.to_owned();
             let (mac, counterpart_elsewhere) = ([2; 6], role == Some(Role::Workload));
             let link = Link {
-                has_ethernet_header: true,
+                header: LinkHeader::Ethernet,
                 name,
                 kind,
                 master,

@@ -13,7 +13,7 @@ use rtnetlink::packet_route::{
     route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType},
 };
 
-use super::snapshot::{Change, Link, LinkKind, Route, Standing};
+use super::snapshot::{Change, Link, LinkHeader, LinkKind, Route, Standing};
 
 /// `IFLA_TUN_TYPE` of `linux/if_link.h`.
 const IFLA_TUN_TYPE: u16 = 3;
@@ -52,10 +52,7 @@ fn link(message: LinkMessage) -> Link {
         kind: LinkKind::Other,
         master: None,
         mac: [0; 6],
-        has_ethernet_header: matches!(
-            message.header.link_layer_type,
-            LinkLayerType::Ether | LinkLayerType::Loopback
-        ),
+        header: link_header(message.header.link_layer_type),
         counterpart: None,
         counterpart_elsewhere: false,
         up: flags.contains(LinkFlags::Up),
@@ -75,6 +72,19 @@ fn link(message: LinkMessage) -> Link {
         }
     }
     link
+}
+
+fn link_header(kind: LinkLayerType) -> LinkHeader {
+    match kind {
+        LinkLayerType::Ether | LinkLayerType::Loopback => LinkHeader::Ethernet,
+        LinkLayerType::None
+        | LinkLayerType::Rawip
+        | LinkLayerType::Ppp
+        | LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit => LinkHeader::None,
+        _ => LinkHeader::Other,
+    }
 }
 
 fn kind(info: &[LinkInfo]) -> LinkKind {

@@ -8,7 +8,7 @@ use proxy_common::{Address, Family, V4, V6, device::Device};
 use super::{
     attach::Programs,
     classify::Role,
-    snapshot::{LinkKind, Snapshot},
+    snapshot::{LinkHeader, LinkKind, Snapshot},
 };
 
 /// A device that has programs.
@@ -94,18 +94,19 @@ pub(super) fn describe(
     });
     let described = |(&index, &role): (&u32, &Role)| {
         let link = snapshot.links.get(&index)?;
-        let programs = Programs { role, has_ethernet_header: link.has_ethernet_header };
+        let has_ethernet_header = link.header == LinkHeader::Ethernet;
+        let programs = Programs { role, has_ethernet_header };
         let mut served = ServedDevice {
             index,
             name: link.name.clone(),
             programs,
-            device: Device::routed(),
+            device: Device::uplink(link.mac),
             host_addresses: HostAddresses::default(),
         };
         if role == Role::Workload {
-            if let Some((bridge, mac)) = bridge_of(snapshot, index) {
-                served.device = Device::bridge_port(bridge, mac);
-            }
+            let bridge = bridge_of(snapshot, index);
+            served.device =
+                bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
             let host_side = host_side(snapshot, index);
             let chosen = choices.get(&host_side).copied().unwrap_or_default();
             let own =

@@ -31,14 +31,25 @@ pub struct Link {
     pub master: Option<u32>,
     /// Its MAC address; all zero if it has none.
     pub mac: [u8; 6],
-    /// Whether its frames have an Ethernet header; tunnels of IP packets have none.
-    pub has_ethernet_header: bool,
+    /// What its frames begin with.
+    pub header: LinkHeader,
     /// The interface index of its other end or lower device, in whichever namespace that is.
     pub counterpart: Option<u32>,
     /// Whether that is in another network namespace.
     pub counterpart_elsewhere: bool,
     /// Whether it is administratively up.
     pub up: bool,
+}
+
+/// What the frames of a device begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkHeader {
+    /// An Ethernet header.
+    Ethernet,
+    /// The IP header: tunnels of packets.
+    None,
+    /// Something that the programs do not know: `InfiniBand`, GRE with headers of its own.
+    Other,
 }
 
 /// What a device is, as far as it matters.

@@ -27,7 +27,7 @@ use super::{
     netlink::{self, NetlinkError, Requests},
     patterns::Patterns,
     served::{HostAddresses, ServedDevice, describe, host_side},
-    snapshot::{Aftermath, Snapshot},
+    snapshot::{Aftermath, LinkHeader, Snapshot},
     source::kernels_choice,
 };
 use crate::chain::chain;
@@ -105,6 +105,7 @@ impl DeviceWatcher {
             forwarding,
             snapshot: Snapshot::default(),
             choices: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             told: BTreeMap::new(),
         };
         let mut tasks = JoinSet::new();
@@ -139,6 +140,7 @@ struct Watch {
     snapshot: Snapshot,
     /// The kernel's choices of source addresses, by the device that leads to the destinations.
     choices: BTreeMap<u32, HostAddresses>,
+    unreadable: BTreeSet<u32>,
     /// What the reader knows.
     told: BTreeMap<u32, ServedDevice>,
 }
@@ -229,6 +231,7 @@ impl Watch {
         for index in &aftermath.gone {
             self.tell_gone(*index).await?;
         }
+        self.warn_of_unreadable();
         let roles = classify(&self.snapshot, &self.patterns);
         let forwarders = forwarders(&self.snapshot, &roles);
         let _ = self.forwarding.send_if_modified(|told| {
@@ -243,6 +246,9 @@ impl Watch {
         for index in no_longer {
             self.tell_gone(index).await?;
         }
+        // Guards come last: what is on its way to a pod's programs is not to be held back.
+        let mut devices: Vec<_> = devices.into_iter().collect();
+        devices.sort_by_key(|(_, device)| device.programs.role != Role::Workload);
         for (index, device) in devices {
             if self.told.get(&index).is_some_and(|told| told.programs != device.programs) {
                 self.tell_gone(index).await?;
@@ -257,6 +263,17 @@ impl Watch {
             self.sender.send(event).await.ok()?;
         }
         Some(())
+    }
+
+    fn warn_of_unreadable(&mut self) {
+        let links = &self.snapshot.links;
+        let unreadable = links.iter().filter(|(_, link)| link.header == LinkHeader::Other);
+        let unreadable: BTreeSet<u32> = unreadable.map(|(index, _)| *index).collect();
+        for index in unreadable.difference(&self.unreadable) {
+            let device = &links[index].name;
+            warn!(device, "its frames begin with neither Ethernet nor IP: it gets no programs");
+        }
+        self.unreadable = unreadable;
     }
 
     async fn tell_gone(&mut self, index: u32) -> Option<()> {

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
-use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS};
+use proxy_agent::bpf::object::{
+    EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS, L3_NOTICE, NOTICE,
+};
 use proxy_agent::devices::{AttachMode, Attached, Programs, Role};
 use proxy_tests::both_families;
 use proxy_tests::family::TestFamily;
@@ -56,11 +58,11 @@ fn seen(mode: AttachMode, ingress: &[&str], egress: &[&str]) -> Seen {
 fn each_role_has_its_programs_and_they_are_exchanged() -> Result<()> {
     let cases: [(Role, bool, &[&str], &[&str]); 6] = [
         (Role::Workload, true, &[INGRESS], &[EGRESS]),
-        (Role::Uplink, true, &[], &[GUARD]),
-        (Role::Tunnel, true, &[], &[GUARD]),
+        (Role::Uplink, true, &[NOTICE], &[GUARD]),
+        (Role::Tunnel, true, &[NOTICE], &[GUARD]),
         (Role::Workload, false, &[L3_INGRESS], &[L3_EGRESS]),
-        (Role::Uplink, false, &[], &[L3_GUARD]),
-        (Role::Tunnel, false, &[], &[L3_GUARD]),
+        (Role::Uplink, false, &[L3_NOTICE], &[L3_GUARD]),
+        (Role::Tunnel, false, &[L3_NOTICE], &[L3_GUARD]),
     ];
     for mode in ways() {
         let mut scene = Scene::new()?;
@@ -89,7 +91,7 @@ fn a_guard_that_was_left_in_clsact_is_removed() -> Result<()> {
     std::mem::forget(killed);
     let mut attacher = scene.attacher(AttachMode::Clsact)?;
     assert_eq!(scene.attach_as(&mut attacher, index, uplink)?, Attached::Now);
-    assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[], &[GUARD]));
+    assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[NOTICE], &[GUARD]));
     scene.detach_all(&mut attacher)?;
     assert_eq!(scene.seen()?, Seen::default());
     Ok(())

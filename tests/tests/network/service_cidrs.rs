@@ -2,7 +2,7 @@
 
 //! What goes to a Service CIDR and is translated by nobody does not leave the node.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,13 +12,16 @@ use proxy_tests::{
     netns::Prefix,
     protocol::Protocol,
     topology::{BetweenNodes, NodeSpec, TopologySpec},
-    traffic::{Client, Failure},
+    traffic::{Client, Failure, TcpServer, UdpServer},
 };
+use socket2::{Domain, Socket, Type};
 
-use super::cluster::{Cluster, PORT, TARGET, WEB, eventually, web};
+use super::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, eventually, web};
 
 both_families!(
     what_nobody_has_translated_stays,
+    what_would_be_served_is_not_refused,
+    who_is_outside_in_the_range_gets_answers,
     a_service_of_another_proxy_works,
     an_address_of_the_node_is_reached,
 );
@@ -66,6 +69,62 @@ fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
     ask::<F>(&cluster, "client", WEB).context("through the Service")?;
     cluster.manifests.remove("kubernetes")?;
     ensure!(eventually(refused), "it still does not get out");
+    ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
+
+/// A pod's first packets may come before its device has programs: their sender tries again.
+fn what_would_be_served_is_not_refused<F: TestFamily>() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
+    cluster.serve_web(&["web-1"])?;
+    cluster.manifests.apply_service_cidr()?;
+    let _servers = cluster.servers(&["web-1"])?;
+    let mut agent = cluster.agent("anc-node").argument("--exclude-device=veth-client").start()?;
+    let client = Client::new(cluster.topology.pod("client")).patience(BRIEFLY);
+    for protocol in Protocol::ALL {
+        let target = |port| SocketAddr::new(WEB.of(F::FAMILY), port);
+        let failure = client.ask(protocol, target(PORT)).expect_err("nobody translates");
+        ensure!(failure.is_timeout(), "{}: {failure}", protocol.name());
+        let failure = client.ask(protocol, target(PORT + 1)).expect_err("no such port");
+        ensure!(failure.is_refusal(), "{}: {failure}", protocol.name());
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// The range may be in use outside of the cluster, too: nodes go on answering who is there.
+fn who_is_outside_in_the_range_gets_answers<F: TestFamily>() -> Result<()> {
+    let spec = TopologySpec::new()
+        .node(NodeSpec::bridge("anc-node").pod("client", 11))
+        .outsider("machine", 100);
+    let cluster = Cluster::new(&spec)?;
+    cluster.manifests.apply_service_cidr()?;
+    let (node, machine) =
+        (cluster.topology.node("anc-node").host(), cluster.topology.outsider("machine"));
+    let (address, length) = (NOBODY.of(F::FAMILY), F::FAMILY.host_prefix_length());
+    let netlink = machine.namespace().netlink()?;
+    netlink.add_address(netlink.link("eth0")?, Prefix(address, length))?;
+    let netlink = node.namespace().netlink()?;
+    let gateway = machine.address(F::FAMILY);
+    netlink.add_route(Prefix(address, length), Some(gateway), netlink.link("eth0")?)?;
+    let _servers = (TcpServer::start(node, TARGET)?, UdpServer::start(node, TARGET)?);
+    let mut agents = cluster.agents()?;
+    let target = node.socket::<F>(TARGET);
+    let from = |kind| {
+        machine.namespace().run(|| {
+            let socket = Socket::new(Domain::for_address(target), kind, None)?;
+            socket.bind(&SocketAddr::new(address, 0).into())?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        })
+    };
+    let connection = from(Type::STREAM)?;
+    connection.connect_timeout(&target.into(), PATIENCE).context("TCP from the range")?;
+    let datagrams = UdpSocket::from(from(Type::DGRAM)?);
+    let _: usize = datagrams.send_to(b"?", target)?;
+    let mut answer = [0; 64];
+    let _: (usize, SocketAddr) = datagrams.recv_from(&mut answer).context("UDP from the range")?;
+    ensure!(answer.starts_with(b"anc-node "));
     ensure!(agents.remove(0).stop()?.success());
     Ok(())
 }

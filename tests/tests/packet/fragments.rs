@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use proxy_agent::bpf::clock;
+use proxy_common::Port;
 use proxy_common::clock::{Tick, seconds};
 use proxy_common::counter::Reason;
 use proxy_common::fragment::{FRAGMENT_SECONDS, Fragmented};
-use proxy_common::frontend::ServiceIndex;
+use proxy_common::frontend::{FrontendKey, ServiceIndex};
 use proxy_tests::both_families;
 use proxy_tests::family::IpFamily;
 use proxy_tests::packet::{Content, Fragment, Packet, TcpFlags};
@@ -18,7 +19,7 @@ use proxy_tests::protocol::Protocol;
 use crate::connection::Connection;
 use crate::frames::{backend, backends, client, opening, syn, tcp, udp, vip, with_extension};
 use crate::programs::{At, Outcome, Verdict};
-use crate::rig::{Rig, Tabled};
+use crate::rig::{Rig, Tabled, address};
 
 both_families!(
     fragments_go_where_their_first_goes,
@@ -29,6 +30,8 @@ both_families!(
     fragments_of_others_pass,
     fragments_turn_around_in_a_hairpin,
     a_first_fragment_is_forgotten,
+    an_identification_may_come_round_again,
+    fragments_of_sctp_pass_as_their_first,
     a_packet_in_one_fragment_is_whole,
 );
 
@@ -223,6 +226,38 @@ fn a_first_fragment_is_forgotten<F: Tabled>() -> Result<()> {
         } else {
             outcome.is_dropped();
         }
+    }
+    Ok(())
+}
+
+/// A later packet with the same name is nobody's: its fragments are not the flow's.
+fn an_identification_may_come_round_again<F: Tabled>() -> Result<()> {
+    let rig = served::<F>()?;
+    let client = client::<F>(12, 40_000);
+    let flow = Connection::establish(&rig.programs, Protocol::Udp, client, vip::<F>(1))?;
+    let reply = udp(flow.backend, flow.source, &LONG);
+    let expected = reply.clone().from(flow.frontend).to(flow.client).fragments(31)?;
+    let other = udp(SocketAddr::new(flow.backend.ip(), 9), client, &LONG);
+    for (fragment, expected) in reply.fragments(31)?.iter().zip(&expected).take(2) {
+        rig.programs.egress(fragment)?.is(Verdict::Pass, expected)?;
+    }
+    for fragment in other.fragments(31)? {
+        rig.programs.egress(&fragment)?.is(Verdict::Pass, &fragment)?;
+    }
+    Ok(())
+}
+
+/// Another proxy may serve the port.
+fn fragments_of_sctp_pass_as_their_first<F: Tabled>() -> Result<()> {
+    let mut rig = served::<F>()?;
+    let frontend = vip::<F>(1);
+    let key = FrontendKey::new(address::<F>(frontend), Port::new(80), proxy_common::Protocol::SCTP);
+    rig.tables.put_frontend(key, ServiceIndex(9))?;
+    let payload = [[0x9c, 0x40, 0, 80].as_slice(), &LONG].concat();
+    let content = Content::Other { protocol: 132, payload };
+    let sent = Packet { content, ..udp(client::<F>(12, 40_000), frontend, b"") };
+    for fragment in sent.fragments(31)? {
+        rig.programs.ingress(&fragment)?.is(Verdict::Pass, &fragment)?;
     }
     Ok(())
 }

@@ -167,7 +167,7 @@ impl<F: Tabled> World<F> {
         match at {
             At::Ingress => self.model.from_client(sent, &outcome)?,
             At::Egress => self.model.to_client(sent, &outcome)?,
-            At::Guard => anyhow::bail!("not a hook of a client's device"),
+            At::Guard | At::Notice => anyhow::bail!("not a hook of a client's device"),
         }
         Ok(outcome)
     }

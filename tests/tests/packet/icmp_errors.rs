@@ -87,8 +87,16 @@ fn errors_about_requests_reach_the_client<F: Tabled>() -> Result<()> {
             let sent = proof(protocol, flow.client, flow.frontend).payload(&[7; 301]);
             let forwarded = sent.clone().from(flow.source).to(flow.backend);
             // From a router, whose address stays, and from the backend, who is the VIP.
-            let reporters =
-                [(F::underlay(9), F::underlay(9)), (flow.backend.ip(), flow.frontend.ip())];
+            // Some routers have an address of their link only.
+            let link_local = match F::FAMILY {
+                IpFamily::V4 => "169.254.7.9".parse()?,
+                IpFamily::V6 => "fe80::9".parse()?,
+            };
+            let reporters = [
+                (link_local, link_local),
+                (F::underlay(9), F::underlay(9)),
+                (flow.backend.ip(), flow.frontend.ip()),
+            ];
             for (reporter, seen) in reporters {
                 for (error, rest) in errors::<F>() {
                     for length in [least::<F>(), least::<F>() + 7, 128, ALL] {

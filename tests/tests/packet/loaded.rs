@@ -20,7 +20,7 @@ use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::fragment::{FragmentKey, Fragmented};
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::reject::Budget;
-use proxy_common::service_cidr::Prefix as ServicePrefix;
+use proxy_common::service_cidr::{Outsider, Prefix as ServicePrefix};
 use proxy_common::{Family, Port, counter, map_names};
 use proxy_tests::scratch::Scratch;
 
@@ -43,6 +43,7 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
     pub(crate) fragments: HashMap<MapData, FragmentKey<F::Abi>, Fragmented>,
+    outsiders: HashMap<MapData, <F::Abi as Family>::Addr, Outsider>,
     budgets: PerCpuArray<MapData, Budget>,
     /// The first rows that are not used yet.
     pub(crate) next_service: u32,
@@ -62,6 +63,8 @@ impl<F: Tabled> Loaded<F> {
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
         let fragments = format!("FRAGMENTS{}", map_names::family_ending::<F::Abi>());
         let fragments = object.ebpf_mut().take_map(&fragments).context("there are no fragments")?;
+        let outsiders = format!("OUTSIDERS{}", map_names::family_ending::<F::Abi>());
+        let outsiders = object.ebpf_mut().take_map(&outsiders).context("there are no outsiders")?;
         let pins = object.pins();
         let of_family = |base| format!("{base}{}", map_names::family_ending::<F::Abi>());
         Ok(Self {
@@ -73,6 +76,7 @@ impl<F: Tabled> Loaded<F> {
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
             counters: pinned(pins, map_names::COUNTERS)?.try_into()?,
             fragments: fragments.try_into()?,
+            outsiders: outsiders.try_into()?,
             budgets: budgets.try_into()?,
             next_service: ServiceIndex::FIRST.0,
             next_backend: BackendId::FIRST.0,
@@ -103,6 +107,7 @@ impl<F: Tabled> Loaded<F> {
         clear(&mut self.flows)?;
         clear(&mut self.half_open)?;
         clear(&mut self.fragments)?;
+        clear(&mut self.outsiders)?;
         clear(&mut self.devices)?;
         clear(&mut self.host_addresses)?;
         // What one scenario has spent on refusals, another would miss.

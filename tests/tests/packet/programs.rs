@@ -12,7 +12,7 @@ use aya::util::KernelVersion;
 use nix::errno::Errno;
 use nix::libc;
 use proxy_agent::bpf::Object;
-use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS};
+use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS, NOTICE};
 use proxy_tests::model;
 use proxy_tests::packet::Packet;
 
@@ -96,6 +96,8 @@ pub(crate) enum At {
     Egress,
     /// Frames that leave the node: the egress of an uplink.
     Guard,
+    /// Frames that come to it: the ingress of an uplink.
+    Notice,
 }
 
 /// The programs. They are opened from pins, so that threads can share them.
@@ -104,6 +106,7 @@ pub(crate) struct Programs {
     ingress: SchedClassifier,
     egress: SchedClassifier,
     guard: SchedClassifier,
+    notice: SchedClassifier,
 }
 
 impl Programs {
@@ -114,7 +117,12 @@ impl Programs {
             object.program(name)?.pin(&pin)?;
             anyhow::Ok(SchedClassifier::from_pin(pin)?)
         };
-        Ok(Self { ingress: open(INGRESS)?, egress: open(EGRESS)?, guard: open(GUARD)? })
+        Ok(Self {
+            ingress: open(INGRESS)?,
+            egress: open(EGRESS)?,
+            guard: open(GUARD)?,
+            notice: open(NOTICE)?,
+        })
     }
 
     /// A frame from the client's device.
@@ -193,6 +201,7 @@ impl Programs {
             At::Ingress => &mut self.ingress,
             At::Egress => &mut self.egress,
             At::Guard => &mut self.guard,
+            At::Notice => &mut self.notice,
         }
     }
 
@@ -201,6 +210,7 @@ impl Programs {
             At::Ingress => &self.ingress,
             At::Egress => &self.egress,
             At::Guard => &self.guard,
+            At::Notice => &self.notice,
         }
     }
 }

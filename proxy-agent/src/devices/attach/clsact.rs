@@ -14,9 +14,6 @@ use rustix::io::Errno;
 
 use super::{AttachError, NetlinkError, Requests, programs::Side};
 
-/// The priority of our filters: before all others.
-pub(super) const PRIORITY: u16 = 1;
-
 /// The major number of our filters' handles.
 const MAJOR: u16 = 0x64;
 

@@ -77,7 +77,9 @@ impl AttachError {
 
     /// Whether the kernel does not know this way to attach.
     pub(super) fn is_unsupported(&self) -> bool {
-        matches!(self.errno(), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::TOOBIG))
+        // A program that is refused says nothing of how programs are attached.
+        !matches!(self, Self::Object(_))
+            && matches!(self.errno(), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::TOOBIG))
     }
 
     /// The kernel's error number, wherever in the chain of sources it is.

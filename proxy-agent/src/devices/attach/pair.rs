@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The programs on one device: on both sides of it, or on one.
+//! The two programs on one device.
 
 use std::{fs, io};
 
@@ -56,9 +56,9 @@ impl Pair {
         programs: Programs,
         made_clsact: bool,
     ) -> Result<Self, AttachError> {
-        let options = |_| {
+        let options = |side| {
             TcAttachOptions::Netlink(NlOptions {
-                priority: clsact::PRIORITY,
+                priority: programs.priority(side),
                 handle: clsact::handle(made_clsact),
                 classid: None,
             })
@@ -76,11 +76,9 @@ impl Pair {
     ) -> Result<Self, AttachError> {
         let mut attached = Vec::new();
         for side in [Side::Egress, Side::Ingress] {
-            if let Some(program) = programs.on(side) {
-                let options = || options(side);
-                let link = attach(requests, object, device, (side, program), options).await?;
-                attached.insert(0, OnSide { side, program, link });
-            }
+            let (program, options) = (programs.on(side), || options(side));
+            let link = attach(requests, object, device, (side, program), options).await?;
+            attached.insert(0, OnSide { side, program, link });
         }
         Ok(Self { attached, device, programs, made_clsact })
     }

@@ -4,7 +4,7 @@
 use aya::programs::{LinkOrder, TcAttachType};
 
 use crate::{
-    bpf::object::{EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS},
+    bpf::object::{EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS, L3_NOTICE, NOTICE},
     devices::classify::Role,
 };
 
@@ -21,7 +21,7 @@ impl Side {
     /// Whether this is the name of one of our programs for this side.
     pub(super) fn has(self, program: &str) -> bool {
         match self {
-            Self::Ingress => [INGRESS, L3_INGRESS].contains(&program),
+            Self::Ingress => [INGRESS, L3_INGRESS, NOTICE, L3_NOTICE].contains(&program),
             Self::Egress => [EGRESS, L3_EGRESS, GUARD, L3_GUARD].contains(&program),
         }
     }
@@ -53,15 +53,25 @@ pub struct Programs {
 
 impl Programs {
     /// The name of the program for a side, in the object and in clsact's filters.
-    pub(super) const fn on(self, side: Side) -> Option<&'static str> {
+    pub(super) const fn on(self, side: Side) -> &'static str {
         match (self.role, side, self.has_ethernet_header) {
-            (Role::Workload, Side::Ingress, true) => Some(INGRESS),
-            (Role::Workload, Side::Ingress, false) => Some(L3_INGRESS),
-            (Role::Workload, Side::Egress, true) => Some(EGRESS),
-            (Role::Workload, Side::Egress, false) => Some(L3_EGRESS),
-            (Role::Uplink | Role::Tunnel, Side::Ingress, _) => None,
-            (Role::Uplink | Role::Tunnel, Side::Egress, true) => Some(GUARD),
-            (Role::Uplink | Role::Tunnel, Side::Egress, false) => Some(L3_GUARD),
+            (Role::Workload, Side::Ingress, true) => INGRESS,
+            (Role::Workload, Side::Ingress, false) => L3_INGRESS,
+            (Role::Workload, Side::Egress, true) => EGRESS,
+            (Role::Workload, Side::Egress, false) => L3_EGRESS,
+            (Role::Uplink | Role::Tunnel, Side::Ingress, true) => NOTICE,
+            (Role::Uplink | Role::Tunnel, Side::Ingress, false) => L3_NOTICE,
+            (Role::Uplink | Role::Tunnel, Side::Egress, true) => GUARD,
+            (Role::Uplink | Role::Tunnel, Side::Egress, false) => L3_GUARD,
+        }
+    }
+
+    /// The priority of clsact's filter for a side: before all others; but the guard comes after
+    /// whoever else may translate there.
+    pub(super) const fn priority(self, side: Side) -> u16 {
+        match (self.role, side) {
+            (Role::Uplink | Role::Tunnel, Side::Egress) => u16::MAX,
+            _ => 1,
         }
     }
 }

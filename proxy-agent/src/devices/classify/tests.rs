@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Role, classify};
 use crate::devices::{
     patterns::Patterns,
-    snapshot::{Link, LinkKind, MAIN_TABLE, Route, Snapshot, Standing},
+    snapshot::{Link, LinkHeader, LinkKind, MAIN_TABLE, Route, Snapshot, Standing},
 };
 
 /// A device in a table of cases.
@@ -51,7 +51,7 @@ const MASTER: u32 = 8;
 
 fn link(name: &str, kind: LinkKind) -> Link {
     Link {
-        has_ethernet_header: true,
+        header: LinkHeader::Ethernet,
         name: name.to_owned(),
         kind,
         master: None,

@@ -7,7 +7,7 @@ use proxy_common::{V4, V6, device::Device};
 use super::{HostAddresses, describe, host_side};
 use crate::devices::{
     classify::Role,
-    snapshot::{Link, LinkKind, Snapshot, Standing},
+    snapshot::{Link, LinkHeader, LinkKind, Snapshot, Standing},
 };
 
 const POD: u32 = 7;
@@ -21,7 +21,7 @@ fn node() -> Snapshot {
         kind,
         master: None,
         mac,
-        has_ethernet_header: true,
+        header: LinkHeader::Ethernet,
         counterpart: None,
         counterpart_elsewhere: kind == LinkKind::Pair,
         up: true,

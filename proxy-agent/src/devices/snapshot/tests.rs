@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Aftermath, Change, Link, LinkKind, MAIN_TABLE, Route, Snapshot, Standing};
+use super::{Aftermath, Change, Link, LinkHeader, LinkKind, MAIN_TABLE, Route, Snapshot, Standing};
 
 fn link(kind: LinkKind) -> Link {
     Link {
@@ -10,7 +10,7 @@ fn link(kind: LinkKind) -> Link {
         kind,
         master: None,
         mac: [0; 6],
-        has_ethernet_header: true,
+        header: LinkHeader::Ethernet,
         counterpart: None,
         counterpart_elsewhere: false,
         up: true,
