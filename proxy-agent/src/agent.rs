@@ -25,11 +25,13 @@ use crate::{
     logging,
     preflight::{self, Facts, Families},
     runner::Runner,
-    watch::{Source as _, manifests::Manifests},
+    watch::Source as _,
 };
 
+mod objects;
 mod served_devices;
 
+use objects::Objects;
 use served_devices::ServedDevices;
 
 /// How many events of the source may wait.
@@ -43,7 +45,8 @@ const EVENTS: usize = 1024;
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     logging::init(&arguments.log_level, arguments.log_format);
     Object::check()?;
-    let source = Manifests::new(&arguments.manifests)?;
+    let node = node_name(arguments);
+    let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
     let facts = Facts::gather(&arguments.pin_root.pin_root)?;
@@ -54,21 +57,24 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     for family in facts.families.missing() {
         info!(family, "the kernel does not have this family: the other one is served");
     }
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(serve(arguments, source, patterns, facts.families))
+        .context("cannot start the runtime")?;
+    let served = runtime.block_on(serve(arguments, source, &node, patterns, facts.families));
+    // A plugin that gives credentials may hang; nobody waits for it any more.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(
     arguments: &RunArgs,
-    source: Manifests,
+    source: Objects,
+    node: &str,
     patterns: Patterns,
     families: Families,
 ) -> anyhow::Result<()> {
     let stop = stop_signal().context("cannot listen to signals")?;
-    let node = node_name(arguments);
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
     let mut object = load(arguments)?;
@@ -76,7 +82,7 @@ async fn serve(
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
     let served =
-        keep_serving(source, families, &node, patterns, &mut object, &mut devices, stop).await;
+        keep_serving(source, families, node, patterns, &mut object, &mut devices, stop).await;
     devices.detach_all().await;
     if let Err(error) = object.unpin() {
         if served.is_ok() {
@@ -105,7 +111,7 @@ fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
 
 /// Serves until told to stop. What is done to a device is done before that is looked at.
 async fn keep_serving(
-    source: Manifests,
+    source: Objects,
     families: Families,
     node: &str,
     patterns: Patterns,

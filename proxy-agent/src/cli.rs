@@ -5,6 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::Glob;
+use http::Uri;
 use tracing_subscriber::filter::Targets;
 
 use crate::devices::{AttachMode, Included};
@@ -43,8 +44,18 @@ pub struct PinRoot {
 pub struct RunArgs {
     /// Read Services, EndpointSlices, Nodes and Service CIDRs from the YAML and JSON files of this
     /// directory, and follow its changes.
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "master"])]
+    pub manifests: Option<PathBuf>,
+
+    /// Read them from the Kubernetes API that this kubeconfig names. Without this and --manifests,
+    /// the API and the credentials are those of the pod that this runs in.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The address of the Kubernetes API, whatever the kubeconfig or the pod says; as in
+    /// `https://[2001:db8::1]:6443`.
+    #[arg(long, value_name = "URL")]
+    pub master: Option<Uri>,
 
     /// The maps' place.
     #[command(flatten)]
@@ -177,6 +188,18 @@ mod tests {
         for bad in ["61000", "0-5", "7-5", "1-70000", "a-b"] {
             assert!(port_range(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn objects_come_from_one_place() {
+        for other in ["--kubeconfig=/x", "--master=https://192.0.2.1"] {
+            let both = ["sixfour", "run", "--manifests=/", other];
+            let error = Cli::try_parse_from(both).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{other}");
+        }
+        let address = ["sixfour", "run", "--kubeconfig=/x", "--master=https://[fd00::1]:6443"];
+        assert!(Cli::try_parse_from(address).is_ok());
+        assert!(Cli::try_parse_from(["sixfour", "run"]).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use proxy_common::{Port, Protocol};
 use super::{ObjectName, ServiceName};
 
 /// Some of the endpoints of one Service, in one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSlice {
     /// Its namespace and name.
     pub name: ObjectName,
@@ -22,7 +22,7 @@ pub struct EndpointSlice {
 
 /// One endpoint. What the API leaves out is filled in: ready and serving unless it says
 /// otherwise, not terminating unless it says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The first of its addresses, the only one that is used.
     pub address: IpAddr,
@@ -41,7 +41,7 @@ pub struct Endpoint {
 }
 
 /// A port of the endpoints of a slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointPort {
     /// The name of the Service port behind which it stands.
     pub name: Arc<str>,

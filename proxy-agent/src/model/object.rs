@@ -56,7 +56,7 @@ impl fmt::Display for ObjectKey {
 }
 
 /// An object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
     /// A Service.
     Service(Service),

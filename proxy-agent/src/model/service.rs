@@ -8,7 +8,7 @@ use proxy_common::{Family, Port, Protocol, family::Address as _};
 use super::ServiceName;
 
 /// A Service that has a cluster IP. (Headless ones and external names never get here.)
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     /// Its namespace and name.
     pub name: ServiceName,
@@ -31,7 +31,7 @@ impl Service {
 }
 
 /// A port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePort {
     /// The name that EndpointSlices know it by; empty where the only port has none.
     pub name: Arc<str>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 /// Where the cluster takes its cluster IPs from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceCidr {
     /// Its name.
     pub name: Arc<str>,

@@ -6,7 +6,9 @@
 //! [model](crate::model) here, in [`convert`], and nothing behind it knows the Kubernetes API's
 //! types.
 
+pub mod api;
 pub mod convert;
+pub mod kubernetes;
 pub mod manifests;
 
 use std::{error::Error, future::Future};

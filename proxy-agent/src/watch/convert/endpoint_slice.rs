@@ -3,39 +3,30 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::discovery::v1::{
-    Endpoint as ApiEndpoint, EndpointPort as ApiPort, EndpointSlice as ApiSlice,
-};
 use proxy_common::{Family, V4, V6};
 
-use super::{
-    Convert, Converted, Reason, Rejected, Subject, address, label, not, service::family_of,
-};
+use super::{Convert, Converted, Reason, Rejected, Subject, address, not, service::family_of};
 use crate::{
-    model::{Endpoint, EndpointPort, EndpointSlice, Kind, Object, ServiceName},
-    watch::Event,
+    model::{Endpoint, EndpointPort, EndpointSlice, Object, ServiceName},
+    watch::{
+        Event,
+        api::{self, Endpoint as ApiEndpoint, EndpointPort as ApiPort, Hint, Resource as _},
+    },
 };
 
-/// Names the Service of a slice.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-/// Slices of headless Services have this label.
-const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
-
-impl Convert for ApiSlice {
-    const KIND: Kind = Kind::EndpointSlice;
-
+impl Convert for api::EndpointSlice {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
         let family = self.address_type.as_str();
-        if label(&self.metadata, HEADLESS_LABEL).is_some() || family == "FQDN" {
+        if self.metadata.label(|labels| &labels.headless).is_some() || family == "FQDN" {
             return Ok(Converted::nothing(subject.key));
         }
         if ![V4::NAME, V6::NAME].contains(&family) {
             return Err(subject.reject("addressType", not(family, "IPv4, IPv6 or FQDN")));
         }
-        let service = label(&self.metadata, SERVICE_LABEL).unwrap_or_default();
+        let service = self.metadata.label(|labels| &labels.service_name).unwrap_or_default();
         if service.is_empty() {
-            let field = format_args!("metadata.labels[{SERVICE_LABEL}]");
+            let field = "metadata.labels[kubernetes.io/service-name]";
             return Ok(Converted {
                 rejected: vec![subject.reject(field, Reason::Missing)],
                 ..Converted::nothing(subject.key)
@@ -88,25 +79,23 @@ fn endpoint(written: &ApiEndpoint, family: &str) -> Result<Endpoint, Wrong> {
     if family_of(address) != family {
         return Err(("addresses[0]", not(text, "of the slice's addressType")));
     }
-    let conditions = written.conditions.as_ref();
-    let condition = |value: Option<Option<bool>>, default| value.flatten().unwrap_or(default);
+    let conditions = written.conditions.unwrap_or_default();
     let hints = written.hints.as_ref();
     let zones = hints.and_then(|hints| hints.for_zones.as_ref());
     let nodes = hints.and_then(|hints| hints.for_nodes.as_ref());
     Ok(Endpoint {
         address,
-        ready: condition(conditions.map(|conditions| conditions.ready), true),
-        serving: condition(conditions.map(|conditions| conditions.serving), true),
-        terminating: condition(conditions.map(|conditions| conditions.terminating), false),
+        ready: conditions.ready.unwrap_or(true),
+        serving: conditions.serving.unwrap_or(true),
+        terminating: conditions.terminating.unwrap_or(false),
         node: written.node_name.as_deref().map(Arc::from),
-        zone_hints: names(zones, |zone| &zone.name),
-        node_hints: names(nodes, |node| &node.name),
+        zone_hints: names(zones),
+        node_hints: names(nodes),
     })
 }
 
-fn names<A>(list: Option<&Vec<A>>, name: impl Fn(&A) -> &String) -> Vec<Arc<str>> {
-    let list = list.into_iter().flatten();
-    list.map(|written| name(written).as_str().into()).collect()
+fn names(list: Option<&Vec<Hint>>) -> Vec<Arc<str>> {
+    list.into_iter().flatten().map(|hint| hint.name.as_str().into()).collect()
 }
 
 /// A port without a number means all ports, which is not for a Service proxy.

@@ -15,16 +15,17 @@ mod tests;
 
 use std::{fmt, net::IpAddr};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserializer;
+use serde_json::Value;
 
-use super::Event;
+use super::{
+    Event,
+    api::{Metadata, Resource},
+};
 use crate::model::{Kind, ObjectKey, ObjectName};
 
 /// An object of the Kubernetes API that the proxy reads.
-pub trait Convert {
-    /// Which it is in the model.
-    const KIND: Kind;
-
+pub trait Convert: Resource {
     /// Converts it.
     ///
     /// # Errors
@@ -94,7 +95,7 @@ struct Subject {
 impl Subject {
     /// The name of an object. Those of a kind that lives in namespaces are in `default` if they
     /// do not say otherwise.
-    fn new(kind: Kind, metadata: &ObjectMeta) -> Result<Self, Rejected> {
+    fn new(kind: Kind, metadata: &Metadata) -> Result<Self, Rejected> {
         let namespace = match kind {
             Kind::Service | Kind::EndpointSlice => {
                 metadata.namespace.as_deref().unwrap_or("default")
@@ -114,11 +115,34 @@ impl Subject {
     }
 }
 
-/// A label, if the object has it.
-fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
-    metadata.labels.as_ref()?.get(name).map(String::as_str)
-}
-
 fn not(value: impl fmt::Display, expected: &'static str) -> Reason {
     Reason::Not { value: value.to_string(), expected }
+}
+
+/// Decodes an object, which is called so until it is known better.
+///
+/// # Errors
+///
+/// The field that does not have the form that the API gives it.
+pub(super) fn decode<'de, K, D>(written: D, called: &str) -> Result<K, Rejected>
+where
+    K: Resource,
+    D: Deserializer<'de, Error: fmt::Display>,
+{
+    serde_path_to_error::deserialize(written).map_err(|error| Rejected {
+        object: called.to_owned(),
+        field: error.path().to_string(),
+        reason: Reason::Form(error.inner().to_string()),
+    })
+}
+
+/// What an object that may be unreadable says it is.
+pub(super) fn claimed_key(value: &Value, kind: Kind) -> Option<ObjectKey> {
+    let text = |field: &str| value.pointer(field).and_then(Value::as_str);
+    let namespace = match kind {
+        Kind::Service | Kind::EndpointSlice => text("/metadata/namespace").unwrap_or("default"),
+        Kind::Node | Kind::ServiceCidr => "",
+    };
+    let name = text("/metadata/name").filter(|name| !name.is_empty())?;
+    Some(ObjectKey { kind, name: ObjectName::new(namespace, name) })
 }

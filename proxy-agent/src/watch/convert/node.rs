@@ -4,23 +4,20 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use k8s_openapi::api::{core::v1::Node as ApiNode, networking::v1::ServiceCIDR as ApiServiceCidr};
 
-use super::{Convert, Converted, Reason, Rejected, Subject, label, not};
+use super::{Convert, Converted, Reason, Rejected, Subject, not};
 use crate::{
-    model::{Kind, Node, Object, ServiceCidr},
-    watch::Event,
+    model::{Node, Object, ServiceCidr},
+    watch::{
+        Event,
+        api::{self, Resource as _},
+    },
 };
 
-/// Names the zone of a Node.
-const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
-
-impl Convert for ApiNode {
-    const KIND: Kind = Kind::Node;
-
+impl Convert for api::Node {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
-        let zone = label(&self.metadata, ZONE_LABEL).filter(|zone| !zone.is_empty());
+        let zone = self.metadata.label(|labels| &labels.zone).filter(|zone| !zone.is_empty());
         let (mut addresses, mut rejected) = (BTreeSet::new(), Vec::new());
         let written = self.status.as_ref().and_then(|status| status.addresses.as_ref());
         for (at, written) in written.into_iter().flatten().enumerate() {
@@ -41,9 +38,7 @@ impl Convert for ApiNode {
     }
 }
 
-impl Convert for ApiServiceCidr {
-    const KIND: Kind = Kind::ServiceCidr;
-
+impl Convert for api::ServiceCidr {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
         let written = self.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());

@@ -3,24 +3,21 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Service as ApiService, ServicePort as ApiPort, ServiceSpec};
 use proxy_common::{Family, V4, V6, family::Address as _};
 
-use super::{Convert, Converted, Reason, Rejected, Subject, address, label, not};
+use super::{Convert, Converted, Reason, Rejected, Subject, address, not};
 use crate::{
-    model::{Kind, Object, Service, ServicePort, TrafficPolicy},
-    watch::Event,
+    model::{Object, Service, ServicePort, TrafficPolicy},
+    watch::{
+        Event,
+        api::{self, Resource as _, ServicePort as ApiPort, ServiceSpec},
+    },
 };
 
-/// Services with this label are for another proxy.
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
-
-impl Convert for ApiService {
-    const KIND: Kind = Kind::Service;
-
+impl Convert for api::Service {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
-        if label(&self.metadata, PROXY_NAME_LABEL).is_some() {
+        if self.metadata.label(|labels| &labels.proxy_name).is_some() {
             return Ok(Converted::nothing(subject.key));
         }
         let spec = self.spec.as_ref().ok_or_else(|| subject.reject("spec", Reason::Missing))?;

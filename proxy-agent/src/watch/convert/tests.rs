@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What becomes of objects, field by field.
 
-use k8s_openapi::api::{
-    core::v1::{Node as ApiNode, Service as ApiService},
-    discovery::v1::EndpointSlice as ApiSlice,
-    networking::v1::ServiceCIDR,
-};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{EndpointSlice, Object, Service, TrafficPolicy};
+use crate::{
+    model::{EndpointSlice, Object, Service, TrafficPolicy},
+    watch::api,
+};
 
-fn convert<K: Convert + DeserializeOwned>(object: &Value) -> Result<Converted, Rejected> {
+fn convert<K: Convert>(object: &Value) -> Result<Converted, Rejected> {
     serde_json::from_value::<K>(object.clone()).unwrap().convert()
 }
 
@@ -21,7 +18,7 @@ fn api_service(spec: &Value) -> Value {
 }
 
 fn service(spec: &Value) -> Result<Option<Service>, String> {
-    let converted = convert::<ApiService>(&api_service(spec));
+    let converted = convert::<api::Service>(&api_service(spec));
     match converted.map_err(|rejected| rejected.to_string())?.event {
         Event::Apply(Object::Service(service)) => Ok(Some(service)),
         Event::Delete(_) => Ok(None),
@@ -46,7 +43,7 @@ fn services_without_a_cluster_ip_are_none() {
     }
     let mut other = api_service(&json!({"clusterIP": "10.0.0.1"}));
     other["metadata"]["labels"] = json!({"service.kubernetes.io/service-proxy-name": ""});
-    let event = convert::<ApiService>(&other).unwrap().event;
+    let event = convert::<api::Service>(&other).unwrap().event;
     assert!(matches!(event, Event::Delete(key) if key.to_string() == "Service ns/web"));
 }
 
@@ -104,7 +101,7 @@ fn a_service_says_what_is_wrong_with_it() {
     ] {
         assert_eq!(with(field, value), format!("Service ns/web: {error}"));
     }
-    let nameless = convert::<ApiService>(&json!({"metadata": {}})).unwrap_err();
+    let nameless = convert::<api::Service>(&json!({"metadata": {}})).unwrap_err();
     assert_eq!(nameless.field, "metadata.name");
 }
 
@@ -116,7 +113,7 @@ fn defaults_are_filled_in() {
     assert_eq!(found.created, None);
     assert_eq!((&*found.ports[0].name, found.ports[0].protocol), ("", proxy_common::Protocol::TCP));
     let object = json!({"metadata": {"name": "x"}, "spec": spec});
-    let Event::Apply(object) = convert::<ApiService>(&object).unwrap().event else { panic!() };
+    let Event::Apply(object) = convert::<api::Service>(&object).unwrap().event else { panic!() };
     assert_eq!(object.key().to_string(), "Service default/x");
 }
 
@@ -133,7 +130,7 @@ fn api_slice(endpoints: &Value) -> Value {
 }
 
 fn slice(object: &Value) -> (Option<EndpointSlice>, Vec<String>) {
-    let converted = convert::<ApiSlice>(object).unwrap();
+    let converted = convert::<api::EndpointSlice>(object).unwrap();
     let rejected = converted.rejected.iter().map(ToString::to_string);
     let slice = match converted.event {
         Event::Apply(Object::EndpointSlice(slice)) => Some(slice),
@@ -211,7 +208,7 @@ fn nodes_have_addresses() {
         {"type": "InternalIP", "address": "2001:db8::1"},
         {"type": "ExternalIP", "address": "n.example"},
     ]}});
-    let converted = convert::<ApiNode>(&node).unwrap();
+    let converted = convert::<api::Node>(&node).unwrap();
     let Event::Apply(Object::Node(node)) = converted.event else { panic!() };
     let addresses: Vec<_> = node.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["192.0.2.1", "2001:db8::1"]);
@@ -224,7 +221,7 @@ fn nodes_have_addresses() {
 fn nodes_have_a_zone_and_service_cidrs_have_ranges() {
     let zone = |labels: Value| {
         let node = json!({"metadata": {"name": "n", "labels": labels}});
-        match convert::<ApiNode>(&node).unwrap().event {
+        match convert::<api::Node>(&node).unwrap().event {
             Event::Apply(Object::Node(node)) => node.zone,
             other => panic!("{other:?}"),
         }
@@ -233,7 +230,7 @@ fn nodes_have_a_zone_and_service_cidrs_have_ranges() {
     assert_eq!(zone(json!({"topology.kubernetes.io/zone": ""})), None);
     let cidr = |cidrs: Value| {
         let object = json!({"metadata": {"name": "c"}, "spec": {"cidrs": cidrs}});
-        convert::<ServiceCIDR>(&object).map_err(|rejected| rejected.field)
+        convert::<api::ServiceCidr>(&object).map_err(|rejected| rejected.field)
     };
     assert!(cidr(json!(["10.96.0.0/16", "fd00:10:96::/112"])).is_ok());
     assert_eq!(cidr(json!(["10.96.0.0/16", "10.0.0.0/33"])), Err("spec.cidrs[1]".to_owned()));

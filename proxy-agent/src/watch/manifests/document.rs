@@ -3,21 +3,16 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use k8s_openapi::api::{
-    core::v1::{Node, Service},
-    discovery::v1::EndpointSlice,
-    networking::v1::ServiceCIDR,
-};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::debug;
 
 use super::Cause;
 use crate::{
-    model::{Kind, Object, ObjectKey, ObjectName},
+    model::{Kind, Object, ObjectKey},
     watch::{
         Event,
-        convert::{Convert, Converted, Reason, Rejected},
+        api::{EndpointSlice, Node, Service, ServiceCidr},
+        convert::{Convert, Converted, Reason, Rejected, claimed_key, decode},
     },
 };
 
@@ -74,26 +69,18 @@ struct Reader {
 }
 
 const READERS: [Reader; 4] = [
-    Reader::of::<Service>("v1"),
-    Reader::of::<EndpointSlice>("discovery.k8s.io/v1"),
-    Reader::of::<Node>("v1"),
-    Reader::of::<ServiceCIDR>("networking.k8s.io/v1"),
+    Reader::of::<Service>(),
+    Reader::of::<EndpointSlice>(),
+    Reader::of::<Node>(),
+    Reader::of::<ServiceCidr>(),
 ];
 
 impl Reader {
-    const fn of<K: Convert + DeserializeOwned>(api_version: &'static str) -> Self {
+    const fn of<K: Convert>() -> Self {
         Self {
-            api_version,
+            api_version: K::API_VERSION,
             kind: K::KIND,
-            read: |value, called| {
-                let object: K =
-                    serde_path_to_error::deserialize(value).map_err(|error| Rejected {
-                        object: called.to_owned(),
-                        field: error.path().to_string(),
-                        reason: Reason::Form(error.inner().to_string()),
-                    })?;
-                object.convert()
-            },
+            read: |value, called| decode::<K, _>(value, called)?.convert(),
         }
     }
 
@@ -182,15 +169,4 @@ impl Contents {
             }),
         }
     }
-}
-
-/// What an object that may be unreadable says it is.
-fn claimed_key(value: &Value, kind: Kind) -> Option<ObjectKey> {
-    let text = |field: &str| value.pointer(field).and_then(Value::as_str);
-    let namespace = match kind {
-        Kind::Service | Kind::EndpointSlice => text("/metadata/namespace").unwrap_or("default"),
-        Kind::Node | Kind::ServiceCidr => "",
-    };
-    let name = text("/metadata/name").filter(|name| !name.is_empty())?;
-    Some(ObjectKey { kind, name: ObjectName::new(namespace, name) })
 }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the agent's objects come from, as it was told.
+
+use tokio::sync::mpsc;
+
+use crate::{
+    cli::RunArgs,
+    watch::{
+        Event, Source,
+        kubernetes::{Configuration, Kubernetes, KubernetesError, Timing},
+        manifests::{Manifests, ManifestsError},
+    },
+};
+
+/// Where objects come from.
+pub(super) enum Objects {
+    Manifests(Manifests),
+    Kubernetes(Box<Kubernetes>),
+}
+
+/// Why no objects come any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ObjectsError {
+    #[error(transparent)]
+    Manifests(#[from] ManifestsError),
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+}
+
+impl Objects {
+    /// What the arguments name, for the node with this name.
+    pub(super) fn new(arguments: &RunArgs, node: &str) -> anyhow::Result<Self> {
+        let RunArgs { manifests, kubeconfig, master, .. } = arguments;
+        if let Some(directory) = manifests {
+            return Ok(Self::Manifests(Manifests::new(directory)?));
+        }
+        let configuration = Configuration::new(kubeconfig.clone(), master.clone());
+        let kubernetes = Kubernetes::new(configuration, node, Timing::default())?;
+        Ok(Self::Kubernetes(Box::new(kubernetes)))
+    }
+}
+
+impl Source for Objects {
+    type Error = ObjectsError;
+
+    async fn run(self, events: mpsc::Sender<Event>) -> Result<(), ObjectsError> {
+        match self {
+            Self::Manifests(manifests) => Ok(manifests.run(events).await?),
+            Self::Kubernetes(kubernetes) => Ok(kubernetes.run(events).await?),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Follows the objects of one kind.
+
+use std::{
+    marker::PhantomData,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc,
+    task,
+    time::{sleep, timeout},
+};
+use tracing::debug;
+
+use super::{
+    KubernetesError, Timing,
+    connection::{Answer, Connection},
+    course::{Course, Step, Wait},
+    decode::{self, Line, Page},
+    failure::Failure,
+    known::{Item, Known},
+    lines::Lines,
+    pause::Pauses,
+    selection::{Ask, Selection},
+    shadow::Shadow,
+    trouble::Trouble,
+    version::Version,
+};
+use crate::{
+    model::Kind,
+    watch::{Event, convert::Convert},
+};
+
+/// A stream that ends sooner than this without a word has failed.
+const SHORTEST_STREAM: Duration = Duration::from_secs(1);
+
+/// Follows the objects of one kind, and delivers what changes.
+pub(super) struct Reflector<K> {
+    connection: Arc<Connection>,
+    selection: Selection,
+    timing: Timing,
+    course: Course,
+    known: Known,
+    pauses: Pauses,
+    trouble: Trouble,
+    events: mpsc::Sender<Event>,
+    synced: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// Why a step does not go on.
+enum Stop {
+    /// Nobody receives any more.
+    Closed,
+    Failure(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl<K: Convert> Reflector<K> {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        node: &str,
+        timing: Timing,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            connection,
+            selection: Selection::new::<K>(node),
+            timing,
+            course: Course::new(),
+            known: Known::new(K::KIND),
+            pauses: Pauses::new(&timing),
+            trouble: Trouble::new(K::KIND),
+            events,
+            synced: false,
+            kind: PhantomData,
+        }
+    }
+
+    /// Goes on until nobody receives events any more. Whatever fails is tried again.
+    pub(super) async fn run(mut self) -> Result<(), KubernetesError> {
+        let events = self.events.clone();
+        tokio::select! {
+            () = events.closed() => {}
+            () = self.follow() => {}
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self) {
+        loop {
+            let step = self.course.step();
+            let done = match &step {
+                Step::Stream(ask) => self.stream(ask).await,
+                Step::Pages(ask) => self.pages(ask).await,
+                Step::Watch(since) => self.watch(since).await,
+            };
+            match done {
+                Ok(()) => {}
+                Err(Stop::Closed) => return,
+                Err(Stop::Failure(Failure::Absent(_))) if self.may_be_absent() => {
+                    self.trouble.absent();
+                    if self.sync().await.is_err() {
+                        return;
+                    }
+                    sleep(self.timing.absent.mul_f64(1.0 + fastrand::f64())).await;
+                }
+                Err(Stop::Failure(failure)) => self.recover(&step, &failure).await,
+            }
+        }
+    }
+
+    /// Whether it is no failure that the API does not have the kind: Service CIDRs are of 1.33,
+    /// and nothing that is served depends on them.
+    fn may_be_absent(&self) -> bool {
+        K::KIND == Kind::ServiceCidr && self.known.is_empty()
+    }
+
+    async fn recover(&mut self, step: &Step, failure: &Failure) {
+        self.connection.renew_after(Some(failure)).await;
+        let pause = match self.course.failed(step, failure) {
+            Wait::Not => Duration::ZERO,
+            Wait::Short => self.pauses.short(),
+            Wait::Pause => {
+                self.trouble.begin(failure);
+                let wanted = failure.retry_after().unwrap_or_default();
+                self.pauses.next(Instant::now()).max(wanted + self.pauses.short())
+            }
+        };
+        debug!(kind = %K::KIND, ?step, error = %failure, ?pause, "a request has failed");
+        sleep(pause).await;
+    }
+
+    /// A list as a stream, and what changes after it.
+    async fn stream(&mut self, ask: &Ask) -> Result<(), Stop> {
+        let answer = self.connection.get(&self.selection.stream(ask, self.seconds())).await?;
+        self.read(answer, Some(Shadow::default())).await
+    }
+
+    /// What has changed, and what changes.
+    async fn watch(&mut self, since: &Version) -> Result<(), Stop> {
+        let answer = self.connection.get(&self.selection.watch(since, self.seconds())).await?;
+        self.read(answer, None).await
+    }
+
+    /// For how long the API is asked to keep a stream open.
+    fn seconds(&self) -> u64 {
+        self.timing.watch.mul_f64(1.0 + fastrand::f64()).as_secs().max(1)
+    }
+
+    /// Reads a stream to its end; `shadow` is the list that it begins with.
+    async fn read(&mut self, mut answer: Answer, mut shadow: Option<Shadow>) -> Result<(), Stop> {
+        let begun = Instant::now();
+        let mut lines = Lines::default();
+        let mut silent = true;
+        loop {
+            let limit = match shadow {
+                Some(_) => {
+                    let left = self.timing.initial.saturating_sub(begun.elapsed());
+                    left.min(self.timing.initial_silence)
+                }
+                None => self.timing.silence,
+            };
+            let part = match timeout(limit, answer.next()).await {
+                Err(_) if shadow.is_some() => return Err(Failure::Endless.into()),
+                Err(_) => return Err(Failure::Silent(limit).into()),
+                Ok(part) => part?,
+            };
+            let Some(part) = part else { break };
+            lines.push(&part)?;
+            while let Some(line) = lines.next() {
+                silent = false;
+                let line = decode::line::<K>(line)?;
+                match &mut shadow {
+                    None => self.news(line).await?,
+                    Some(list) => {
+                        if let Some(version) = list.take(line)? {
+                            let items = shadow.take().unwrap_or_default().into_items();
+                            self.listed(items, version).await?;
+                        }
+                    }
+                }
+            }
+        }
+        if lines.is_inside() {
+            return Err(Failure::Cut("inside an event".to_owned()).into());
+        }
+        if shadow.is_some() {
+            return Err(Failure::Cut("inside the list".to_owned()).into());
+        }
+        if silent && begun.elapsed() < SHORTEST_STREAM {
+            return Err(Failure::Empty.into());
+        }
+        self.course.ended();
+        Ok(())
+    }
+
+    /// An event after the list.
+    async fn news(&mut self, line: Line) -> Result<(), Stop> {
+        self.trouble.end();
+        let (version, event) = match line {
+            Line::Apply(item) => (item.version.clone(), self.known.apply(item)),
+            Line::Delete(name, version) => (version.clone(), self.known.delete(name, version)),
+            Line::Bookmark(version, _) => (version, None),
+            Line::Nameless => (None, None),
+        };
+        self.course.told(version, event.is_some());
+        match event {
+            Some(event) => self.send(event).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A list in pages.
+    async fn pages(&mut self, ask: &Ask) -> Result<(), Stop> {
+        let limit = self.timing.list;
+        let listed = timeout(limit, self.all_pages(ask)).await;
+        let (items, version) = listed.unwrap_or(Err(Failure::NoAnswer(limit)))?;
+        self.listed(items, version).await
+    }
+
+    async fn all_pages(&self, ask: &Ask) -> Result<(Vec<Item>, Version), Failure> {
+        let (mut items, mut version, mut next) = (Vec::new(), None, None);
+        loop {
+            let page = match self.page(self.selection.page(ask, next.as_deref())).await {
+                // The rest of the list is not to be had any more; all of it in one piece is.
+                Err(Failure::Expired(_)) if next.is_some() => {
+                    items.clear();
+                    version = None;
+                    self.page(self.selection.whole(ask)).await?
+                }
+                page => page?,
+            };
+            items.extend(page.items);
+            version = version.or(page.version);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        let version = version.ok_or_else(|| Failure::Garbled("a list without version".into()))?;
+        Ok((items, version))
+    }
+
+    async fn page(&self, path: String) -> Result<Page, Failure> {
+        let mut answer = self.connection.get(&path).await?;
+        let mut text = Vec::new();
+        let limit = self.timing.answer;
+        while let Some(part) =
+            timeout(limit, answer.next()).await.unwrap_or(Err(Failure::NoAnswer(limit)))?
+        {
+            text.extend_from_slice(&part);
+        }
+        // A list may be as large as the cluster, and packets' tables are kept by this thread.
+        let page = task::spawn_blocking(move || decode::page::<K>(&text)).await;
+        page.unwrap_or_else(|error| Err(Failure::Garbled(error.to_string())))
+    }
+
+    /// Takes a complete list.
+    async fn listed(&mut self, items: Vec<Item>, version: Version) -> Result<(), Stop> {
+        self.course.judge(&version)?;
+        let events = self.known.replace(items, Some(version.clone()));
+        debug!(kind = %K::KIND, version = version.as_str(), changes = events.len(), "listed");
+        for event in events {
+            self.send(event).await?;
+        }
+        self.course.listed(version);
+        self.trouble.end();
+        self.sync().await
+    }
+
+    async fn sync(&mut self) -> Result<(), Stop> {
+        if self.synced {
+            return Ok(());
+        }
+        self.synced = true;
+        self.send(Event::Synced(K::KIND)).await
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Stop> {
+        self.events.send(event).await.map_err(|_| Stop::Closed)
+    }
+}
