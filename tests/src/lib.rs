@@ -6,6 +6,7 @@
 //!   from one definition, on top of [`netns`];
 //! * [`traffic`]: servers and clients inside of them;
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
+//! * [`api`]: an API server for the agent, and faults on the way to it;
 //! * [`packet`]: packets for single programs, judged by a [`model`] of the NAT;
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
 //!   signal too.
@@ -19,6 +20,7 @@
 )]
 
 pub mod agent;
+pub mod api;
 pub mod cgroup;
 pub mod cleanup;
 pub mod family;

@@ -135,7 +135,7 @@ impl Known {
         let entry = match self.entries.entry(item.name.clone()) {
             Entry::Occupied(entry) => {
                 let entry = entry.into_mut();
-                entry.version = version;
+                entry.version = version.or_else(|| entry.version.take());
                 entry
             }
             Entry::Vacant(entry) => entry.insert(Delivered { version, state: State::Deleted }),

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! A client of an API server, for what tests themselves ask and change.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, client, header};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
+
+use super::kind::{Kind, name_of};
+
+/// An API server, as its administrator reaches it.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The administrator's certificate; plain HTTP without it.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl Upstream {
+    /// Sends a request on a connection of its own.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let mut sender = match &self.tls {
+            None => {
+                let (sender, connection) =
+                    client::conn::http1::handshake(TokioIo::new(stream)).await?;
+                drop(tokio::spawn(connection));
+                sender
+            }
+            Some(tls) => {
+                let name = ServerName::from(self.address.ip());
+                let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+                let (sender, connection) =
+                    client::conn::http1::handshake(TokioIo::new(stream)).await?;
+                drop(tokio::spawn(connection));
+                sender
+            }
+        };
+        Ok(sender.send_request(request).await?)
+    }
+
+    /// A request without a body.
+    pub(super) fn get(&self, path: &str) -> Result<Request<Full<Bytes>>> {
+        self.request(Method::GET, path, None)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        Ok(Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .body(Full::new(Bytes::from(body)))?)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+        let response = self.send(self.request(method, path, body)?).await?;
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+/// A client of an API server.
+#[derive(Clone, Debug)]
+pub struct ApiClient {
+    upstream: Upstream,
+    runtime: Handle,
+}
+
+impl ApiClient {
+    /// A client whose requests are made on this runtime.
+    #[must_use]
+    pub const fn new(upstream: Upstream, runtime: Handle) -> Self {
+        Self { upstream, runtime }
+    }
+
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+        let asked = self.upstream.ask(method, path, body);
+        self.runtime.block_on(asked).with_context(|| format!("asking for {path}"))
+    }
+
+    /// What is at a path.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        match self.ask(Method::GET, path, None)? {
+            (200, value) => Ok(value),
+            (code, value) => bail!("{path}: {code} {value}"),
+        }
+    }
+
+    /// Whether the server says that it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ask(Method::GET, "/readyz", None).is_ok_and(|(code, _)| code == 200)
+    }
+
+    /// All objects of a kind, as a list that says what its items are.
+    pub fn list(&self, kind: Kind) -> Result<Value> {
+        self.get(&kind.path())
+    }
+
+    /// Makes an object, or replaces it. What the server alone may set of it stays.
+    pub fn apply(&self, object: &Value) -> Result<()> {
+        let (kind, name) = place(object)?;
+        let (namespace, name) = name;
+        let all = kind.path_in(&namespace);
+        let path = format!("{all}/{name}");
+        let (code, made) = match self.ask(Method::GET, &path, None)? {
+            (404, _) => self.ask(Method::POST, &all, Some(object))?,
+            (_, before) => {
+                let mut object = object.clone();
+                for field in ["resourceVersion", "uid"] {
+                    object["metadata"][field] = before["metadata"][field].clone();
+                }
+                self.ask(Method::PUT, &path, Some(&object))?
+            }
+        };
+        ensure!(matches!(code, 200 | 201), "{path}: {code} {made}");
+        if kind == Kind::Node
+            && object.get("status").is_some()
+            && made["status"] != object["status"]
+        {
+            // Where the status is a matter of its own, it is written by itself.
+            let mut node = made;
+            node["status"] = object["status"].clone();
+            let (code, made) = self.ask(Method::PUT, &format!("{path}/status"), Some(&node))?;
+            ensure!(code == 200, "{path}/status: {code} {made}");
+        }
+        Ok(())
+    }
+
+    /// Removes an object, if it is there.
+    pub fn delete(&self, object: &Value) -> Result<()> {
+        let (kind, (namespace, name)) = place(object)?;
+        let path = format!("{}/{name}", kind.path_in(&namespace));
+        let (code, answer) = self.ask(Method::DELETE, &path, None)?;
+        ensure!(matches!(code, 200 | 202 | 404), "{path}: {code} {answer}");
+        Ok(())
+    }
+
+    /// Makes a namespace.
+    pub fn make_namespace(&self, name: &str) -> Result<()> {
+        let object = serde_json::json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
+        });
+        let (code, answer) = self.ask(Method::POST, "/api/v1/namespaces", Some(&object))?;
+        ensure!(matches!(code, 201 | 409), "{name}: {code} {answer}");
+        Ok(())
+    }
+}
+
+fn place(object: &Value) -> Result<(Kind, (String, String))> {
+    let kind = Kind::of(object).with_context(|| format!("the kind of {object}"))?;
+    Ok((kind, name_of(object)))
+}

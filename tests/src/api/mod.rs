@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The Kubernetes API, as far as a proxy uses it: a server that replays recordings, real ones, and
+//! a proxy in front of either that lets things go wrong.
+
+pub mod envtest;
+pub mod fault;
+pub mod kind;
+pub mod kubeconfig;
+pub mod pki;
+pub mod proxy;
+pub mod query;
+pub mod recorded;
+pub mod replay;
+
+mod client;
+mod listener;
+mod relay;
+mod selector;
+mod store;
+mod watch;
+
+pub use client::{ApiClient, Upstream};

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! An API server that holds recorded objects, and replays how they changed.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::FutureExt as _;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, header};
+use rustls::ServerConfig;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::kind::{Kind, name_of};
+use super::listener::{Body, Listener, Reply};
+use super::query::{Query, status};
+use super::store::{Store, set_version};
+use super::watch;
+use crate::netns::Namespace;
+
+/// Where, and for whom, a server listens.
+#[derive(Default)]
+pub struct Door<'a> {
+    /// Its address; any port of `[::1]` by default.
+    pub address: Option<SocketAddr>,
+    /// The namespace that it listens in.
+    pub namespace: Option<&'a Namespace>,
+    /// Its certificate, and those of clients that it wants; plain HTTP without it.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Serves only requests with this token.
+    pub token: Option<String>,
+}
+
+/// An API server of recorded objects. It ends when dropped.
+pub struct ReplayServer {
+    shared: Arc<Shared>,
+    listener: Listener,
+}
+
+pub(super) struct Shared {
+    pub(super) store: Store,
+    /// How often streams get a bookmark.
+    pub(super) bookmarks: Mutex<Duration>,
+    token: Mutex<Option<String>>,
+    /// Lists that are being read in pages.
+    pages: Mutex<Vec<(u64, Vec<Value>)>>,
+}
+
+impl ReplayServer {
+    /// An empty server.
+    pub fn start(door: Door<'_>, runtime: &Handle) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            store: Store::new(),
+            bookmarks: Mutex::new(Duration::from_millis(200)),
+            token: Mutex::new(door.token),
+            pages: Mutex::default(),
+        });
+        let any = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+        let serving = Arc::clone(&shared);
+        let handler = Arc::new(move |request, _| answer(Arc::clone(&serving), request).boxed());
+        let address = door.address.unwrap_or(any);
+        let listener = Listener::start(address, door.namespace, door.tls, handler, runtime)?;
+        Ok(Self { shared, listener })
+    }
+
+    /// Takes lists as the API has sent them, and no history before them.
+    pub fn load<'a>(&self, lists: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for text in lists {
+            self.shared.store.load(&serde_json::from_str(text).context("a recorded list")?);
+        }
+        let revision = self.shared.store.read().revision;
+        self.shared.store.set_revision(revision);
+        Ok(())
+    }
+
+    /// Goes on at this version.
+    pub fn set_revision(&self, revision: u64) {
+        self.shared.store.set_revision(revision);
+    }
+
+    /// Repeats an event that the API has sent, at its version.
+    pub fn replay(&self, event: &Value) -> Result<()> {
+        let object = &event["object"];
+        let written = match event["type"].as_str() {
+            Some("ADDED" | "MODIFIED") => self.shared.store.write(object, false, true),
+            Some("DELETED") => self.shared.store.write(object, true, true),
+            _ => true,
+        };
+        ensure!(written, "{event} does not fit");
+        Ok(())
+    }
+
+    /// Forgets how the objects came to be, as the API does after some minutes.
+    pub fn compact(&self) {
+        self.shared.store.compact();
+    }
+
+    /// Changes what the objects are to what they were when `change` began, at the version of then:
+    /// the store has been lost, and a backup restored.
+    pub fn lose<T>(&self, change: impl FnOnce() -> T) -> T {
+        let backup = self.shared.store.backup();
+        let done = change();
+        self.shared.store.restore(backup);
+        done
+    }
+
+    /// Sets how often streams get a bookmark.
+    pub fn set_bookmarks(&self, pause: Duration) {
+        *self.shared.bookmarks.lock().unwrap_or_else(PoisonError::into_inner) = pause;
+    }
+
+    /// Sets the token that requests need.
+    pub fn set_token(&self, token: &str) {
+        let token = Some(token.to_owned());
+        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Breaks all connections, and those that come.
+    pub fn down(&self) {
+        self.listener.down();
+    }
+
+    /// Serves again.
+    pub fn up(&self) -> Result<()> {
+        self.listener.up()
+    }
+}
+
+/// An answer in JSON.
+pub(super) fn json_answer(code: u16, value: &Value) -> Response<Body> {
+    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed());
+    *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap_or_default();
+    let json = header::HeaderValue::from_static("application/json");
+    drop(response.headers_mut().insert(header::CONTENT_TYPE, json));
+    response
+}
+
+/// The answer that a status is.
+pub(super) fn refusal(status: &Value) -> Response<Body> {
+    let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+    json_answer(code, status)
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Reply {
+    let token = shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let given = request.headers().get(header::AUTHORIZATION);
+    if let Some(token) = token
+        && given.is_none_or(|given| *given != format!("Bearer {token}"))
+    {
+        return Ok(refusal(&status(401, "Unauthorized", "Unauthorized")));
+    }
+    if request.method() != Method::GET {
+        return write(&shared, request).await;
+    }
+    let query = Query::of(request.uri());
+    let Some(kind) = Kind::of_path(request.uri().path()) else {
+        return Ok(one(&shared, request.uri().path()));
+    };
+    let selector = match query.check(kind) {
+        Ok(selector) => selector,
+        Err(refused) => return Ok(refusal(&refused)),
+    };
+    Ok(if query.is("watch") {
+        watch::answer(&shared, kind, &query, selector)
+    } else {
+        list(&shared, kind, &query, |object| selector.matches(object))
+    })
+}
+
+fn list(
+    shared: &Shared,
+    kind: Kind,
+    query: &Query,
+    selects: impl Fn(&Value) -> bool,
+) -> Response<Body> {
+    let state = shared.store.read();
+    let wanted = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
+    if wanted > state.revision {
+        let mut refused = status(504, "Timeout", "Timeout: Too large resource version");
+        refused["details"] = json!({
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        });
+        return refusal(&refused);
+    }
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
+    let mut pages = shared.pages.lock().unwrap_or_else(PoisonError::into_inner);
+    let token = query.get("continue").and_then(|token| token.split_once('.'));
+    let (number, from) = match token {
+        None => {
+            let of_kind = state.objects.iter().filter(|((it, ..), _)| *it == kind);
+            let items = of_kind.map(|(_, object)| object).filter(|object| selects(object));
+            pages.push((state.revision, items.cloned().collect()));
+            (pages.len() - 1, 0)
+        }
+        Some((number, from)) => {
+            (number.parse().unwrap_or(usize::MAX), from.parse().unwrap_or(usize::MAX))
+        }
+    };
+    let page = pages.get(number).filter(|(revision, _)| from == 0 || *revision >= state.compacted);
+    let Some((revision, items)) = page else {
+        let gone =
+            "The provided continue parameter is too old to display a consistent list result.";
+        return refusal(&status(410, "Expired", gone));
+    };
+    let end = items.len().min(from.saturating_add(limit));
+    let mut metadata = json!({ "resourceVersion": revision.to_string() });
+    if end < items.len() {
+        metadata["continue"] = format!("{number}.{end}").into();
+        metadata["remainingItemCount"] = (items.len() - end).into();
+    }
+    let items = items.get(from..end).unwrap_or_default().iter().cloned().map(|mut item| {
+        // The items of a list do not say what they are.
+        if let Some(item) = item.as_object_mut() {
+            drop((item.remove("kind"), item.remove("apiVersion")));
+        }
+        item
+    });
+    let list = json!({
+        "kind": format!("{}List", kind.name()), "apiVersion": kind.api_version(),
+        "metadata": metadata, "items": items.collect::<Vec<_>>(),
+    });
+    json_answer(200, &list)
+}
+
+/// The object at a path.
+fn one(shared: &Shared, path: &str) -> Response<Body> {
+    let state = shared.store.read();
+    let at = |(kind, namespace, name): &&(Kind, String, String)| {
+        path == format!("{}/{name}", kind.path_in(namespace))
+    };
+    match state.objects.keys().find(at).and_then(|key| state.objects.get(key)) {
+        Some(object) => json_answer(200, object),
+        None => refusal(&status(404, "NotFound", "not found")),
+    }
+}
+
+/// Makes, replaces or removes the object of a request.
+async fn write(shared: &Shared, request: Request<Incoming>) -> Reply {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let mut object: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if method == Method::DELETE {
+        let state = shared.store.read();
+        let at = |(kind, namespace, name): &&(Kind, String, String)| {
+            path == format!("{}/{name}", kind.path_in(namespace))
+        };
+        object =
+            state.objects.keys().find(at).map_or(Value::Null, |key| state.objects[key].clone());
+        let revision = state.revision + 1;
+        drop(state);
+        set_version(&mut object, revision);
+    }
+    let removed = method == Method::DELETE;
+    let named = !name_of(&object).1.is_empty();
+    Ok(if named && shared.store.write(&object, removed, false) {
+        json_answer(if method == Method::POST { 201 } else { 200 }, &object)
+    } else {
+        refusal(&status(404, "NotFound", "not found"))
+    })
+}

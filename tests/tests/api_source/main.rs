@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The agent's source of objects against the Kubernetes API: a server that replays recordings, or,
+//! where `KUBEBUILDER_ASSETS` names a kube-apiserver and an etcd, these.
+
+mod credentials;
+mod faults;
+mod follower;
+mod lists;
+mod recordings;
+mod stage;
+mod storm;
