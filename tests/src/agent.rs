@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct AgentSpec<'a> {
     node: &'a Host,
-    manifests: &'a Path,
+    /// Where its objects come from: a flag, and its value.
+    objects: (&'static str, &'a Path),
     arguments: Vec<OsString>,
     binary: Option<PathBuf>,
     log_level: &'a str,
@@ -43,8 +44,18 @@ impl<'a> AgentSpec<'a> {
     /// An agent on `node` that reads the objects in `manifests`.
     #[must_use]
     pub const fn new(node: &'a Host, manifests: &'a Path) -> Self {
+        Self::of(node, ("--manifests", manifests))
+    }
+
+    /// An agent on `node` that follows the API that a kubeconfig names.
+    #[must_use]
+    pub const fn following(node: &'a Host, kubeconfig: &'a Path) -> Self {
+        Self::of(node, ("--kubeconfig", kubeconfig))
+    }
+
+    const fn of(node: &'a Host, objects: (&'static str, &'a Path)) -> Self {
         let patience = PATIENCE;
-        Self { node, manifests, arguments: Vec::new(), binary: None, log_level: "debug", patience }
+        Self { node, objects, arguments: Vec::new(), binary: None, log_level: "debug", patience }
     }
 
     /// Adds an argument.
@@ -124,7 +135,7 @@ impl Agent<'_> {
         let _ = command
             .args(["run", "--log-level", self.spec.log_level, "--log-format", "json"])
             .args(["--hostname-override", self.spec.node.name()])
-            .args(["--manifests".as_ref(), self.spec.manifests])
+            .args([self.spec.objects.0.as_ref(), self.spec.objects.1])
             .args(["--pin-root".as_ref(), self.pin_root.as_path()])
             .args(&self.spec.arguments)
             .stdin(Stdio::null())

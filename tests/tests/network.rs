@@ -3,6 +3,7 @@
 //! Services through running agents: real objects in, real packets through the kernel.
 
 mod network {
+    mod api;
     mod cluster;
     mod collisions;
     mod devices;

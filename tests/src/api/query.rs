@@ -108,3 +108,13 @@ pub fn status(code: u16, reason: &str, message: &str) -> Value {
         "message": message, "reason": reason, "code": code,
     })
 }
+
+/// The error of a server that does not have a version yet.
+pub(super) fn behind() -> Value {
+    let mut behind = status(504, "Timeout", "Timeout: Too large resource version");
+    behind["details"] = json!({
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    });
+    behind
+}

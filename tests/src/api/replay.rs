@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::kind::{Kind, name_of};
 use super::listener::{Body, Listener, Reply};
-use super::query::{Query, status};
+use super::query::{Query, behind, status};
 use super::store::{Store, set_version};
 use super::watch;
 use crate::netns::Namespace;
@@ -91,6 +91,12 @@ impl ReplayServer {
             _ => true,
         };
         ensure!(written, "{event} does not fit");
+        Ok(())
+    }
+
+    /// Makes an object, or replaces it.
+    pub fn apply(&self, object: &Value) -> Result<()> {
+        ensure!(self.shared.store.write(object, false, false), "{object} is of no known kind");
         Ok(())
     }
 
@@ -187,12 +193,7 @@ fn list(
     let state = shared.store.read();
     let wanted = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
     if wanted > state.revision {
-        let mut refused = status(504, "Timeout", "Timeout: Too large resource version");
-        refused["details"] = json!({
-            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
-            "retryAfterSeconds": 1,
-        });
-        return refusal(&refused);
+        return refusal(&behind());
     }
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
     let mut pages = shared.pages.lock().unwrap_or_else(PoisonError::into_inner);

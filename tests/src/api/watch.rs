@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::kind::Kind;
 use super::listener::Body;
-use super::query::{Query, status};
-use super::replay::Shared;
+use super::query::{Query, behind, status};
+use super::replay::{Shared, refusal};
 use super::selector::Selector;
 use super::store::set_version;
 
@@ -60,6 +60,9 @@ pub(super) fn answer(
     };
     {
         let state = shared.store.read();
+        if initial && since > state.revision {
+            return refusal(&behind());
+        }
         if initial || since == 0 {
             let of_kind = state.objects.iter().filter(|((it, ..), _)| *it == kind);
             let selected = of_kind.map(|(_, it)| it).filter(|it| watch.selector.matches(it));

@@ -48,24 +48,7 @@ impl Manifests {
 
     /// Writes a Node, in `zone` if one is given.
     pub fn apply_node(&self, node: &Node, zone: Option<&str>) -> Result<()> {
-        let name = node.host().name();
-        let families = node.families().list();
-        let pod_cidrs = families.iter().map(|family| pod_cidr(node.number(), *family).to_string());
-        let pod_cidrs: Vec<_> = pod_cidrs.collect();
-        let addresses = node.host().addresses();
-        let addresses = addresses.map(|ip| json!({ "type": "InternalIP", "address": ip }));
-        let mut labels = json!({ "kubernetes.io/hostname": name });
-        if let Some(zone) = zone {
-            labels["topology.kubernetes.io/zone"] = zone.into();
-        }
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": { "name": name, "labels": labels },
-            "spec": { "podCIDR": pod_cidrs.first(), "podCIDRs": pod_cidrs },
-            "status": { "addresses": addresses.collect::<Vec<_>>() },
-        });
-        self.write_list(name, &[object])
+        self.write_list(node.host().name(), &[node_object(node, zone)])
     }
 
     /// Writes the Service CIDR that cluster IPs of the tests are of, in both families.
@@ -101,4 +84,26 @@ impl Manifests {
         fs::remove_file(self.directory.join(format!("{name}.json")))
             .with_context(|| format!("removing the manifest of {name}"))
     }
+}
+
+/// A Node as the API has it, in `zone` if one is given.
+#[must_use]
+pub fn node_object(node: &Node, zone: Option<&str>) -> Value {
+    let name = node.host().name();
+    let families = node.families().list();
+    let pod_cidrs = families.iter().map(|family| pod_cidr(node.number(), *family).to_string());
+    let pod_cidrs: Vec<_> = pod_cidrs.collect();
+    let addresses = node.host().addresses();
+    let addresses = addresses.map(|ip| json!({ "type": "InternalIP", "address": ip }));
+    let mut labels = json!({ "kubernetes.io/hostname": name });
+    if let Some(zone) = zone {
+        labels["topology.kubernetes.io/zone"] = zone.into();
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": { "name": name, "labels": labels },
+        "spec": { "podCIDR": pod_cidrs.first(), "podCIDRs": pod_cidrs },
+        "status": { "addresses": addresses.collect::<Vec<_>>() },
+    })
 }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! An agent that follows the API of another node, over TLS.
+
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proxy_tests::agent::AgentSpec;
+use proxy_tests::api::pki::Authority;
+use proxy_tests::api::replay::{Door, ReplayServer};
+use proxy_tests::api::{kubeconfig, recorded};
+use proxy_tests::both_families;
+use proxy_tests::family::{DualAddress, TestFamily};
+use proxy_tests::manifests::{Service, node_object};
+use proxy_tests::protocol::Protocol;
+use proxy_tests::scratch::Scratch;
+use proxy_tests::topology::{NodeSpec, TopologySpec};
+use proxy_tests::traffic::{Client, Shares};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use super::cluster::{Cluster, PORT, WEB, eventually, web};
+
+both_families!(
+    an_api_that_goes_and_comes_loses_no_request,
+    an_api_behind_a_service_of_the_node_is_refused,
+);
+
+/// A Service that changes.
+const OTHER: DualAddress = DualAddress::cluster_ip(11);
+/// Where the API listens.
+const API_PORT: u16 = 6443;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("starting threads for servers")
+});
+
+/// Two nodes: one runs the agent, the other has the API.
+struct Fixture {
+    cluster: Cluster,
+    scratch: Scratch,
+    server: ReplayServer,
+}
+
+impl Fixture {
+    fn new<F: TestFamily>() -> Result<Self> {
+        let node = NodeSpec::bridge("anc-node").pod("client", 11).pod("web-1", 12).pod("web-2", 13);
+        let spec = TopologySpec::new().node(node).node(NodeSpec::bridge("api-node"));
+        let cluster = Cluster::new(&spec)?;
+        let scratch = Scratch::new("api")?;
+        let host = cluster.topology.node("api-node").host();
+        let address = host.socket::<F>(API_PORT);
+        let authority = Authority::new()?;
+        let identity = authority.server(&[address.ip()], &[])?;
+        let door = Door {
+            address: Some(address),
+            namespace: Some(host.namespace()),
+            tls: Some(authority.server_config(&identity, true)?),
+            token: None,
+        };
+        let server = ReplayServer::start(door, RUNTIME.handle())?;
+        server.load(recorded::LISTS)?;
+        for node in cluster.topology.nodes() {
+            server.apply(&node_object(node, None))?;
+        }
+        let client = authority.client("agent", "system:nodes")?;
+        let trusted = json!({
+            "certificate-authority-data": STANDARD.encode(authority.certificate()),
+        });
+        let user = json!({
+            "client-certificate-data": STANDARD.encode(&client.certificate),
+            "client-key-data": STANDARD.encode(&client.key),
+        });
+        let path = scratch.path().join("kubeconfig");
+        kubeconfig::write(&path, "https", address, &trusted, &user)?;
+        Ok(Self { cluster, scratch, server })
+    }
+
+    fn apply(&self, service: &Service) -> Result<()> {
+        service.objects().iter().try_for_each(|object| self.server.apply(object))
+    }
+
+    fn serve(&self, address: DualAddress, name: &str, pod: &str) -> Result<()> {
+        self.apply(&web(address, name).pods([self.cluster.topology.pod(pod)]))
+    }
+}
+
+fn an_api_that_goes_and_comes_loses_no_request<F: TestFamily>() -> Result<()> {
+    let fixture = Fixture::new::<F>()?;
+    let _servers = fixture.cluster.servers(&["web-1", "web-2"])?;
+    fixture.serve(WEB, "web", "web-1")?;
+    fixture.serve(OTHER, "other", "web-1")?;
+    let topology = &fixture.cluster.topology;
+    let kubeconfig = fixture.scratch.path().join("kubeconfig");
+    let node = topology.node("anc-node").host();
+    let mut agent = AgentSpec::following(node, &kubeconfig).start()?;
+    let client = Client::new(topology.pod("client"));
+    let target = |address: DualAddress| SocketAddr::new(address.of(F::FAMILY), PORT);
+    let serves = |pod: &str| {
+        eventually(|| client.ask(Protocol::Tcp, target(OTHER)).is_ok_and(|it| it.server == pod))
+    };
+    let stop = AtomicBool::new(false);
+    let (changed, shares) = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let asks = std::iter::from_fn(|| {
+                (!stop.load(Ordering::Relaxed)).then(|| client.ask(Protocol::Tcp, target(WEB)))
+            });
+            asks.collect::<Shares>()
+        });
+        let changed = (|| -> Result<()> {
+            ensure!(serves("web-1"), "the first endpoint does not serve");
+            fixture.serve(OTHER, "other", "web-2")?;
+            ensure!(serves("web-2"), "a change is not seen");
+            // Away for a while, with a change meanwhile.
+            fixture.server.down();
+            fixture.serve(OTHER, "other", "web-1")?;
+            thread::sleep(Duration::from_secs(1));
+            fixture.server.up()?;
+            ensure!(serves("web-1"), "what changed while the API was away is not seen");
+            // The version from before is gone: all is listed anew.
+            fixture.server.down();
+            fixture.serve(OTHER, "other", "web-2")?;
+            fixture.server.compact();
+            fixture.server.up()?;
+            ensure!(serves("web-2"), "what changed before the list is not seen");
+            fixture.serve(OTHER, "other", "web-1")?;
+            ensure!(serves("web-1"), "what changes after the list is not seen");
+            Ok(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        (changed, asking.join())
+    });
+    changed?;
+    let Ok(shares) = shares else { bail!("asking has crashed") };
+    ensure!(shares.failures.is_empty() && shares.requests() > 100, "{shares}");
+    ensure!(shares.is_fair(&["web-1"]), "{shares}");
+    let log = agent.log()?;
+    ensure!(log.contains("cannot follow the objects of the API"), "it does not say so: {log}");
+    ensure!(log.contains("follows the objects of the API again"), "it does not say so: {log}");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn an_api_behind_a_service_of_the_node_is_refused<F: TestFamily>() -> Result<()> {
+    let fixture = Fixture::new::<F>()?;
+    let topology = &fixture.cluster.topology;
+    let api = topology.node("api-node").host();
+    let address = api.address(F::FAMILY);
+    let service = Service::new("kubernetes", [address]).port("https", Protocol::Tcp, 443, API_PORT);
+    fixture.apply(&service)?;
+    let kubeconfig = fixture.scratch.path().join("kubeconfig");
+    let node = topology.node("anc-node").host();
+    let ended = AgentSpec::following(node, &kubeconfig).start();
+    let error = ended.err().context("the agent serves")?.to_string();
+    ensure!(error.contains("ended (exit status: 1)"), "{error}");
+    Ok(())
+}
