@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct AgentSpec<'a> {
     node: &'a Host,
-    /// Where its objects come from: a flag, and its value.
-    objects: (&'static str, &'a Path),
+    /// Where its objects come from, if it is told: a flag, and its value.
+    objects: Option<(&'static str, &'a Path)>,
     arguments: Vec<OsString>,
     binary: Option<PathBuf>,
     log_level: &'a str,
@@ -44,16 +44,22 @@ impl<'a> AgentSpec<'a> {
     /// An agent on `node` that reads the objects in `manifests`.
     #[must_use]
     pub const fn new(node: &'a Host, manifests: &'a Path) -> Self {
-        Self::of(node, ("--manifests", manifests))
+        Self::of(node, Some(("--manifests", manifests)))
     }
 
     /// An agent on `node` that follows the API that a kubeconfig names.
     #[must_use]
     pub const fn following(node: &'a Host, kubeconfig: &'a Path) -> Self {
-        Self::of(node, ("--kubeconfig", kubeconfig))
+        Self::of(node, Some(("--kubeconfig", kubeconfig)))
     }
 
-    const fn of(node: &'a Host, objects: (&'static str, &'a Path)) -> Self {
+    /// An agent on `node` that finds the API by itself, as in a pod.
+    #[must_use]
+    pub const fn in_pod(node: &'a Host) -> Self {
+        Self::of(node, None)
+    }
+
+    const fn of(node: &'a Host, objects: Option<(&'static str, &'a Path)>) -> Self {
         let patience = PATIENCE;
         Self { node, objects, arguments: Vec::new(), binary: None, log_level: "debug", patience }
     }
@@ -135,8 +141,10 @@ impl Agent<'_> {
         let _ = command
             .args(["run", "--log-level", self.spec.log_level, "--log-format", "json"])
             .args(["--hostname-override", self.spec.node.name()])
-            .args([self.spec.objects.0.as_ref(), self.spec.objects.1])
             .args(["--pin-root".as_ref(), self.pin_root.as_path()])
+            .args(
+                self.spec.objects.iter().flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]),
+            )
             .args(&self.spec.arguments)
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)

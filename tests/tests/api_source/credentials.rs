@@ -32,7 +32,7 @@ both_families!(
     an_api_without_tls,
 );
 
-struct Fixture {
+pub(crate) struct Fixture {
     directory: TempDir,
     authority: Authority,
     server: ReplayServer,
@@ -47,7 +47,11 @@ fn loopback(family: IpFamily) -> IpAddr {
 
 impl Fixture {
     /// A server with a certificate for its address, which asks clients for certificates or a token.
-    fn new<F: TestFamily>(clients: bool, token: Option<&str>, names: &[&str]) -> Result<Self> {
+    pub(crate) fn new<F: TestFamily>(
+        clients: bool,
+        token: Option<&str>,
+        names: &[&str],
+    ) -> Result<Self> {
         let authority = Authority::new()?;
         let address = loopback(F::FAMILY);
         let addresses = if names.is_empty() { vec![address] } else { Vec::new() };
@@ -74,11 +78,11 @@ impl Fixture {
     }
 
     /// What a kubeconfig says of this server.
-    fn cluster(&self) -> Value {
+    pub(crate) fn cluster(&self) -> Value {
         json!({ "certificate-authority-data": STANDARD.encode(self.authority.certificate()) })
     }
 
-    fn follow(&self, cluster: &Value, user: &Value) -> Result<Follower> {
+    pub(crate) fn follow(&self, cluster: &Value, user: &Value) -> Result<Follower> {
         let path = self.path("kubeconfig");
         kubeconfig::write(&path, "https", self.server.address(), cluster, user)?;
         Follower::of(&path, recorded::NODE, TIMING)
@@ -101,7 +105,8 @@ impl Fixture {
     }
 }
 
-fn works(follower: &Follower) -> Result<()> {
+/// Whether it finds the recorded objects.
+pub(crate) fn works(follower: &Follower) -> Result<()> {
     follower.wait_synced()?;
     ensure!(follower.said().objects.len() > 100);
     Ok(())

@@ -7,6 +7,7 @@ mod credentials;
 mod faults;
 mod follower;
 mod lists;
+mod proxies;
 mod recordings;
 mod stage;
 mod storm;

@@ -88,7 +88,7 @@ impl Stage {
             SAID.call_once(|| println!("the API is that of {}", assets.display()));
             let control_plane = ControlPlane::start(&assets, runtime)?;
             // It sends bookmarks once a minute.
-            timing.silence = Duration::from_secs(8);
+            timing.silence = Duration::from_secs(4);
             timing.answer = Duration::from_secs(8);
             let upstream = control_plane.upstream();
             (Api::Real(control_plane), upstream)

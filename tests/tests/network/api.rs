@@ -2,13 +2,16 @@
 
 //! An agent that follows the API of another node, over TLS.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proxy_tests::agent::AgentSpec;
@@ -26,10 +29,12 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::cluster::{Cluster, PORT, WEB, eventually, web};
+use super::lifecycle::binary;
 
 both_families!(
     an_api_that_goes_and_comes_loses_no_request,
     an_api_behind_a_service_of_the_node_is_refused,
+    an_agent_in_a_pod_follows_its_api,
 );
 
 /// A Service that changes.
@@ -46,11 +51,13 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 struct Fixture {
     cluster: Cluster,
     scratch: Scratch,
+    authority: Authority,
     server: ReplayServer,
 }
 
 impl Fixture {
-    fn new<F: TestFamily>() -> Result<Self> {
+    /// An API that asks agents for certificates, if so.
+    fn new<F: TestFamily>(clients: bool) -> Result<Self> {
         let node = NodeSpec::bridge("anc-node").pod("client", 11).pod("web-1", 12).pod("web-2", 13);
         let spec = TopologySpec::new().node(node).node(NodeSpec::bridge("api-node"));
         let cluster = Cluster::new(&spec)?;
@@ -62,7 +69,7 @@ impl Fixture {
         let door = Door {
             address: Some(address),
             namespace: Some(host.namespace()),
-            tls: Some(authority.server_config(&identity, true)?),
+            tls: Some(authority.server_config(&identity, clients)?),
             token: None,
         };
         let server = ReplayServer::start(door, RUNTIME.handle())?;
@@ -80,7 +87,7 @@ impl Fixture {
         });
         let path = scratch.path().join("kubeconfig");
         kubeconfig::write(&path, "https", address, &trusted, &user)?;
-        Ok(Self { cluster, scratch, server })
+        Ok(Self { cluster, scratch, authority, server })
     }
 
     fn apply(&self, service: &Service) -> Result<()> {
@@ -93,7 +100,7 @@ impl Fixture {
 }
 
 fn an_api_that_goes_and_comes_loses_no_request<F: TestFamily>() -> Result<()> {
-    let fixture = Fixture::new::<F>()?;
+    let fixture = Fixture::new::<F>(true)?;
     let _servers = fixture.cluster.servers(&["web-1", "web-2"])?;
     fixture.serve(WEB, "web", "web-1")?;
     fixture.serve(OTHER, "other", "web-1")?;
@@ -149,16 +156,69 @@ fn an_api_that_goes_and_comes_loses_no_request<F: TestFamily>() -> Result<()> {
 }
 
 fn an_api_behind_a_service_of_the_node_is_refused<F: TestFamily>() -> Result<()> {
-    let fixture = Fixture::new::<F>()?;
+    let fixture = Fixture::new::<F>(true)?;
     let topology = &fixture.cluster.topology;
     let api = topology.node("api-node").host();
     let address = api.address(F::FAMILY);
     let service = Service::new("kubernetes", [address]).port("https", Protocol::Tcp, 443, API_PORT);
     fixture.apply(&service)?;
-    let kubeconfig = fixture.scratch.path().join("kubeconfig");
+    let pins = fixture.scratch.mount_bpffs()?;
+    let node = topology.node("anc-node").host().namespace();
+    let mut command = node.command(binary()?);
+    let _ = command.args(["run", "--hostname-override", "anc-node", "--kubeconfig"]);
+    let _ = command.arg(fixture.scratch.path().join("kubeconfig"));
+    let _ = command.arg("--pin-root").arg(pins.join("sixfour"));
+    let Output { status, stderr, .. } = node.run(|| Ok(command.output()?))?;
+    let said = String::from_utf8_lossy(&stderr);
+    ensure!(status.code() == Some(1), "{status}: {said}");
+    let expected = format!(
+        "sixfour: the API would be reached at {address}, a cluster IP of the Service \
+         anc/kubernetes, which this agent programs itself: give --master"
+    );
+    ensure!(said.lines().any(|line| line.starts_with(&expected)), "{said}");
+    Ok(())
+}
+
+/// An agent in a pod has the token and the authority of its service account, and two variables that
+/// name the API.
+fn an_agent_in_a_pod_follows_its_api<F: TestFamily>() -> Result<()> {
+    let fixture = Fixture::new::<F>(false)?;
+    let _servers = fixture.cluster.servers(&["web-1", "web-2"])?;
+    fixture.serve(WEB, "web", "web-1")?;
+    fixture.server.set_token("first");
+    let root = fixture.scratch.path();
+    let account = root.join("var/run/secrets/kubernetes.io/serviceaccount");
+    fs::create_dir_all(&account)?;
+    fs::write(account.join("ca.crt"), fixture.authority.certificate())?;
+    fs::write(account.join("namespace"), "kube-system")?;
+    fs::write(account.join("token"), "first")?;
+    let topology = &fixture.cluster.topology;
+    let address = topology.node("api-node").host().address(F::FAMILY);
+    // What a pod sees in /var is seen by nobody else.
+    let script = root.join("sixfour-in-a-pod");
+    fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\nexport KUBERNETES_SERVICE_HOST={address} KUBERNETES_SERVICE_PORT={API_PORT}\n\
+             exec unshare --mount sh -c 'mount --bind {}/var /var && exec \"$0\" \"$@\"' {} \"$@\"\n",
+            root.display(),
+            binary()?.display(),
+        ),
+    )?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let node = topology.node("anc-node").host();
-    let ended = AgentSpec::following(node, &kubeconfig).start();
-    let error = ended.err().context("the agent serves")?.to_string();
-    ensure!(error.contains("ended (exit status: 1)"), "{error}");
+    let mut agent = AgentSpec::in_pod(node).binary(script).start()?;
+    let client = Client::new(topology.pod("client"));
+    let target = SocketAddr::new(WEB.of(F::FAMILY), PORT);
+    ensure!(client.ask(Protocol::Tcp, target)?.server == "web-1");
+    // Tokens of service accounts are replaced every hour or so.
+    fixture.server.set_token("second");
+    fs::write(account.join("token"), "second")?;
+    fixture.server.down();
+    fixture.server.up()?;
+    fixture.serve(WEB, "web", "web-2")?;
+    let moved = || client.ask(Protocol::Tcp, target).is_ok_and(|it| it.server == "web-2");
+    ensure!(eventually(moved), "what changes after another token came is not seen");
+    ensure!(agent.stop()?.success());
     Ok(())
 }

@@ -188,7 +188,7 @@ impl Course {
                 }
                 return Wait::Short;
             }
-            Failure::Cut(_) if self.progress => return Wait::Short,
+            Failure::Cut(_) | Failure::Empty if self.progress => return Wait::Short,
             Failure::Garbled(_) | Failure::Empty | Failure::Status { code: 500, .. } => {
                 self.failed += 1;
                 if self.failed >= FAILED_WATCHES {

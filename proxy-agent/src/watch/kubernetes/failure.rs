@@ -50,7 +50,7 @@ pub(super) enum Failure {
     /// A stream has been silent for longer than the API is.
     #[error("the API has said nothing for {0:?}")]
     Silent(Duration),
-    /// A stream has ended at once, without anything in it.
+    /// A stream has ended at once.
     #[error("the API ends the stream at once")]
     Empty,
     /// A stream has broken off.

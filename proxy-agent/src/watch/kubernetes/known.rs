@@ -86,7 +86,7 @@ impl Known {
         if late(&self.floor) || self.entries.get(&item.name).is_some_and(|it| late(&it.version)) {
             return None;
         }
-        self.take(item)
+        self.listed(item)
     }
 
     /// Takes an event that says that an object is gone, or has left the selection.
@@ -107,26 +107,21 @@ impl Known {
         served.then(|| self.deleted(name))
     }
 
-    /// Takes a complete list, which is the truth, and says what it changes.
-    pub(super) fn replace(&mut self, items: Vec<Item>, version: Option<Version>) -> Vec<Event> {
+    /// Takes the names in a complete list, which is the truth, and returns the deletions that it
+    /// means. Its items are [listed](Self::listed) one by one before these are told, so that a
+    /// client which moves from one Service to the next finds it.
+    pub(super) fn begin_list(&mut self, items: &[Item], version: Option<Version>) -> Vec<Event> {
         self.forget_deletions(0);
         self.floor = version;
-        let listed: HashSet<_> = items.iter().map(|item| item.name.clone()).collect();
-        let gone: Vec<_> =
-            self.entries.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-        let mut events = Vec::new();
-        for name in gone {
-            if let Some(Delivered { state: State::Served(_), .. }) = self.entries.remove(&name) {
-                events.push(self.deleted(name));
-            }
-        }
-        // What is new comes first: a client that moves from one Service to the next finds it.
-        let mut changes: Vec<_> = items.into_iter().filter_map(|item| self.take(item)).collect();
-        changes.append(&mut events);
-        changes
+        let listed: HashSet<_> = items.iter().map(|item| &item.name).collect();
+        let gone = self.entries.extract_if(|name, _| !listed.contains(name));
+        let served = gone.filter(|(_, gone)| matches!(gone.state, State::Served(_)));
+        let kind = self.kind;
+        served.map(|(name, _)| Event::Delete(ObjectKey { kind, name })).collect()
     }
 
-    fn take(&mut self, item: Item) -> Option<Event> {
+    /// Takes an item of a list, and says what is new.
+    pub(super) fn listed(&mut self, item: Item) -> Option<Event> {
         let hash = match &item.content {
             Content::Served(object) => Some(self.hasher.hash_one(object)),
             Content::NotServed | Content::Unusable => None,

@@ -42,29 +42,35 @@ fn words(events: impl IntoIterator<Item = Event>) -> Vec<String> {
 
 fn known(items: Vec<Item>, number: u64) -> Known {
     let mut known = Known::new(Kind::Service);
-    drop(known.replace(items, version(number)));
+    drop(replace(&mut known, items, number));
     known
+}
+
+/// Takes a complete list.
+fn replace(known: &mut Known, items: Vec<Item>, number: u64) -> Vec<Event> {
+    let gone = known.begin_list(&items, version(number));
+    items.into_iter().filter_map(|item| known.listed(item)).chain(gone).collect()
 }
 
 #[test]
 fn a_list_is_compared() {
     let mut known = Known::new(Kind::Service);
-    let first = known.replace(vec![item("a", 1), item("b", 2), item("c", 3)], version(3));
+    let first = replace(&mut known, vec![item("a", 1), item("b", 2), item("c", 3)], 3);
     assert_eq!(words(first), ["a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3"]);
-    let second = known.replace(vec![item("a", 1), item("b", 5), item("d", 6)], version(6));
+    let second = replace(&mut known, vec![item("a", 1), item("b", 5), item("d", 6)], 6);
     assert_eq!(words(second), ["-c", "b=10.0.0.5", "d=10.0.0.6"]);
-    let same = known.replace(vec![item("a", 1), item("b", 5), item("d", 6)], version(9));
+    let same = replace(&mut known, vec![item("a", 1), item("b", 5), item("d", 6)], 9);
     assert_eq!(words(same), [] as [&str; 0]);
     // Another version, but nothing that matters has changed.
     let touched = Item { version: version(10), ..item("a", 1) };
-    let touched = known.replace(vec![touched, item("b", 5), item("d", 6)], version(10));
+    let touched = replace(&mut known, vec![touched, item("b", 5), item("d", 6)], 10);
     assert_eq!(words(touched), [] as [&str; 0]);
 }
 
 #[test]
 fn a_list_is_the_truth_though_its_versions_have_gone_back() {
     let mut known = known(vec![item("a", 100), item("b", 101)], 101);
-    assert_eq!(words(known.replace(vec![item("a", 50)], version(60))), ["-b", "a=10.0.0.50"]);
+    assert_eq!(words(replace(&mut known, vec![item("a", 50)], 60)), ["-b", "a=10.0.0.50"]);
     assert_eq!(words(known.apply(item("a", 61))), ["a=10.0.0.61"]);
 }
 
@@ -89,7 +95,7 @@ fn late_and_repeated_events_change_nothing() {
 fn what_is_older_than_the_list_is_late_whatever_it_is_about() {
     let mut known = known(vec![item("a", 1)], 10);
     assert_eq!(words(known.delete(name("a"), version(11))), ["-a"]);
-    assert_eq!(words(known.replace(vec![item("b", 2)], version(12))), ["b=10.0.0.2"]);
+    assert_eq!(words(replace(&mut known, vec![item("b", 2)], 12)), ["b=10.0.0.2"]);
     assert_eq!(known.apply(item("a", 9)), None, "though its deletion has been forgotten");
 }
 
@@ -107,7 +113,7 @@ fn an_object_that_cannot_be_used_stays_what_it_was() {
     let mut known = known(vec![item("a", 1)], 1);
     let unusable = |number| Item { content: Content::Unusable, ..item("a", number) };
     assert_eq!(known.apply(unusable(2)), None);
-    assert_eq!(words(known.replace(vec![unusable(3)], version(3))), [] as [&str; 0]);
+    assert_eq!(words(replace(&mut known, vec![unusable(3)], 3)), [] as [&str; 0]);
     assert_eq!(known.apply(item("a", 2)), None, "older than what could not be used");
     assert_eq!(words(known.delete(name("a"), version(4))), ["-a"]);
 }

@@ -14,6 +14,7 @@ pub(super) struct Pauses {
     reset: Duration,
     next: Duration,
     last: Option<Instant>,
+    last_short: Option<Instant>,
 }
 
 impl Pauses {
@@ -24,6 +25,7 @@ impl Pauses {
             reset: timing.reset_pauses,
             next: timing.first_pause,
             last: None,
+            last_short: None,
         }
     }
 
@@ -38,9 +40,12 @@ impl Pauses {
         pause.mul_f64(1.0 + fastrand::f64())
     }
 
-    /// A short pause, of chance alone, where nothing is wrong but many may come at once.
-    pub(super) fn short(&self) -> Duration {
-        self.first.mul_f64(fastrand::f64() / 4.0)
+    /// A short pause, of chance alone, where nothing is wrong but many may come at once. If these
+    /// come one after the other something is wrong: they are as long as the first pause then.
+    pub(super) fn short(&mut self, now: Instant) -> Duration {
+        let before = self.last_short.replace(now);
+        let soon = before.is_some_and(|before| now.duration_since(before) < self.first * 2);
+        self.first.mul_f64(if soon { 1.0 + fastrand::f64() } else { fastrand::f64() / 4.0 })
     }
 }
 
@@ -62,6 +67,19 @@ mod tests {
         }
         now += Duration::from_mins(4);
         assert!(pauses.next(now).as_secs_f64() <= 1.6);
+    }
+
+    #[test]
+    fn short_pauses_are_short_unless_they_follow_each_other() {
+        let mut pauses = Pauses::new(&Timing::default());
+        let mut now = Instant::now();
+        assert!(pauses.short(now).as_millis() <= 200);
+        for _ in 0..9 {
+            now += Duration::from_secs(1);
+            assert!(pauses.short(now).as_millis() >= 800);
+        }
+        now += Duration::from_secs(2);
+        assert!(pauses.short(now).as_millis() <= 200);
     }
 
     #[test]

@@ -33,8 +33,11 @@ use crate::{
     watch::{Event, convert::Convert},
 };
 
-/// A stream that ends sooner than this without a word has failed.
+/// A stream that ends sooner than this has failed.
 const SHORTEST_STREAM: Duration = Duration::from_secs(1);
+
+/// How many items of a list are compared before others have their turn.
+const AT_A_TIME: usize = 256;
 
 /// Follows the objects of one kind, and delivers what changes.
 pub(super) struct Reflector<K> {
@@ -127,11 +130,11 @@ impl<K: Convert> Reflector<K> {
         self.connection.renew_after(Some(failure)).await;
         let pause = match self.course.failed(step, failure) {
             Wait::Not => Duration::ZERO,
-            Wait::Short => self.pauses.short(),
+            Wait::Short => self.pauses.short(Instant::now()),
             Wait::Pause => {
                 self.trouble.begin(failure);
                 let wanted = failure.retry_after().unwrap_or_default();
-                self.pauses.next(Instant::now()).max(wanted + self.pauses.short())
+                wanted + self.pauses.next(Instant::now())
             }
         };
         debug!(kind = %K::KIND, ?step, error = %failure, ?pause, "a request has failed");
@@ -159,7 +162,6 @@ impl<K: Convert> Reflector<K> {
     async fn read(&mut self, mut answer: Answer, mut shadow: Option<Shadow>) -> Result<(), Stop> {
         let begun = Instant::now();
         let mut lines = Lines::default();
-        let mut silent = true;
         loop {
             let limit = match shadow {
                 Some(_) => {
@@ -176,7 +178,6 @@ impl<K: Convert> Reflector<K> {
             let Some(part) = part else { break };
             lines.push(&part)?;
             while let Some(line) = lines.next() {
-                silent = false;
                 let line = decode::line::<K>(line)?;
                 match &mut shadow {
                     None => self.news(line).await?,
@@ -195,7 +196,7 @@ impl<K: Convert> Reflector<K> {
         if shadow.is_some() {
             return Err(Failure::Cut("inside the list".to_owned()).into());
         }
-        if silent && begun.elapsed() < SHORTEST_STREAM {
+        if begun.elapsed() < SHORTEST_STREAM {
             return Err(Failure::Empty.into());
         }
         self.course.ended();
@@ -258,7 +259,7 @@ impl<K: Convert> Reflector<K> {
         {
             text.extend_from_slice(&part);
         }
-        // A list may be as large as the cluster, and packets' tables are kept by this thread.
+        // A page may be as large as the cluster, and this thread keeps the tables too.
         let page = task::spawn_blocking(move || decode::page::<K>(&text)).await;
         page.unwrap_or_else(|error| Err(Failure::Garbled(error.to_string())))
     }
@@ -266,9 +267,17 @@ impl<K: Convert> Reflector<K> {
     /// Takes a complete list.
     async fn listed(&mut self, items: Vec<Item>, version: Version) -> Result<(), Stop> {
         self.course.judge(&version)?;
-        let events = self.known.replace(items, Some(version.clone()));
-        debug!(kind = %K::KIND, version = version.as_str(), changes = events.len(), "listed");
-        for event in events {
+        debug!(kind = %K::KIND, version = version.as_str(), objects = items.len(), "listed");
+        let gone = self.known.begin_list(&items, Some(version.clone()));
+        for (at, item) in items.into_iter().enumerate() {
+            if let Some(event) = self.known.listed(item) {
+                self.send(event).await?;
+            }
+            if at % AT_A_TIME == 0 {
+                task::yield_now().await;
+            }
+        }
+        for event in gone {
             self.send(event).await?;
         }
         self.course.listed(version);
