@@ -87,7 +87,7 @@ pub enum Fault {
     ErrorAfter(usize, String),
     /// Its stream ends after so many events.
     EndAfter(usize),
-    /// Each event of its stream comes twice, and again after the next one.
+    /// Each event of its stream comes twice, and again, in the wrong order, after later ones.
     Repeat,
     /// Two events of its stream change places, again and again.
     Reorder,

@@ -14,6 +14,9 @@ use tokio::time::sleep;
 use super::fault::Fault;
 use super::listener::Body;
 
+/// How many events come again, when others have come.
+const LATE: usize = 6;
+
 /// A stream on its way.
 struct Relay {
     from: Incoming,
@@ -23,6 +26,8 @@ struct Relay {
     lines: VecDeque<Bytes>,
     /// What is sent next.
     out: VecDeque<io::Result<Bytes>>,
+    /// The last events.
+    recent: VecDeque<Bytes>,
     /// An event that is held back.
     held: Option<Bytes>,
     sent: usize,
@@ -37,6 +42,7 @@ pub(super) fn events(from: Incoming, fault: Option<Fault>) -> Body {
         buffer: Vec::new(),
         lines: VecDeque::new(),
         out: VecDeque::new(),
+        recent: VecDeque::new(),
         held: None,
         sent: 0,
         ended: false,
@@ -150,9 +156,14 @@ impl Relay {
                 return;
             }
             Some(Fault::Repeat) => {
-                let late = self.held.replace(line.clone());
-                self.out.extend([Ok(line.clone()), Ok(line)]);
-                self.out.extend(late.filter(|late| !is_bookmark(late)).map(Ok));
+                self.out.extend([Ok(line.clone()), Ok(line.clone())]);
+                self.out.extend(self.recent.iter().rev().cloned().map(Ok));
+                if !is_bookmark(&line) {
+                    self.recent.push_back(line);
+                    if self.recent.len() > LATE {
+                        drop(self.recent.pop_front());
+                    }
+                }
                 return;
             }
             Some(Fault::Reorder) if !is_bookmark(&line) => {

@@ -110,6 +110,7 @@ fn a_streaming_list_that_is_cut_is_asked_for_again() -> Result<()> {
     lists_survive(&[
         (STREAMS, 3, Fault::CutAfter(900)),
         (STREAMS, 3, Fault::CutInEvent(0)),
+        (STREAMS, 2, Fault::EndAfter(3)),
         (STREAMS, 2, Fault::status(500, "InternalError", "")),
     ])
     .map(drop)

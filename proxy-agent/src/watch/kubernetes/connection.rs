@@ -12,7 +12,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body, core::Status};
-use tokio::{sync, task, time::timeout};
+use tokio::{
+    sync,
+    task::{self, JoinHandle},
+    time::timeout,
+};
 
 use super::{
     Timing,
@@ -28,7 +32,15 @@ use crate::chain::chain;
 pub(super) struct Connection {
     configuration: Configuration,
     timing: Timing,
-    current: sync::Mutex<Option<Current>>,
+    state: sync::Mutex<State>,
+}
+
+/// The client, and the one that is to follow it.
+#[derive(Debug, Default)]
+struct State {
+    current: Option<Current>,
+    /// A plugin that hangs is waited for again, and not run once more.
+    making: Option<JoinHandle<Result<Current, Failure>>>,
 }
 
 #[derive(Clone)]
@@ -49,8 +61,8 @@ pub(super) struct Answer {
 }
 
 impl Connection {
-    pub(super) const fn new(configuration: Configuration, timing: Timing) -> Self {
-        Self { configuration, timing, current: sync::Mutex::const_new(None) }
+    pub(super) fn new(configuration: Configuration, timing: Timing) -> Self {
+        Self { configuration, timing, state: sync::Mutex::default() }
     }
 
     /// Asks for what is at a path.
@@ -79,26 +91,31 @@ impl Connection {
     /// Gives the client up, if that may help against a failure.
     pub(super) async fn renew_after(&self, failure: Option<&Failure>) {
         if failure.is_some_and(Failure::wants_another_client) {
-            drop(self.current.lock().await.take());
+            drop(self.state.lock().await.current.take());
         }
     }
 
     async fn current(&self) -> Result<Current, Failure> {
-        let mut current = self.current.lock().await;
-        if let Some(current) = &*current {
+        let State { current, making } = &mut *self.state.lock().await;
+        if let Some(current) = current {
             return Ok(current.clone());
         }
+        let made = making.get_or_insert_with(|| self.make()).await;
+        *making = None;
+        let made = made.unwrap_or_else(|error| Err(Failure::Credentials(chain(&error))))?;
+        Ok(current.insert(made).clone())
+    }
+
+    /// Makes a client. Files are read and a plugin may be run, which takes its time.
+    fn make(&self) -> JoinHandle<Result<Current, Failure>> {
         let (configuration, timing) = (self.configuration.clone(), self.timing);
-        // Files are read and a plugin may be run, which takes its time.
-        let made = task::spawn_blocking(move || {
+        task::spawn_blocking(move || {
             let Access { config, token_file } =
                 configuration.load().map_err(|error| Failure::Credentials(chain(&error)))?;
             let client = transport::client(&config, &timing);
             let client = client.map_err(|error| Failure::Credentials(chain(&error)))?;
             Ok(Current { client, token: token_file.map(Token::new).map(Arc::new) })
-        });
-        let made = made.await.map_err(|error| Failure::Credentials(chain(&error)))??;
-        Ok(current.insert(made).clone())
+        })
     }
 }
 

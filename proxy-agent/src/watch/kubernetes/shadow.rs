@@ -67,3 +67,44 @@ impl Shadow {
         self.objects.into_values().filter_map(there).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::kubernetes::known::Content;
+
+    fn version(number: u32) -> Option<Version> {
+        Version::new(Some(&number.to_string()))
+    }
+
+    fn item(name: &str, number: u32) -> Line {
+        let name = ObjectName::new("ns", name);
+        Line::Apply(Item { name, version: version(number), content: Content::NotServed })
+    }
+
+    #[test]
+    fn the_newest_of_each_object_is_listed() {
+        let mut shadow = Shadow::default();
+        let gone = |name, number| Line::Delete(ObjectName::new("ns", name), version(number));
+        for line in [
+            item("a", 1),
+            item("b", 2),
+            item("c", 3),
+            Line::Bookmark(version(3), false),
+            item("a", 5),
+            item("a", 1),
+            gone("b", 6),
+            item("b", 2),
+            gone("c", 1),
+        ] {
+            assert_eq!(shadow.take(line).unwrap(), None);
+        }
+        assert!(shadow.take(Line::Bookmark(None, true)).is_err());
+        assert_eq!(shadow.take(Line::Bookmark(version(7), true)).unwrap(), version(7));
+        let items = shadow.into_items();
+        let mut listed: Vec<_> =
+            items.iter().map(|item| (&*item.name.name, item.version.clone())).collect();
+        listed.sort_by_key(|(name, _)| *name);
+        assert_eq!(listed, [("a", version(5)), ("c", version(3))]);
+    }
+}
