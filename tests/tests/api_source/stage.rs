@@ -8,7 +8,8 @@ use std::fs;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{LazyLock, Once};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -128,8 +129,16 @@ impl Stage {
                 }))?;
             }
         }
-        (1..=5)
-            .try_for_each(|number| self.apply(&service(&format!("stay-{number}"), number, 80, 2)))
+        let begun = Instant::now();
+        for number in 1..=5 {
+            let service = service(&format!("stay-{number}"), number, 80, 2);
+            // A new API server takes some seconds until it gives out cluster IPs.
+            while let Err(error) = self.apply(&service) {
+                ensure!(begun.elapsed() < Duration::from_secs(20), "{error:#}");
+                sleep(Duration::from_millis(200));
+            }
+        }
+        Ok(())
     }
 
     /// The server, where it replays recordings.

@@ -9,6 +9,8 @@ const STALE_LISTS: u32 = 3;
 /// How many watches in a row may be silent before the objects are listed again: where the API has
 /// gone back to an older store, a watch from a version that it does not have yet is silent.
 const SILENT_WATCHES: u32 = 2;
+/// How many streaming lists in a row may fail by an answer before one in pages is tried.
+const FAILED_STREAMS: u32 = 3;
 /// How many watches in a row may fail by an answer before the objects are listed again.
 const FAILED_WATCHES: u32 = 5;
 
@@ -157,6 +159,14 @@ impl Course {
                 self.streaming = false;
                 Wait::Not
             }
+            Failure::Status { .. } | Failure::Garbled(_) | Failure::Cut(_) | Failure::Empty => {
+                self.failed += 1;
+                if self.failed >= FAILED_STREAMS {
+                    self.failed = 0;
+                    self.streaming = false;
+                }
+                Wait::Pause
+            }
             _ => self.list_failed(failure),
         }
     }
@@ -168,6 +178,7 @@ impl Course {
                 | Failure::Behind(_)
                 | Failure::Refused { .. }
                 | Failure::Stale { .. }
+                | Failure::NoAnswer(_)
         ) {
             self.aim = Aim::ListLatest;
         }

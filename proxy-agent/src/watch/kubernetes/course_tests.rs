@@ -50,6 +50,21 @@ fn a_stream_is_tried_first_and_pages_where_it_is_refused() {
 }
 
 #[test]
+fn a_stream_that_keeps_failing_is_not_all_that_is_tried() {
+    let mut course = Course::new();
+    for _ in 0..FAILED_STREAMS {
+        assert_eq!(course.step(), Step::Stream(Ask::Latest));
+        assert_eq!(fail(&mut course, &status(501)), Wait::Pause);
+    }
+    assert_eq!(course.step(), Step::Pages(Ask::Latest));
+    let _ = fail(&mut course, &status(501));
+    for _ in 0..2 * FAILED_STREAMS {
+        assert_eq!(course.step(), Step::Stream(Ask::Latest), "no server has answered");
+        let _ = fail(&mut course, &Failure::Unreachable(String::new()));
+    }
+}
+
+#[test]
 fn a_watch_goes_on_where_it_was() {
     let mut course = watching();
     course.told(Some(version(12)), true);
