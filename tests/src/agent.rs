@@ -138,13 +138,12 @@ impl Agent<'_> {
     pub fn start(&mut self) -> Result<()> {
         let log = File::create(self.log_path())?;
         let mut command = self.spec.node.namespace().command(self.binary()?);
+        let objects = self.spec.objects;
         let _ = command
             .args(["run", "--log-level", self.spec.log_level, "--log-format", "json"])
             .args(["--hostname-override", self.spec.node.name()])
+            .args(objects.into_iter().flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]))
             .args(["--pin-root".as_ref(), self.pin_root.as_path()])
-            .args(
-                self.spec.objects.iter().flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]),
-            )
             .args(&self.spec.arguments)
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)
