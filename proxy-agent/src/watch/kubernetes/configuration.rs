@@ -104,7 +104,12 @@ impl Configuration {
     pub(super) fn load(&self) -> Result<Access, ConfigurationError> {
         let mut config = match (&self.kubeconfig, &self.master) {
             (Some(path), _) => from_file(path)?,
-            (None, Some(master)) if !Path::new(POD_TOKEN).exists() => Config::new(master.clone()),
+            // The pod's token is not for everybody on the way to hear.
+            (None, Some(master))
+                if master.scheme() == Some(&Scheme::HTTP) || !Path::new(POD_TOKEN).exists() =>
+            {
+                Config::new(master.clone())
+            }
             (None, None) if env::var_os(HOST_VARIABLE).is_none() => {
                 return Err(ConfigurationError::Nothing);
             }

@@ -74,6 +74,13 @@ fn each_mistake_is_told_in_a_sentence() {
 }
 
 #[test]
+fn an_address_alone_is_enough() {
+    let master = "http://[::1]:8001".parse().unwrap();
+    let Access { config, token_file } = Configuration::new(None, Some(master)).load().unwrap();
+    assert_eq!((config.cluster_url.port_u16(), token_file), (Some(8001), None));
+}
+
+#[test]
 fn a_pod_without_an_api_is_told_what_to_give() {
     if env::var_os(HOST_VARIABLE).is_none() {
         let nothing = Configuration::new(None, None).load().unwrap_err();

@@ -7,8 +7,10 @@ use super::{failure::Failure, selection::Ask, version::Version};
 /// server may be behind the others for a while, or all of them may have got an older store back.
 const STALE_LISTS: u32 = 3;
 /// How many watches in a row may be silent before the objects are listed again: where the API has
-/// gone back to an older store, a watch from a version that it does not have yet is silent.
+/// gone back to an older store, a watch from a version that it does not have yet is silent. Where
+/// nothing happens at all it is, too, so each list without news afterwards doubles the number.
 const SILENT_WATCHES: u32 = 2;
+const MOST_SILENT_WATCHES: u32 = 32;
 /// How many streaming lists in a row may fail by an answer before one in pages is tried.
 const FAILED_STREAMS: u32 = 3;
 /// How many watches in a row may fail by an answer before the objects are listed again.
@@ -61,7 +63,10 @@ pub(super) struct Course {
     disorder: bool,
     stale: u32,
     silent: u32,
+    may_be_silent: u32,
     failed: u32,
+    /// How often in a row the version was gone before anything was told.
+    expired: u32,
 }
 
 impl Course {
@@ -74,7 +79,9 @@ impl Course {
             disorder: false,
             stale: 0,
             silent: 0,
+            may_be_silent: SILENT_WATCHES,
             failed: 0,
+            expired: 0,
         }
     }
 
@@ -104,15 +111,23 @@ impl Course {
 
     /// A list has been told.
     pub(super) fn listed(&mut self, version: Version) {
-        let streaming = self.streaming;
-        *self = Self { position: Some(version), aim: Aim::Watch, streaming, ..Self::new() };
-        self.progress = true;
+        *self = Self {
+            position: Some(version),
+            aim: Aim::Watch,
+            progress: true,
+            disorder: false,
+            stale: 0,
+            silent: 0,
+            failed: 0,
+            ..*self
+        };
     }
 
     /// Everything up to a version has been told; whether that was news.
     pub(super) fn told(&mut self, version: Option<Version>, news: bool) {
         self.progress = true;
-        (self.silent, self.failed) = (0, 0);
+        (self.silent, self.failed, self.expired) = (0, 0, 0);
+        self.may_be_silent = SILENT_WATCHES;
         match (version, &self.position) {
             (Some(version), Some(position)) if version.brings_nothing_after(position) => {
                 self.disorder |= news;
@@ -137,7 +152,7 @@ impl Course {
     }
 
     /// A step has failed.
-    pub(super) const fn failed(&mut self, step: &Step, failure: &Failure) -> Wait {
+    pub(super) fn failed(&mut self, step: &Step, failure: &Failure) -> Wait {
         // A stream that began with a list is a watch once the list is complete.
         let listing = !matches!(self.aim, Aim::Watch);
         self.ended();
@@ -159,13 +174,18 @@ impl Course {
                 self.streaming = false;
                 Wait::Not
             }
-            Failure::Status { .. } | Failure::Garbled(_) | Failure::Cut(_) | Failure::Empty => {
+            Failure::Status { .. }
+            | Failure::Expired(_)
+            | Failure::Behind(_)
+            | Failure::Garbled(_)
+            | Failure::Cut(_)
+            | Failure::Empty => {
                 self.failed += 1;
                 if self.failed >= FAILED_STREAMS {
                     self.failed = 0;
                     self.streaming = false;
                 }
-                Wait::Pause
+                self.list_failed(failure)
             }
             _ => self.list_failed(failure),
         }
@@ -185,16 +205,18 @@ impl Course {
         Wait::Pause
     }
 
-    const fn watch_failed(&mut self, failure: &Failure) -> Wait {
+    fn watch_failed(&mut self, failure: &Failure) -> Wait {
         match failure {
             Failure::Expired(_) => {
                 self.aim = Aim::ListLatest;
-                return Wait::Short;
+                self.expired += 1;
+                return if self.expired > 1 { Wait::Pause } else { Wait::Short };
             }
             Failure::Behind(_) | Failure::Refused { .. } => self.relist(),
             Failure::Silent(_) => {
                 self.silent += 1;
-                if self.silent >= SILENT_WATCHES {
+                if self.silent >= self.may_be_silent {
+                    self.may_be_silent = MOST_SILENT_WATCHES.min(self.may_be_silent * 2);
                     self.relist();
                 }
                 return Wait::Short;

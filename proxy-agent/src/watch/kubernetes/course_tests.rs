@@ -112,6 +112,25 @@ fn what_is_gone_is_listed_anew() {
 }
 
 #[test]
+fn a_version_that_is_gone_again_and_again_is_waited_for() {
+    let mut course = watching();
+    assert_eq!(fail(&mut course, &expired()), Wait::Short);
+    for _ in 0..3 {
+        course.listed(version(10));
+        assert_eq!(fail(&mut course, &expired()), Wait::Pause);
+    }
+    course.listed(version(10));
+    course.told(Some(version(11)), true);
+    assert_eq!(fail(&mut course, &expired()), Wait::Short);
+    // So is a stream; pages may work.
+    for _ in 0..FAILED_STREAMS {
+        assert_eq!(course.step(), Step::Stream(Ask::Latest));
+        assert_eq!(fail(&mut course, &expired()), Wait::Pause);
+    }
+    assert_eq!(course.step(), Step::Pages(Ask::Latest));
+}
+
+#[test]
 fn silence_and_failures_that_stay_lead_to_a_list() {
     let mut course = watching();
     let silent = Failure::Silent(Duration::from_secs(1));
@@ -119,6 +138,15 @@ fn silence_and_failures_that_stay_lead_to_a_list() {
     assert_eq!(course.step(), Step::Watch(version(10)));
     let _ = fail(&mut course, &silent);
     assert_eq!(course.step(), Step::Stream(Ask::NotOlderThan(version(10))));
+    // Nothing happens at all.
+    for watches in [4, 8, 16, 32, 32] {
+        course.listed(version(10));
+        for _ in 0..watches {
+            assert_eq!(course.step(), Step::Watch(version(10)), "{watches}");
+            let _ = fail(&mut course, &silent);
+        }
+        assert_eq!(course.step(), Step::Stream(Ask::NotOlderThan(version(10))), "{watches}");
+    }
     let mut course = watching();
     for _ in 1..FAILED_WATCHES {
         let _ = fail(&mut course, &status(500));

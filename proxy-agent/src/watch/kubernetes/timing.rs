@@ -8,8 +8,7 @@ use std::time::Duration;
 pub struct Timing {
     /// How long a TCP connection may take.
     pub connect: Duration,
-    /// How long the API may take until its answer begins, and between two parts of a list. Its own
-    /// limit for requests that are not watches is a minute.
+    /// How long the API may take until its answer begins, and between two parts of a list.
     pub answer: Duration,
     /// How long a whole list may take.
     pub list: Duration,
@@ -38,9 +37,9 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            answer: Duration::from_secs(65),
+            answer: Duration::from_secs(30),
             list: Duration::from_mins(5),
-            silence: Duration::from_secs(150),
+            silence: Duration::from_secs(90),
             initial_silence: Duration::from_secs(15),
             initial: Duration::from_mins(2),
             watch: Duration::from_mins(5),
