@@ -139,7 +139,7 @@ fn a_list_longer_than_a_page_is_read_to_its_end() -> Result<()> {
     let many = 1100;
     for number in 0..many {
         let name = format!("stay-many-{number}");
-        stage.client.apply(&service(&name, 7, 80, 0).objects()[1])?;
+        stage.replay()?.apply(&service(&name, 7, 80, 0).objects()[1])?;
     }
     stage.proxy.plan(STREAMS, 1000, Fault::RefuseStreaming);
     let follower = stage.follow()?;
