@@ -5,7 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::netns::Namespace;
@@ -41,7 +41,7 @@ pub(super) struct Peer(Mutex<Option<OwnedFd>>);
 impl Peer {
     /// Makes the connection end by a RST when it ends.
     pub(super) fn reset(&self) {
-        if let Some(socket) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(socket) = lock(&self.0).take() {
             // It may have ended by itself.
             let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
@@ -54,8 +54,9 @@ pub(super) struct Listener {
     tls: Option<Arc<ServerConfig>>,
     handler: Handler,
     runtime: Handle,
-    /// Accepts connections, and holds the socket that listens.
-    accepting: Mutex<Option<AbortHandle>>,
+    /// Accepts connections.
+    accepting: Mutex<Option<JoinHandle<()>>>,
+    connections: Arc<Mutex<JoinSet<()>>>,
     socket: StdTcpListener,
 }
 
@@ -73,8 +74,15 @@ impl Listener {
             None => bind(address)?,
         };
         let address = socket.local_addr()?;
-        let accepting = Mutex::new(None);
-        let listener = Self { address, tls, handler, runtime: runtime.clone(), accepting, socket };
+        let listener = Self {
+            address,
+            tls,
+            handler,
+            runtime: runtime.clone(),
+            accepting: Mutex::default(),
+            connections: Arc::default(),
+            socket,
+        };
         listener.up()?;
         Ok(listener)
     }
@@ -86,9 +94,7 @@ impl Listener {
 
     /// Breaks all connections, and breaks new ones as soon as they are there.
     pub(super) fn down(&self) {
-        if let Some(accepting) = self.accepting().take() {
-            accepting.abort();
-        }
+        self.stop();
         if let Ok(socket) = self.socket.try_clone() {
             let refusing = self.runtime.spawn(async move {
                 let Ok(listener) = TcpListener::from_std(socket) else { return };
@@ -96,42 +102,58 @@ impl Listener {
                     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 }
             });
-            *self.accepting() = Some(refusing.abort_handle());
+            drop(lock(&self.accepting).replace(refusing));
         }
     }
 
-    /// Accepts connections again.
+    /// Breaks all connections, and accepts new ones.
     pub(super) fn up(&self) -> Result<()> {
+        self.stop();
         let socket = self.socket.try_clone()?;
         let (tls, handler) = (self.tls.clone(), Arc::clone(&self.handler));
-        if let Some(refusing) = self.accepting().take() {
-            refusing.abort();
-        }
+        let connections = Arc::clone(&self.connections);
         let accepting = self.runtime.spawn(async move {
             let Ok(listener) = TcpListener::from_std(socket) else { return };
-            let mut connections = JoinSet::new();
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
+                    let mut connections = lock(&connections);
                     let _ = connections.spawn(serve(stream, tls.clone(), Arc::clone(&handler)));
+                    while connections.try_join_next().is_some() {}
                 }
-                while connections.try_join_next().is_some() {}
             }
         });
-        *self.accepting() = Some(accepting.abort_handle());
+        drop(lock(&self.accepting).replace(accepting));
         Ok(())
     }
 
-    fn accepting(&self) -> std::sync::MutexGuard<'_, Option<AbortHandle>> {
-        self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Breaks all connections. None is left when this returns.
+    fn stop(&self) {
+        let accepting = lock(&self.accepting).take();
+        let mut connections = std::mem::take(&mut *lock(&self.connections));
+        self.runtime.block_on(async {
+            if let Some(accepting) = accepting {
+                accepting.abort();
+                // It has been told to end.
+                let _ = accepting.await;
+            }
+            connections.shutdown().await;
+            let mut last = std::mem::take(&mut *lock(&self.connections));
+            last.shutdown().await;
+        });
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(accepting) = self.accepting().take() {
+        if let Some(accepting) = lock(&self.accepting).take() {
             accepting.abort();
         }
+        lock(&self.connections).abort_all();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn bind(address: SocketAddr) -> Result<StdTcpListener> {
