@@ -2,7 +2,7 @@
 
 //! What operators apply is what the API takes, field by field, and asks for no more than is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use proxy_agent::watch::api;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -59,6 +60,12 @@ fn a_field_that_is_not_known_is_noticed() -> Result<()> {
     Ok(())
 }
 
+/// The group and the name of a kind that the agent lists and watches, as JSON has them.
+fn used<K: api::Resource>() -> (String, String) {
+    let group = K::API_VERSION.rsplit_once('/').map_or("", |(group, _)| group);
+    (json!(group).to_string(), json!(K::PLURAL).to_string())
+}
+
 #[test]
 fn the_pod_has_no_more_rights_than_it_needs() -> Result<()> {
     let objects = objects()?;
@@ -70,9 +77,21 @@ fn the_pod_has_no_more_rights_than_it_needs() -> Result<()> {
     ensure!(container["privileged"].is_null());
     ensure!(pod["hostPID"].is_null() && pod["hostIPC"].is_null());
     let (role, binding) = (&objects["ClusterRole"], &objects["ClusterRoleBinding"]);
+    let mut allowed = BTreeSet::new();
     for rule in role["rules"].as_array().context("rules")? {
         ensure!(rule["verbs"] == json!(["list", "watch"]), "{rule}");
+        for resource in rule["resources"].as_array().context("resources")? {
+            let _ =
+                allowed.insert((rule["apiGroups"][0].clone().to_string(), resource.to_string()));
+        }
     }
+    let used = [
+        used::<api::Service>(),
+        used::<api::EndpointSlice>(),
+        used::<api::Node>(),
+        used::<api::ServiceCidr>(),
+    ];
+    ensure!(allowed == used.into(), "{allowed:?}");
     ensure!(binding["roleRef"]["name"] == role["metadata"]["name"]);
     let account = &objects["ServiceAccount"]["metadata"];
     ensure!(pod["serviceAccountName"] == account["name"]);
