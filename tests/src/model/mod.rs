@@ -3,21 +3,52 @@
 //! What the NAT of cluster IPs must do to a packet.
 //!
 //! The model is told the frontends and their backends, and is shown each
-//! packet that entered a program, with what came out. It does not predict:
-//! which backend a new flow gets is the program's choice, but from then on
-//! the model holds it to that choice. It is written from the rules alone and
-//! shares no code with the programs.
+//! frame that entered a program, with what came out, byte by byte. It does
+//! not predict: which backend a new flow gets is the program's choice, but
+//! from then on the model holds it to that choice. It is written from the
+//! rules alone (`ARCHITECTURE.md`, `docs/packets.md` and the records in
+//! `docs/adr`) and shares no code with the programs.
 //!
-//! Not judged: fragments, and ICMP messages.
+//! Where the rules leave two things to the program it may do either: a flow
+//! may be over or not for a moment around its time-out, since time stamps
+//! are a second coarse; and where an identification comes round within the
+//! five seconds that a first fragment is remembered, the later fragments may
+//! follow either packet.
 
+mod configure;
+mod errors;
+mod expect;
+mod flows;
+mod fragments;
+mod frame;
+mod guard;
 mod judge;
+mod network;
 mod refusal;
+mod requests;
+mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+pub use configure::Route;
+pub use rule::Rule;
 
 use crate::packet::Packet;
 use crate::protocol::Protocol;
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// Frames from a client.
+    Ingress,
+    /// Frames to a client.
+    Egress,
+    /// Frames that leave the node.
+    Guard,
+}
 
 /// What a program decided about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +70,14 @@ pub struct Outcome {
     pub packet: Packet,
 }
 
+/// A frame that entered a program, and what came out.
+#[derive(Clone, Copy, Debug)]
+struct Run<'a> {
+    sent: &'a [u8],
+    verdict: Verdict,
+    frame: &'a [u8],
+}
+
 /// What is to become of TCP segments that belong to no flow and start none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strays {
@@ -46,6 +85,18 @@ pub enum Strays {
     Pass,
     /// They are answered with a RST.
     Refuse,
+}
+
+/// What the model knows of a frontend.
+#[derive(Clone, Debug, Default)]
+struct Frontend {
+    /// All endpoints that serve, each with a number that is its own from when it
+    /// began to serve until it stops.
+    serving: BTreeMap<SocketAddr, u64>,
+    /// Those that new flows may get.
+    eligible: BTreeSet<SocketAddr>,
+    /// Whether a policy keeps new flows from endpoints that there are.
+    is_local: bool,
 }
 
 /// A client's flow, in the client's eyes.
@@ -56,77 +107,22 @@ struct FlowKey {
     frontend: SocketAddr,
 }
 
-/// The same flow in the backend's eyes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Translated {
-    protocol: Protocol,
-    source: SocketAddr,
-    backend: SocketAddr,
-}
-
 /// The model.
 #[derive(Clone, Debug)]
 pub struct Model {
-    frontends: BTreeMap<(Protocol, SocketAddr), BTreeSet<SocketAddr>>,
-    flows: BTreeMap<FlowKey, Translated>,
+    frontends: BTreeMap<(Protocol, SocketAddr), Frontend>,
+    flows: BTreeMap<FlowKey, flows::Flow>,
+    firsts: BTreeMap<fragments::Name, fragments::First>,
     strays: Strays,
     hairpin_sources: BTreeSet<IpAddr>,
+    source_ports: RangeInclusive<u16>,
     neighbours: BTreeMap<IpAddr, [u8; 6]>,
-}
-
-impl Model {
-    /// A model without frontends.
-    #[must_use]
-    pub const fn new(strays: Strays) -> Self {
-        Self {
-            frontends: BTreeMap::new(),
-            flows: BTreeMap::new(),
-            strays,
-            hairpin_sources: BTreeSet::new(),
-            neighbours: BTreeMap::new(),
-        }
-    }
-
-    /// Sets or replaces the backends of a frontend.
-    pub fn set_backends(
-        &mut self,
-        protocol: Protocol,
-        frontend: SocketAddr,
-        backends: impl IntoIterator<Item = SocketAddr>,
-    ) {
-        drop(self.frontends.insert((protocol, frontend), backends.into_iter().collect()));
-    }
-
-    /// Removes a frontend; its flows stay.
-    pub fn remove_frontend(&mut self, protocol: Protocol, frontend: SocketAddr) {
-        drop(self.frontends.remove(&(protocol, frontend)));
-    }
-
-    /// Adds an address that a pod sees as the client when the client is the
-    /// pod itself.
-    pub fn add_hairpin_source(&mut self, address: IpAddr) {
-        let _ = self.hairpin_sources.insert(address);
-    }
-
-    /// Sets the hardware address of a backend on the client's own bridge:
-    /// packets to it are addressed to it.
-    pub fn add_bridge_neighbour(&mut self, backend: IpAddr, mac: [u8; 6]) {
-        let _ = self.neighbours.insert(backend, mac);
-    }
-
-    /// Forgets a flow, as after its time-out.
-    pub fn expire(&mut self, protocol: Protocol, client: SocketAddr, frontend: SocketAddr) {
-        let _ = self.flows.remove(&FlowKey { protocol, client, frontend });
-    }
-
-    /// The backend that the flow of a client has.
-    #[must_use]
-    pub fn backend(
-        &self,
-        protocol: Protocol,
-        client: SocketAddr,
-        frontend: SocketAddr,
-    ) -> Option<SocketAddr> {
-        self.flows.get(&FlowKey { protocol, client, frontend }).map(|flow| flow.backend)
-    }
+    /// The hardware address of the client's device, if frames to others do
+    /// not count, and that of its bridge.
+    device: Option<([u8; 6], Option<[u8; 6]>)>,
+    service_cidrs: Vec<(IpAddr, u8)>,
+    now: Duration,
+    /// The number of the endpoint that begins to serve next.
+    next_number: u64,
+    counts: BTreeMap<&'static str, u64>,
 }

@@ -22,6 +22,12 @@ impl TcpFlags {
     /// The acknowledgment number counts.
     pub const ACK: Self = Self(0x10);
 
+    /// Those of these bits, as in the header, that are one of the flags above.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 0x1f)
+    }
+
     /// Whether all of `flags` are set.
     #[must_use]
     pub const fn contains(self, flags: Self) -> bool {

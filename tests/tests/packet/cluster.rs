@@ -22,6 +22,12 @@ pub(crate) struct Cluster<F: Tabled> {
     pub(crate) now: Duration,
 }
 
+/// The sets of a Service port: the one of all nodes, or that of this node.
+struct Sets<F: Tabled> {
+    cluster: Option<SetPlan<F::Abi>>,
+    local: Option<SetPlan<F::Abi>>,
+}
+
 impl<F: Tabled> Cluster<F> {
     /// Tables with this much room, of which nothing has been used yet.
     pub(crate) fn new(rows: Rows) -> Self {
@@ -35,16 +41,32 @@ impl<F: Tabled> Cluster<F> {
         protocol: Protocol,
         endpoints: &[SocketAddr],
     ) {
+        let set = set_of::<F>(endpoints, EmptySet::Reject);
+        self.set(frontend, protocol, endpoints, Sets { cluster: Some(set), local: None });
+    }
+
+    /// The same under a Local traffic policy, with those of the endpoints that are on this node.
+    pub(crate) fn put_local(
+        &mut self,
+        frontend: SocketAddr,
+        protocol: Protocol,
+        endpoints: &[SocketAddr],
+        local: &[SocketAddr],
+    ) {
+        let empty = if endpoints.is_empty() { EmptySet::Reject } else { EmptySet::Drop };
+        let set = set_of::<F>(local, empty);
+        self.set(frontend, protocol, endpoints, Sets { cluster: None, local: Some(set) });
+    }
+
+    fn set(
+        &mut self,
+        frontend: SocketAddr,
+        protocol: Protocol,
+        endpoints: &[SocketAddr],
+        sets: Sets<F>,
+    ) {
         let service = name(frontend, protocol);
         let protocol_number = number(protocol);
-        let mut endpoints: Vec<_> =
-            endpoints.iter().map(|endpoint| endpoint_of::<F>(*endpoint)).collect();
-        // As plans are.
-        endpoints.sort_unstable();
-        let set = match endpoints.as_slice() {
-            [] => SetPlan::Empty(EmptySet::Reject),
-            some => SetPlan::Endpoints(some.to_vec()),
-        };
         let port = PortPlan {
             id: PortId { number: Port::new(frontend.port()), protocol: protocol_number },
             name: ServicePortName {
@@ -53,10 +75,10 @@ impl<F: Tabled> Cluster<F> {
                 protocol: protocol_number,
             },
             frontends: vec![frontend_key::<F>(frontend, protocol)],
-            serving: endpoints,
-            cluster: Some(set),
-            local: None,
-            policy: Policy::default(),
+            serving: sorted::<F>(endpoints),
+            policy: if sets.local.is_some() { Policy::INTERNAL_LOCAL } else { Policy::default() },
+            cluster: sets.cluster,
+            local: sets.local,
         };
         let plan = ServicePlan {
             service: service.clone(),
@@ -87,6 +109,21 @@ impl<F: Tabled> Cluster<F> {
 
 fn name(frontend: SocketAddr, protocol: Protocol) -> ServiceName {
     ServiceName::new("default", &format!("{frontend}-{protocol}"))
+}
+
+/// As plans have them.
+fn sorted<F: Tabled>(endpoints: &[SocketAddr]) -> Vec<EndpointAddress<F::Abi>> {
+    let mut sorted: Vec<_> = endpoints.iter().map(|socket| endpoint_of::<F>(*socket)).collect();
+    sorted.sort_unstable();
+    sorted
+}
+
+fn set_of<F: Tabled>(endpoints: &[SocketAddr], empty: EmptySet) -> SetPlan<F::Abi> {
+    if endpoints.is_empty() {
+        SetPlan::Empty(empty)
+    } else {
+        SetPlan::Endpoints(sorted::<F>(endpoints))
+    }
 }
 
 fn endpoint_of<F: Tabled>(socket: SocketAddr) -> EndpointAddress<F::Abi> {

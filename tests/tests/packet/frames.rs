@@ -109,7 +109,7 @@ pub(crate) fn with_extension(frame: &[u8], kind: u8) -> Vec<u8> {
         _ => [next, 0, 1, 4, 0, 0, 0, 0],
     };
     frame[ETHERNET + 6] = kind;
-    let length = u16::from_be_bytes([frame[ETHERNET + 4], frame[ETHERNET + 5]]) + 8;
+    let length = u16::from_be_bytes([frame[ETHERNET + 4], frame[ETHERNET + 5]]).wrapping_add(8);
     frame[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&length.to_be_bytes());
     drop(frame.splice(HEADER..HEADER, content));
     frame

@@ -111,14 +111,20 @@ impl<F: Tabled> Loaded<F> {
         clear(&mut self.devices)?;
         clear(&mut self.host_addresses)?;
         // What one scenario has spent on refusals, another would miss.
+        self.refill()?;
         let processors = nr_cpus().map_err(|(_, error)| error)?;
-        let full = PerCpuValues::try_from(vec![Budget::default(); processors])?;
-        self.budgets.set(0, full, 0)?;
         for row in 0..counter::ROWS {
             let zeros = PerCpuValues::try_from(vec![0; processors])?;
             self.counters.set(row, zeros, 0)?;
         }
         Ok(())
+    }
+
+    /// Makes all processors able to refuse again as many packets as they can at once.
+    pub(crate) fn refill(&mut self) -> Result<()> {
+        let processors = nr_cpus().map_err(|(_, error)| error)?;
+        let full = PerCpuValues::try_from(vec![Budget::default(); processors])?;
+        Ok(self.budgets.set(0, full, 0)?)
     }
 }
 

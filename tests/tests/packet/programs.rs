@@ -15,6 +15,7 @@ use proxy_agent::bpf::Object;
 use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS, NOTICE};
 use proxy_tests::model;
 use proxy_tests::packet::Packet;
+use serde::{Deserialize, Serialize};
 
 /// Room for what a program may add to a frame.
 const HEADROOM: usize = 256;
@@ -88,7 +89,7 @@ impl Outcome {
 }
 
 /// One of the two hooks of a client's device, or that of an uplink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum At {
     /// Frames from the client.
     Ingress,

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What first fragments say of the others.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::flows::{Over, after};
+use super::frame::View;
+use super::{Hook, Model};
+use crate::protocol::Protocol;
+
+/// For so many seconds a first fragment is remembered (`docs/packets.md`).
+const SECONDS: u32 = 5;
+
+/// By what all fragments of a packet are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    hook: Hook,
+    source: IpAddr,
+    destination: IpAddr,
+    identification: (u32, Option<u8>),
+}
+
+/// A first fragment that was translated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First {
+    protocol: Protocol,
+    ports: [u16; 2],
+    pub(super) heard: Duration,
+    /// Whether another packet's first fragment of the same name came since, that was not
+    /// translated.
+    is_shadowed: bool,
+}
+
+fn name(hook: Hook, view: &View) -> Name {
+    let (source, destination) = (view.source, view.destination);
+    Name { hook, source, destination, identification: view.identification }
+}
+
+impl Model {
+    /// Takes note that a first fragment was translated, or that it was not.
+    pub(super) fn remember(&mut self, hook: Hook, view: &View, translated: Option<Protocol>) {
+        let name = name(hook, view);
+        match translated {
+            Some(protocol) => {
+                let (ports, heard) = (view.ports(), self.now);
+                let first = First { protocol, ports, heard, is_shadowed: false };
+                let _ = self.firsts.insert(name, first);
+            }
+            None => {
+                if let Some(first) = self.firsts.get_mut(&name) {
+                    first.is_shadowed = true;
+                }
+            }
+        }
+    }
+
+    /// What the first fragment of a later one says, if that is remembered.
+    pub(super) fn recall(&self, hook: Hook, view: &View) -> Option<(Protocol, [u16; 2])> {
+        self.firsts.get(&name(hook, view)).map(|first| (first.protocol, first.ports))
+    }
+
+    /// Forgets what is over for certain; says whether something that may matter to a packet may be
+    /// over or not.
+    pub(super) fn forget_what_is_over(&mut self, is_later: bool) -> bool {
+        let (now, mut is_uncertain) = (self.now, false);
+        self.firsts.retain(|_, first| {
+            let over = after(now.saturating_sub(first.heard), SECONDS);
+            is_uncertain |= is_later && (over == Over::Perhaps || first.is_shadowed);
+            over != Over::Yes
+        });
+        self.flows.retain(|key, flow| {
+            let over = flow.over(key.protocol, now);
+            is_uncertain |= over == Over::Perhaps;
+            over != Over::Yes
+        });
+        is_uncertain
+    }
+
+    /// Forgets all that may be over.
+    pub(super) fn forget_what_is_uncertain(&mut self) {
+        let now = self.now;
+        self.firsts.retain(|_, first| {
+            let over = after(now.saturating_sub(first.heard), SECONDS);
+            over == Over::No && !first.is_shadowed
+        });
+        self.flows.retain(|key, flow| flow.over(key.protocol, now) == Over::No);
+    }
+}
