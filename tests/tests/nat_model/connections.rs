@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The model of the NAT accepts what is right and finds what is wrong.
+//! Connections: which backend they get, where their replies go, who is refused.
 
 use std::net::SocketAddr;
 
@@ -10,6 +10,8 @@ use proxy_tests::family::TestFamily;
 use proxy_tests::model::{Model, Outcome, Strays, Verdict};
 use proxy_tests::packet::{Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
+
+use crate::{backend, client, frontend, model, passed, sent_back};
 
 both_families!(
     flow_keeps_its_first_backend,
@@ -23,36 +25,6 @@ both_families!(
     bridge_neighbours_are_addressed,
     others_pass_untouched,
 );
-
-fn client<F: TestFamily>(port: u16) -> SocketAddr {
-    (F::pod(1, 11), port).into()
-}
-
-fn backend<F: TestFamily>(host: u8) -> SocketAddr {
-    (F::pod(1, host), 8080).into()
-}
-
-fn frontend<F: TestFamily>(host: u8) -> SocketAddr {
-    (F::cluster_ip(host), 80).into()
-}
-
-fn model<F: TestFamily>() -> Model {
-    let mut model = Model::new(Strays::Refuse);
-    for protocol in Protocol::ALL {
-        model.set_backends(protocol, frontend::<F>(1), [backend::<F>(12), backend::<F>(13)]);
-    }
-    model
-}
-
-fn passed(packet: Packet) -> Outcome {
-    Outcome { verdict: Verdict::Pass, packet }
-}
-
-fn sent_back(mut packet: Packet) -> Outcome {
-    let link = packet.link;
-    (packet.link.source, packet.link.destination) = (link.destination, link.source);
-    Outcome { verdict: Verdict::SendBack, packet }
-}
 
 fn flow_keeps_its_first_backend<F: TestFamily>() -> Result<()> {
     for protocol in Protocol::ALL {
