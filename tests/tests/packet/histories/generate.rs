@@ -111,7 +111,11 @@ impl Generator {
         while self.conversations.len() < CONVERSATIONS {
             let flow = self.flow();
             let silence = self.one_of(&SILENCES);
-            let plan = plan::conversation(flow, silence, &mut self.random);
+            let plan = if self.rarely(30) {
+                plan::crossing(flow.protocol, &mut self.random)
+            } else {
+                plan::conversation(flow, silence, &mut self.random)
+            };
             self.conversations.push(plan.into());
         }
         let chosen = self.random.usize(..self.conversations.len());

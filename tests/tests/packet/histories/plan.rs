@@ -6,7 +6,7 @@
 use fastrand::Rng;
 use proxy_tests::protocol::Protocol;
 
-use super::step::{Cut, Dress, Error, Flow, Sent, Step, What, Who};
+use super::step::{Cut, Dress, Error, Flow, Sent, Step, Target, What, Who};
 
 /// The sequence number of a backend's SYN.
 pub(super) const SEQUENCE: u32 = 70_000;
@@ -96,4 +96,39 @@ fn in_fragments(who: Who, random: &mut Rng) -> Vec<Sent> {
         _ => {}
     }
     fragments
+}
+
+/// Two pods that are clients and endpoints of each other, whose fragments have the same addresses
+/// and identification: those of one flow's requests at one device, those of another flow's replies
+/// at the other.
+pub(super) fn crossing(protocol: Protocol, random: &mut Rng) -> Vec<Step> {
+    // The numbers of the pods' endpoints.
+    const ENDPOINTS: [(u8, u8); 2] = [(12, 2), (13, 3)];
+    let ports = [40_000 + random.u16(..3), 40_000 + random.u16(..3)];
+    let serve = |service, endpoint| Step::Serve {
+        service,
+        protocol,
+        endpoints: vec![endpoint],
+        local: None,
+    };
+    let flow =
+        |client: usize, to| Flow { protocol, host: ENDPOINTS[client].0, port: ports[client], to };
+    let service = |service| Target::Service { service, port: 80 };
+    let (translated, direct) = (flow(0, service(0)), flow(0, Target::Endpoint(ENDPOINTS[1].1)));
+    let answered = flow(1, service(1));
+    let flags = if protocol == Protocol::Tcp { SYN } else { 0 };
+    let label = random.u16(..6);
+    let part = |who, number| {
+        let cut = Some(Cut { length: 13, number });
+        Sent { dress: Dress { payload: 300, label, cut, ..Dress::default() }, ..say(who, ACK, 0) }
+    };
+    let opening = [translated, direct, answered].map(|flow| say(Who::Request(flow), flags, 0));
+    let crossed = [
+        part(Who::Reply(answered), 0),
+        part(Who::Request(direct), 0),
+        part(Who::Reply(answered), 1),
+        part(Who::Request(direct), 1),
+    ];
+    let packets = opening.into_iter().chain(crossed).map(Step::Send);
+    [serve(0, ENDPOINTS[1].1), serve(1, ENDPOINTS[0].1)].into_iter().chain(packets).collect()
 }
