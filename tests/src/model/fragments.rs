@@ -28,9 +28,6 @@ pub(super) struct First {
     protocol: Protocol,
     ports: [u16; 2],
     pub(super) heard: Duration,
-    /// Whether another packet's first fragment of the same name came since, that was not
-    /// translated.
-    is_shadowed: bool,
 }
 
 fn name(hook: Hook, view: &View) -> Name {
@@ -39,20 +36,16 @@ fn name(hook: Hook, view: &View) -> Name {
 }
 
 impl Model {
-    /// Takes note that a first fragment was translated, or that it was not.
-    pub(super) fn remember(&mut self, hook: Hook, view: &View, translated: Option<Protocol>) {
-        let name = name(hook, view);
-        match translated {
-            Some(protocol) => {
-                let (ports, heard) = (view.ports(), self.now);
-                let first = First { protocol, ports, heard, is_shadowed: false };
-                let _ = self.firsts.insert(name, first);
-            }
-            None => {
-                if let Some(first) = self.firsts.get_mut(&name) {
-                    first.is_shadowed = true;
-                }
-            }
+    /// Takes note that a first fragment was translated.
+    pub(super) fn remember(&mut self, hook: Hook, view: &View, protocol: Protocol) {
+        let (ports, heard) = (view.ports(), self.now);
+        let _ = self.firsts.insert(name(hook, view), First { protocol, ports, heard });
+    }
+
+    /// A first fragment has come: what was known by its name is another packet's.
+    pub(super) fn forget_namesake(&mut self, hook: Hook, view: &View) {
+        if view.is_first {
+            let _ = self.firsts.remove(&name(hook, view));
         }
     }
 
@@ -67,7 +60,7 @@ impl Model {
         let (now, mut is_uncertain) = (self.now, false);
         self.firsts.retain(|_, first| {
             let over = after(now.saturating_sub(first.heard), SECONDS);
-            is_uncertain |= is_later && (over == Over::Perhaps || first.is_shadowed);
+            is_uncertain |= is_later && over == Over::Perhaps;
             over != Over::Yes
         });
         self.flows.retain(|key, flow| {
@@ -81,10 +74,7 @@ impl Model {
     /// Forgets all that may be over.
     pub(super) fn forget_what_is_uncertain(&mut self) {
         let now = self.now;
-        self.firsts.retain(|_, first| {
-            let over = after(now.saturating_sub(first.heard), SECONDS);
-            over == Over::No && !first.is_shadowed
-        });
+        self.firsts.retain(|_, first| after(now.saturating_sub(first.heard), SECONDS) == Over::No);
         self.flows.retain(|key, flow| flow.over(key.protocol, now) == Over::No);
     }
 }

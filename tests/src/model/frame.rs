@@ -116,10 +116,10 @@ impl View {
     /// Reads a frame.
     pub(super) fn read(frame: &[u8]) -> Option<Self> {
         let mut view = Self::read_network(family(frame)?, frame, NETWORK)?;
-        let reachable = |address: IpAddr| !is_group(address) && !is_link_local(address);
         if view.end > frame.len()
-            || !reachable(view.source)
-            || !reachable(view.destination)
+            || is_group(view.source)
+            || is_group(view.destination)
+            || is_link_local(view.destination)
             || view.source.is_unspecified()
         {
             return None;
@@ -127,7 +127,8 @@ impl View {
         if view.kind != Kind::Later {
             view.read_transport(&frame[..view.end])?;
         }
-        Some(view)
+        // Routers may report errors from an address of their link.
+        (view.kind == Kind::Error || !is_link_local(view.source)).then_some(view)
     }
 
     /// Reads what an ICMP error quotes, up to its ports; its end may be missing.

@@ -2,6 +2,8 @@
 
 //! How the model judges.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 
 use super::frame::{self, Kind, View};
@@ -85,7 +87,10 @@ impl Model {
             }
             Kind::Other => run.is_untouched().map(|()| Rule::NotOurs),
             Kind::Later => self.judge_later_request(addressee, view, run),
-            Kind::Transport(protocol) => self.judge_request(addressee, protocol, &view, run),
+            Kind::Transport(protocol) => {
+                self.forget_namesake(Hook::Ingress, &view);
+                self.judge_request(addressee, protocol, &view, run)
+            }
         }
     }
 
@@ -103,21 +108,16 @@ impl Model {
                 }
                 None => return run.is_untouched().map(|()| Rule::LaterFragmentPassed),
             },
-            Kind::Transport(protocol) => protocol,
+            Kind::Transport(protocol) => {
+                self.forget_namesake(Hook::Egress, &view);
+                protocol
+            }
         };
         let (backend, source) = (view.source_socket(), view.destination_socket());
         if let Some(key) = self.flow_of_reply(protocol, backend, source, false) {
             return self.expect_reply(Hook::Egress, key, &view, run);
         }
-        self.remember_that_nothing_was_translated(Hook::Egress, &view);
         run.is_untouched().map(|()| Rule::NobodysReply)
-    }
-
-    /// Takes note of a first fragment that was not translated.
-    pub(super) fn remember_that_nothing_was_translated(&mut self, hook: Hook, view: &View) {
-        if view.is_first {
-            self.remember(hook, view, None);
-        }
     }
 
     fn addressee(&self, frame: &[u8]) -> Addressee {
@@ -132,14 +132,15 @@ impl Model {
         }
     }
 
-    /// The destination of a frame, if it is in a Service CIDR.
-    pub(super) fn is_guarded(&self, sent: &[u8]) -> bool {
-        let Some(family) = frame::family(sent) else { return false };
+    /// The destination of a frame, if it is in a Service CIDR, and the node has sent it.
+    pub(super) fn guarded(&self, sent: &[u8]) -> Option<IpAddr> {
+        let family = frame::family(sent)?;
         let (at, length) = frame::addresses(family);
-        let destination = frame::address(family, sent, frame::NETWORK + at + length);
-        destination.is_some_and(|destination| {
-            let mut ranges = self.service_cidrs.iter();
-            ranges.any(|(range, length)| frame::is_in(destination, *range, *length))
-        })
+        let destination = frame::address(family, sent, frame::NETWORK + at + length)?;
+        let mut ranges = self.service_cidrs.iter();
+        let is_in_range = ranges.any(|(range, length)| frame::is_in(destination, *range, *length));
+        let is_of_node =
+            self.device.is_none_or(|(own, bridge)| sent[6..12] == bridge.unwrap_or(own));
+        (is_in_range && is_of_node).then_some(destination)
     }
 }

@@ -11,9 +11,7 @@
 //!
 //! Where the rules leave two things to the program it may do either: a flow
 //! may be over or not for a moment around its time-out, since time stamps
-//! are a second coarse; and where an identification comes round within the
-//! five seconds that a first fragment is remembered, the later fragments may
-//! follow either packet.
+//! are a second coarse; and so may what is known of a first fragment.
 
 mod configure;
 mod errors;

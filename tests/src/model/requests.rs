@@ -40,11 +40,7 @@ impl Model {
             }
             return self.expect_reply(Hook::Ingress, key, view, run);
         }
-        let rule = self.judge_new(addressee, key, view, run)?;
-        if !self.flows.contains_key(&key) {
-            self.remember_that_nothing_was_translated(Hook::Ingress, view);
-        }
-        Ok(rule)
+        self.judge_new(addressee, key, view, run)
     }
 
     /// A packet that belongs to no flow.
@@ -179,7 +175,6 @@ impl Model {
             self.count("flow-confirmed");
         }
         if flow.number.is_none() && flow.source == key.client {
-            self.remember_that_nothing_was_translated(Hook::Ingress, view);
             return run.is_untouched().map(|()| Rule::DirectRequest);
         }
         self.remember_translated(Hook::Ingress, key.protocol, view);
@@ -216,7 +211,6 @@ impl Model {
         let _ = flow.observe(view, key.protocol, Side::Backend, now);
         let flow = *flow;
         if flow.number.is_none() && flow.source == key.client {
-            self.remember_that_nothing_was_translated(hook, view);
             return run.is_untouched().map(|()| Rule::DirectReply);
         }
         self.remember_translated(hook, key.protocol, view);
@@ -237,7 +231,7 @@ impl Model {
 
     fn remember_translated(&mut self, hook: Hook, protocol: Protocol, view: &View) {
         if view.is_first {
-            self.remember(hook, view, Some(protocol));
+            self.remember(hook, view, protocol);
         }
     }
 

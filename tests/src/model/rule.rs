@@ -71,6 +71,9 @@ pub enum Rule {
     ErrorPassed,
     /// A packet that leaves the node and may.
     Leaves,
+    /// A segment amid a connection with an address of a Service CIDR, which may be somebody's
+    /// outside.
+    LeavesAmidConnection,
     /// A packet to a VIP that was about to leave the node.
     GuardRefused,
     /// Another packet to a Service CIDR that was about to leave the node.
@@ -79,7 +82,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Untouchable,
         Self::ForSomebodyElse,
         Self::NotOurs,
@@ -113,6 +116,7 @@ impl Rule {
         Self::ErrorInHairpin,
         Self::ErrorPassed,
         Self::Leaves,
+        Self::LeavesAmidConnection,
         Self::GuardRefused,
         Self::GuardDropped,
     ];

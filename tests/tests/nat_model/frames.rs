@@ -77,6 +77,11 @@ fn what_nobody_has_translated_does_not_leave<F: TestFamily>() -> Result<()> {
         model.judge(Hook::Guard, &frame, Verdict::Drop, &frame)
     };
     let nobody = Packet::opening(Protocol::Udp, from, frontend::<F>(200));
+    let amid = Packet::tcp(from, frontend::<F>(200), TcpFlags::ACK);
+    assert_eq!(passes(&mut model, Hook::Guard, &amid)?, Rule::LeavesAmidConnection);
+    for flags in [TcpFlags::RST, TcpFlags::ACK] {
+        assert_eq!(dropped(&mut model, &Packet::tcp(from, vip, flags))?, Rule::GuardDropped);
+    }
     for packet in [Packet::tcp(from, vip, TcpFlags::RST), nobody] {
         assert!(passes(&mut model, Hook::Guard, &packet).is_err());
         assert_eq!(dropped(&mut model, &packet)?, Rule::GuardDropped);

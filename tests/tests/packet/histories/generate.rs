@@ -201,7 +201,10 @@ impl Generator {
 
     fn at_guard(&mut self) -> Step {
         let what = if self.rarely(5) { What::Echo } else { self.usual() };
-        let flow = self.flow();
+        let mut flow = self.flow();
+        if self.rarely(4) {
+            flow.to = Target::Nobody;
+        }
         let mut sent = self.send(Who::Request(flow), what);
         sent.at = Some(At::Guard);
         Step::Send(sent)

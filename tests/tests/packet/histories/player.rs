@@ -14,7 +14,7 @@ use proxy_tests::family::IpFamily;
 use proxy_tests::model::{Hook, Model, Route, Rule, Strays, Verdict};
 
 use super::frame::{self, BRIDGE_MAC, endpoint, frontend};
-use super::step::{Flow, Sent, Step, Who};
+use super::step::{Flow, Receiver, Sent, Step, Who};
 use crate::cluster::Cluster;
 use crate::frames::NODE_MAC;
 use crate::loaded::SOURCE_PORTS;
@@ -42,6 +42,8 @@ pub(super) struct Player<'a, F: Tabled> {
     /// Where the flows of clients led when they were last seen.
     routes: BTreeMap<Flow, Route>,
     refusals: u32,
+    /// The MAC address that the node's own frames have where they leave.
+    own_mac: [u8; 6],
 }
 
 /// Plays a history from its beginning; the number of the step that made the difference is in the
@@ -78,7 +80,15 @@ impl<'a, F: Tabled> Player<'a, F> {
         model.set_source_ports(SOURCE_PORTS);
         let cluster = Cluster::new(Rows { services: 64, slots: 512, backends: 256 });
         let routes = BTreeMap::new();
-        let mut player = Self { rig, cluster, model, begin: Instant::now(), routes, refusals: 0 };
+        let mut player = Self {
+            rig,
+            cluster,
+            model,
+            begin: Instant::now(),
+            routes,
+            refusals: 0,
+            own_mac: NODE_MAC,
+        };
         player.set_bridge_port(false)?;
         player.set_host_address(true)?;
         Ok(player)
@@ -134,6 +144,7 @@ impl<'a, F: Tabled> Player<'a, F> {
     fn set_bridge_port(&mut self, is_port: bool) -> Result<()> {
         self.model.set_device(NODE_MAC, is_port.then_some(BRIDGE_MAC));
         let port = Device::bridge_port(BRIDGE, BRIDGE_MAC);
+        self.own_mac = if is_port { BRIDGE_MAC } else { NODE_MAC };
         self.rig.set_device(if is_port { port } else { Device::routed() })
     }
 
@@ -217,7 +228,12 @@ impl<'a, F: Tabled> Player<'a, F> {
         for change in &sent.changes {
             frame::change::<F>(&mut frame, change);
         }
-        Ok(can_run(&frame).then(|| (sent.at.unwrap_or(due), frame)))
+        let at = sent.at.unwrap_or(due);
+        // What is for the node where it arrives, is the node's own where it leaves.
+        if at == At::Guard && sent.dress.to == Receiver::Node && frame.len() >= 12 {
+            frame[6..12].copy_from_slice(&self.own_mac);
+        }
+        Ok(can_run(&frame).then_some((at, frame)))
     }
 
     /// What operators see must be what happened.
@@ -248,11 +264,15 @@ fn can_run(frame: &[u8]) -> bool {
     }
 }
 
-const fn hook(at: At) -> Hook {
+/// # Panics
+///
+/// At the hook where nothing is decided: no history asks for it.
+fn hook(at: At) -> Hook {
     match at {
         At::Ingress => Hook::Ingress,
         At::Egress => Hook::Egress,
         At::Guard => Hook::Guard,
+        At::Notice => panic!("nothing is decided there"),
     }
 }
 
