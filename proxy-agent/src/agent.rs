@@ -45,7 +45,7 @@ const EVENTS: usize = 1024;
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     logging::init(&arguments.log_level, arguments.log_format);
     Object::check()?;
-    let node = node_name(arguments);
+    let node = node_name(arguments)?;
     let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
@@ -197,8 +197,12 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// The name of the own Node: as kubelet and kube-proxy find it, in lower case.
-fn node_name(arguments: &RunArgs) -> String {
+fn node_name(arguments: &RunArgs) -> anyhow::Result<String> {
     let name = arguments.hostname_override.clone();
     let name = name.unwrap_or_else(|| uname().nodename().to_string_lossy().into_owned());
-    name.trim().to_lowercase()
+    let name = name.trim().to_lowercase();
+    if name.is_empty() {
+        bail!("the node has no name: give it one with --hostname-override");
+    }
+    Ok(name)
 }

@@ -67,7 +67,7 @@ impl Store {
             }
             Object::EndpointSlice(slice) => self.apply_slice(slice),
             // Only the own Node bears on what is planned.
-            Object::Node(node) if node.name == self.node_name => self.set_node(Some(node)),
+            Object::Node(node) if node.name == self.node_name => self.set_node(node),
             Object::Node(_) => {}
             Object::ServiceCidr(cidr) => {
                 self.service_cidrs_changed |= self.service_cidrs.get(&cidr.name) != Some(&cidr);
@@ -89,7 +89,8 @@ impl Store {
                 }
             }
             Kind::EndpointSlice => self.delete_slice(&key.name),
-            Kind::Node if key.name.name == self.node_name => self.set_node(None),
+            // A Node that is made anew, as kubelet does, has the zone and the addresses that it
+            // had: until then, what is known of it stays.
             Kind::Node => {}
             Kind::ServiceCidr => {
                 let removed = self.service_cidrs.remove(&key.name.name);
@@ -178,12 +179,12 @@ impl Store {
 
     /// Takes the own Node. Its zone decides which hints apply, so with another zone every Service
     /// may have another plan; nothing else about it matters.
-    fn set_node(&mut self, node: Option<Node>) {
-        let zone = |node: &Option<Node>| node.as_ref().and_then(|node| node.zone.clone());
-        if zone(&self.node) != zone(&node) {
+    fn set_node(&mut self, node: Node) {
+        let zone = self.node.as_ref().and_then(|node| node.zone.as_ref());
+        if zone != node.zone.as_ref() {
             self.dirty.extend(self.services.keys().cloned());
         }
-        self.node = node;
+        self.node = Some(node);
     }
 }
 

@@ -209,5 +209,7 @@ async fn the_addresses_of_the_own_node_are_told() {
     assert_eq!(told(), ["192.0.2.1"]);
     let key = crate::model::ObjectKey { kind: Kind::Node, name: ObjectName::new("", "me") };
     let _ = bench.send([Event::Delete(key)]).await;
-    assert_eq!(told(), [""; 0]);
+    assert_eq!(told(), ["192.0.2.1"], "it is about to come back");
+    let _ = bench.send([node("me", "192.0.2.3")]).await;
+    assert_eq!(told(), ["192.0.2.3"]);
 }

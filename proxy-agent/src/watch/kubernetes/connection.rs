@@ -83,14 +83,12 @@ impl Connection {
             }
             Err(refusal(answer).await)
         };
-        let answer = timeout(limit, answer).await.unwrap_or(Err(Failure::NoAnswer(limit)));
-        self.renew_after(answer.as_ref().err()).await;
-        answer
+        timeout(limit, answer).await.unwrap_or(Err(Failure::NoAnswer(limit)))
     }
 
     /// Gives the client up, if that may help against a failure.
-    pub(super) async fn renew_after(&self, failure: Option<&Failure>) {
-        if failure.is_some_and(Failure::wants_another_client) {
+    pub(super) async fn renew_after(&self, failure: &Failure) {
+        if failure.wants_another_client() {
             drop(self.state.lock().await.current.take());
         }
     }

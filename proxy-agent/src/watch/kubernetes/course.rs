@@ -56,7 +56,8 @@ pub(super) struct Course {
     aim: Aim,
     /// Whether lists are asked for as streams.
     streaming: bool,
-    /// Whether this step has told anything.
+    /// Whether this step has told anything, or has lasted for a while: some proxies cut streams
+    /// that are silent.
     progress: bool,
     /// Whether events came in another order than they happened: some may have been lost with the
     /// end of the stream.
@@ -135,6 +136,16 @@ impl Course {
             (Some(version), _) => self.position = Some(version),
             (None, _) => {}
         }
+    }
+
+    /// A watch has lasted for a while.
+    pub(super) const fn lasted(&mut self) {
+        self.progress = true;
+    }
+
+    /// Whether the version that watches begin with is gone again and again.
+    pub(super) const fn is_expiring(&self) -> bool {
+        self.expired > 0
     }
 
     /// A stream has ended as the API ends streams.
@@ -222,7 +233,14 @@ impl Course {
                 return Wait::Short;
             }
             Failure::Cut(_) | Failure::Empty if self.progress => return Wait::Short,
-            Failure::Garbled(_) | Failure::Empty | Failure::Status { code: 500, .. } => {
+            // Neither is better with a list.
+            Failure::Status { code: 401 | 429, .. } => {}
+            // Lists may work where watches do not.
+            Failure::Garbled(_)
+            | Failure::Empty
+            | Failure::Absent(_)
+            | Failure::NoAnswer(_)
+            | Failure::Status { .. } => {
                 self.failed += 1;
                 if self.failed >= FAILED_WATCHES {
                     self.relist();

@@ -85,6 +85,24 @@ fn a_cut_after_news_is_not_waited_for() {
     let step = course.step();
     course.told(Some(version(11)), true);
     assert_eq!(course.failed(&step, &Failure::Cut(String::new())), Wait::Short);
+    let step = course.step();
+    course.lasted();
+    assert_eq!(course.failed(&step, &Failure::Cut(String::new())), Wait::Short);
+}
+
+#[test]
+fn where_watches_are_not_to_be_had_lists_are() {
+    let absent = || Failure::Absent(String::new());
+    let no_answer = || Failure::NoAnswer(Duration::from_secs(1));
+    let kinds: [&dyn Fn() -> Failure; 4] = [&absent, &no_answer, &|| status(403), &|| status(503)];
+    for failure in kinds {
+        let mut course = watching();
+        for _ in 0..FAILED_WATCHES {
+            assert_eq!(course.step(), Step::Watch(version(10)));
+            assert_eq!(fail(&mut course, &failure()), Wait::Pause);
+        }
+        assert_eq!(course.step(), Step::Stream(Ask::NotOlderThan(version(10))), "{}", failure());
+    }
 }
 
 #[test]

@@ -101,11 +101,11 @@ impl Failure {
     /// Whether other credentials, or another connection, may help.
     pub(super) const fn wants_another_client(&self) -> bool {
         match self {
-            Self::Status { code, .. } => *code == 401,
+            // A client that could not get credentials is somebody who may do nothing.
+            Self::Status { code, .. } => matches!(*code, 401 | 403),
             Self::Credentials(_)
             | Self::Unreachable(_)
             | Self::NoAnswer(_)
-            | Self::Silent(_)
             | Self::Behind(_)
             | Self::Stale { .. } => true,
             _ => false,

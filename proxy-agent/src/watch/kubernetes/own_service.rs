@@ -3,9 +3,9 @@
 //!
 //! It would reach the API only as long as it programs the Service rightly, and could never mend it.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, io::ErrorKind, net::IpAddr, time::Duration};
 
-use tokio::{net::lookup_host, sync::mpsc};
+use tokio::{net::lookup_host, sync::mpsc, time::timeout};
 use tracing::{error, warn};
 
 use super::KubernetesError;
@@ -13,6 +13,9 @@ use crate::{
     model::{Kind, Object, ObjectName, Service},
     watch::Event,
 };
+
+/// How long the host's resolver may take.
+const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// Passes events of Services on. Before it says that they have synced, and so before anything is
 /// written, it looks whether the API is reached (at `host`) through one of them.
@@ -59,11 +62,12 @@ fn owners(service: &Service) -> impl Iterator<Item = (IpAddr, ObjectName)> {
 /// The addresses of a host: itself, if it is one.
 async fn addresses_of(host: &str) -> Vec<IpAddr> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = host.parse() {
-        return vec![address];
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return vec![address.to_canonical()];
     }
-    match lookup_host((host, 0)).await {
-        Ok(addresses) => addresses.map(|address| address.ip()).collect(),
+    let looked_up = timeout(LOOK_UP, lookup_host((host, 0))).await;
+    match looked_up.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        Ok(addresses) => addresses.map(|address| address.ip().to_canonical()).collect(),
         Err(error) => {
             warn!(host, %error, "cannot tell whether the API is reached through a Service");
             Vec::new()
@@ -104,9 +108,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_api_behind_its_own_service_is_refused_before_anything_has_synced() {
-        for (host, address) in
-            [("10.96.0.1", "10.96.0.1"), ("[fd00::1]", "fd00::1"), ("localhost", "127.0.0.1")]
-        {
+        for (host, address) in [
+            ("10.96.0.1", "10.96.0.1"),
+            ("[fd00::1]", "fd00::1"),
+            ("[::ffff:10.96.0.1]", "10.96.0.1"),
+            ("localhost", "127.0.0.1"),
+        ] {
             let list = vec![service(address), Event::Synced(Kind::Service)];
             let (passed, ended) = forwarded(host, list).await;
             assert_eq!(passed, [service(address)], "{host}");

@@ -40,6 +40,11 @@ impl Pauses {
         pause.mul_f64(1.0 + fastrand::f64())
     }
 
+    /// What was wrong is right again: pauses begin anew.
+    pub(super) const fn reset(&mut self) {
+        self.next = self.first;
+    }
+
     /// A short pause, of chance alone, where nothing is wrong but many may come at once. If these
     /// come one after the other something is wrong: they are as long as the first pause then.
     pub(super) fn short(&mut self, now: Instant) -> Duration {
@@ -66,6 +71,9 @@ mod tests {
             now += Duration::from_secs_f64(pause);
         }
         now += Duration::from_mins(4);
+        assert!(pauses.next(now).as_secs_f64() <= 1.6);
+        let _: Duration = pauses.next(now);
+        pauses.reset();
         assert!(pauses.next(now).as_secs_f64() <= 1.6);
     }
 

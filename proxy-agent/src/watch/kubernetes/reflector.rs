@@ -50,6 +50,8 @@ pub(super) struct Reflector<K> {
     trouble: Trouble,
     events: mpsc::Sender<Event>,
     synced: bool,
+    /// How often in a row the API did not have the kind.
+    absences: u32,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -83,6 +85,7 @@ impl<K: Convert> Reflector<K> {
             trouble: Trouble::new(K::KIND),
             events,
             synced: false,
+            absences: 0,
             kind: PhantomData,
         }
     }
@@ -113,11 +116,20 @@ impl<K: Convert> Reflector<K> {
                     if self.sync().await.is_err() {
                         return;
                     }
-                    sleep(self.timing.absent.mul_f64(1.0 + fastrand::f64())).await;
+                    sleep(self.absence()).await;
                 }
                 Err(Stop::Failure(failure)) => self.recover(&step, &failure).await,
             }
         }
+    }
+
+    /// How long to wait until a kind that the API does not have is looked for again: soon at first,
+    /// since anybody in between may have said so.
+    fn absence(&mut self) -> Duration {
+        let factor = 1_u32.checked_shl(self.absences).unwrap_or(u32::MAX);
+        self.absences += 1;
+        let pause = self.timing.first_pause.saturating_mul(factor).min(self.timing.absent);
+        pause.mul_f64(1.0 + fastrand::f64())
     }
 
     /// Whether it is no failure that the API does not have the kind: Service CIDRs are of 1.33,
@@ -127,7 +139,7 @@ impl<K: Convert> Reflector<K> {
     }
 
     async fn recover(&mut self, step: &Step, failure: &Failure) {
-        self.connection.renew_after(Some(failure)).await;
+        self.connection.renew_after(failure).await;
         let pause = match self.course.failed(step, failure) {
             Wait::Not => Duration::ZERO,
             Wait::Short => self.pauses.short(Instant::now()),
@@ -173,9 +185,12 @@ impl<K: Convert> Reflector<K> {
             let part = match timeout(limit, answer.next()).await {
                 Err(_) if shadow.is_some() => return Err(Failure::Endless.into()),
                 Err(_) => return Err(Failure::Silent(limit).into()),
-                Ok(part) => part?,
+                Ok(part) => part,
             };
-            let Some(part) = part else { break };
+            if shadow.is_none() && begun.elapsed() >= SHORTEST_STREAM {
+                self.course.lasted();
+            }
+            let Some(part) = part? else { break };
             lines.push(&part)?;
             while let Some(line) = lines.next() {
                 let line = decode::line::<K>(line)?;
@@ -213,6 +228,7 @@ impl<K: Convert> Reflector<K> {
             Line::Nameless => (None, None),
         };
         self.course.told(version, event.is_some());
+        self.pauses.reset();
         match event {
             Some(event) => self.send(event).await,
             None => Ok(()),
@@ -281,6 +297,10 @@ impl<K: Convert> Reflector<K> {
             self.send(event).await?;
         }
         self.course.listed(version);
+        self.absences = 0;
+        if !self.course.is_expiring() {
+            self.pauses.reset();
+        }
         self.trouble.end();
         self.sync().await
     }
