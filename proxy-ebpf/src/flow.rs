@@ -11,7 +11,7 @@ use proxy_common::{
     flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
 };
 
-use crate::{counter::count, family::Datapath, packet::tcp, work::Work};
+use crate::{counter::count, family::Datapath, tcp, work::Work};
 
 /// Insert only what is not there.
 pub(crate) const NEW: u64 = BPF_NOEXIST as u64;

@@ -19,9 +19,10 @@ use crate::{
     frame::store,
     hairpin, icmp_error,
     open::{Opening, look_up, open},
-    packet::{Parsed, Part, tcp},
+    packet::{Parsed, Part},
     reject,
     rewrite::rewrite,
+    tcp,
     verdict::Verdict,
     work::Work,
 };

@@ -40,6 +40,7 @@ mod open;
 mod packet;
 mod reject;
 mod rewrite;
+mod tcp;
 mod verdict;
 mod work;
 
@@ -54,83 +55,62 @@ const NO_HEADER: usize = 0;
 /// At the ingress of a client's device: requests, on their way from the client.
 #[classifier]
 pub fn sixfour_ingress(context: TcContext) -> i32 {
-    ingress(&context, ETHERNET)
+    by_family(&context, ingress::run::<V4>, ingress::run::<V6>, ETHERNET)
 }
 
 /// At the egress of a client's device: replies, on their way to the client.
 #[classifier]
 pub fn sixfour_egress(context: TcContext) -> i32 {
-    egress(&context, ETHERNET)
-}
-
-/// [`sixfour_ingress`], where frames have no Ethernet header.
-#[classifier]
-pub fn sixfour_l3_in(context: TcContext) -> i32 {
-    ingress(&context, NO_HEADER)
-}
-
-/// [`sixfour_egress`], where frames have no Ethernet header.
-#[classifier]
-pub fn sixfour_l3_out(context: TcContext) -> i32 {
-    egress(&context, NO_HEADER)
-}
-
-/// At the egress of uplinks and tunnels: what must not leave the node.
-#[classifier]
-pub fn sixfour_guard(context: TcContext) -> i32 {
-    guard(&context, ETHERNET)
-}
-
-/// [`sixfour_guard`], where frames have no Ethernet header.
-#[classifier]
-pub fn sixfour_l3guard(context: TcContext) -> i32 {
-    guard(&context, NO_HEADER)
+    by_family(&context, egress::run::<V4>, egress::run::<V6>, ETHERNET)
 }
 
 /// At the ingress of uplinks and tunnels: who is outside.
 #[classifier]
 pub fn sixfour_notice(context: TcContext) -> i32 {
-    notice(&context, ETHERNET)
+    by_family(&context, guard::notice::<V4>, guard::notice::<V6>, ETHERNET)
+}
+
+/// At the egress of uplinks and tunnels: what must not leave the node.
+#[classifier]
+pub fn sixfour_guard(context: TcContext) -> i32 {
+    by_family(&context, guard::run::<V4>, guard::run::<V6>, ETHERNET)
+}
+
+/// [`sixfour_ingress`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3_in(context: TcContext) -> i32 {
+    by_family(&context, ingress::run::<V4>, ingress::run::<V6>, NO_HEADER)
+}
+
+/// [`sixfour_egress`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3_out(context: TcContext) -> i32 {
+    by_family(&context, egress::run::<V4>, egress::run::<V6>, NO_HEADER)
 }
 
 /// [`sixfour_notice`], where frames have no Ethernet header.
 #[classifier]
 pub fn sixfour_l3note(context: TcContext) -> i32 {
-    notice(&context, NO_HEADER)
+    by_family(&context, guard::notice::<V4>, guard::notice::<V6>, NO_HEADER)
 }
 
-#[inline(always)]
-fn notice(context: &TcContext, network: usize) -> i32 {
-    match frame::ethertype(context) {
-        V4::ETHERTYPE => guard::notice::<V4>(context, network),
-        V6::ETHERTYPE => guard::notice::<V6>(context, network),
-        _ => Verdict::Pass.to_action(),
-    }
+/// [`sixfour_guard`], where frames have no Ethernet header.
+#[classifier]
+pub fn sixfour_l3guard(context: TcContext) -> i32 {
+    by_family(&context, guard::run::<V4>, guard::run::<V6>, NO_HEADER)
 }
 
+/// Has a frame handled by its family, with its network header at `network`.
 #[inline(always)]
-fn guard(context: &TcContext, network: usize) -> i32 {
+fn by_family(
+    context: &TcContext,
+    v4: impl Fn(&TcContext, usize) -> i32,
+    v6: impl Fn(&TcContext, usize) -> i32,
+    network: usize,
+) -> i32 {
     match frame::ethertype(context) {
-        V4::ETHERTYPE => guard::run::<V4>(context, network),
-        V6::ETHERTYPE => guard::run::<V6>(context, network),
-        _ => Verdict::Pass.to_action(),
-    }
-}
-
-#[inline(always)]
-fn ingress(context: &TcContext, network: usize) -> i32 {
-    match frame::ethertype(context) {
-        V4::ETHERTYPE => ingress::run::<V4>(context, network),
-        V6::ETHERTYPE => ingress::run::<V6>(context, network),
-        _ => Verdict::Pass.to_action(),
-    }
-}
-
-#[inline(always)]
-fn egress(context: &TcContext, network: usize) -> i32 {
-    match frame::ethertype(context) {
-        V4::ETHERTYPE => egress::run::<V4>(context, network),
-        V6::ETHERTYPE => egress::run::<V6>(context, network),
+        V4::ETHERTYPE => v4(context, network),
+        V6::ETHERTYPE => v6(context, network),
         _ => Verdict::Pass.to_action(),
     }
 }

@@ -22,7 +22,8 @@ use crate::{
     flow::reply_hook,
     frame::device,
     maps::SOURCE_PORTS,
-    packet::{Packet, tcp},
+    packet::Packet,
+    tcp,
     work::Work,
 };
 

@@ -7,6 +7,7 @@ use proxy_common::{Address, Port, Protocol, flow::Tuple};
 use crate::{
     family::{Datapath, Message},
     frame::{ETHERNET, opaque, pull, read},
+    tcp::{self, Segment, TcpHeader},
 };
 
 /// Whoever changes a packet with this header (RFC 4302) breaks it.
@@ -19,27 +20,6 @@ const ICMP_HEADER: u32 = 8;
 /// How far into a frame a transport header can begin: behind IPv4's longest header, and IPv6's
 /// with some extensions.
 pub(crate) const MAX_TRANSPORT: usize = 120;
-
-/// Bits of a TCP header's flags.
-pub(crate) mod tcp {
-    pub(crate) const FIN: u8 = 1;
-    pub(crate) const SYN: u8 = 1 << 1;
-    pub(crate) const RST: u8 = 1 << 2;
-    pub(crate) const ACK: u8 = 1 << 4;
-}
-
-/// What TCP says beyond ports.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Segment {
-    /// In the machine's order.
-    pub(crate) sequence: u32,
-    /// In the machine's order.
-    pub(crate) acknowledgement: u32,
-    /// The header's length, in bytes.
-    pub(crate) header: u8,
-    pub(crate) flags: u8,
-}
 
 /// How much of a packet a frame holds.
 #[repr(transparent)]
@@ -89,21 +69,6 @@ pub(crate) enum Parsed {
     Error,
     /// Another packet that somebody waits for an answer to.
     Other,
-}
-
-/// A TCP header without options.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct TcpHeader {
-    pub(crate) source_port: u16,
-    pub(crate) destination_port: u16,
-    pub(crate) sequence: u32,
-    pub(crate) acknowledgement: u32,
-    pub(crate) offset: u8,
-    pub(crate) flags: u8,
-    pub(crate) window: u16,
-    pub(crate) checksum: u16,
-    pub(crate) urgent: u16,
 }
 
 /// A UDP header.

@@ -19,8 +19,9 @@ use crate::{
     frame::{RECOMPUTE, store, swap_mac_addresses},
     hairpin,
     maps::BUDGETS,
-    packet::{Packet, TcpHeader, tcp},
+    packet::Packet,
     rewrite::{carry, fold},
+    tcp::{self, TcpHeader},
     verdict::Verdict,
     work::Work,
 };
