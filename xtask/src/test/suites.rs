@@ -34,8 +34,9 @@ const PACKETS: &[&str] = &[
     "--skip=updates::",
 ];
 
-/// When a device is told of is bounded in time, and does not depend on the kernel.
-const ATTACHING: &[&str] = &["--test-threads=1", "attach::"];
+/// What of it depends on the kernel: the ways to attach, and what is left of them. Each of these
+/// tests has the programs verified anew, which takes an emulator many seconds.
+const ATTACHING: &[&str] = &["--test-threads=1", "both_programs", "auto_takes", "what_a_killed"];
 
 /// Real traffic under another kernel.
 const TRAFFIC: &[&str] = &["--test-threads=1", "pods_behind_a_bridge::", "services_without"];
