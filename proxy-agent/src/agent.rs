@@ -45,7 +45,7 @@ const EVENTS: usize = 1024;
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     logging::init(&arguments.log_level, arguments.log_format);
     Object::check()?;
-    let node = node_name(arguments)?;
+    let node = node_name(arguments.hostname_override.as_deref())?;
     let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
@@ -197,12 +197,25 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// The name of the own Node: as kubelet and kube-proxy find it, in lower case.
-fn node_name(arguments: &RunArgs) -> anyhow::Result<String> {
-    let name = arguments.hostname_override.clone();
-    let name = name.unwrap_or_else(|| uname().nodename().to_string_lossy().into_owned());
+fn node_name(given: Option<&str>) -> anyhow::Result<String> {
+    let host = uname();
+    let name = given.map_or_else(|| host.nodename().to_string_lossy(), Into::into);
     let name = name.trim().to_lowercase();
     if name.is_empty() {
         bail!("the node has no name: give it one with --hostname-override");
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_name;
+
+    #[test]
+    fn a_node_has_a_name_in_lower_case() {
+        assert_eq!(node_name(Some(" Node-A ")).unwrap(), "node-a");
+        assert!(!node_name(None).unwrap().is_empty());
+        let error = node_name(Some(" ")).unwrap_err();
+        assert!(error.to_string().contains("--hostname-override"), "{error}");
+    }
 }

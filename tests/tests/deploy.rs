@@ -75,6 +75,8 @@ fn the_pod_has_no_more_rights_than_it_needs() -> Result<()> {
     ensure!(container["capabilities"]["add"] == json!(["BPF", "NET_ADMIN", "PERFMON"]));
     ensure!(container["readOnlyRootFilesystem"] == json!(true));
     ensure!(container["privileged"].is_null());
+    // The usual profile denies writing below /sys/fs/bpf.
+    ensure!(container["appArmorProfile"]["type"] == "Unconfined");
     ensure!(pod["hostPID"].is_null() && pod["hostIPC"].is_null());
     let (role, binding) = (&objects["ClusterRole"], &objects["ClusterRoleBinding"]);
     let mut allowed = BTreeSet::new();

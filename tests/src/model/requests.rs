@@ -190,12 +190,7 @@ impl Model {
             }
             run.is(Verdict::Pass, expected)?;
         }
-        Ok(match view.kind {
-            Kind::Later => Rule::LaterFragment,
-            _ if view.is_first => Rule::FirstFragment,
-            _ if flow.is_hairpin => Rule::HairpinRequest,
-            _ => Rule::Request,
-        })
+        Ok(rule(view, if flow.is_hairpin { Rule::HairpinRequest } else { Rule::Request }))
     }
 
     /// A packet that answers in a flow.
@@ -221,12 +216,7 @@ impl Model {
         } else {
             run.is(Verdict::Pass, expected)?;
         }
-        Ok(match view.kind {
-            Kind::Later => Rule::LaterFragment,
-            _ if view.is_first => Rule::FirstFragment,
-            _ if flow.is_hairpin => Rule::HairpinReply,
-            _ => Rule::Reply,
-        })
+        Ok(rule(view, if flow.is_hairpin { Rule::HairpinReply } else { Rule::Reply }))
     }
 
     fn remember_translated(&mut self, hook: Hook, protocol: Protocol, view: &View) {
@@ -266,5 +256,14 @@ impl Model {
             return Ok(Rule::LaterFragmentDropped);
         }
         run.is_untouched().map(|()| Rule::LaterFragmentPassed)
+    }
+}
+
+/// The rule of a packet that was translated: by its being a fragment, or else this one.
+fn rule(view: &View, of_whole: Rule) -> Rule {
+    match view.kind {
+        Kind::Later => Rule::LaterFragment,
+        _ if view.is_first => Rule::FirstFragment,
+        _ => of_whole,
     }
 }

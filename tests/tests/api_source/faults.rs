@@ -101,6 +101,28 @@ fn a_busy_server_is_left_alone_for_as_long_as_it_says() -> Result<()> {
     stage.settle(&follower)
 }
 
+/// As by a load balancer that gives up what is idle: nothing is wrong with the API.
+#[test]
+fn a_silent_stream_that_is_cut_is_asked_for_again_at_once() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.timing.first_pause = Duration::from_secs(2);
+    stage.timing.silence = Duration::from_secs(30);
+    stage.proxy.plan(Which::of(Kind::Node).that(Verb::Watch), 1, Fault::SilentAfter(0));
+    let follower = stage.follow()?;
+    follower.wait_synced()?;
+    stage.proxy.cut()?;
+    stage.wait_done(&follower)?;
+    // Longer than two pauses, so that this is no cut after the other.
+    std::thread::sleep(Duration::from_millis(4_300));
+    let _ = stage.proxy.take_asked();
+    stage.proxy.cut()?;
+    std::thread::sleep(Duration::from_millis(1_600));
+    let asked = stage.proxy.asked();
+    let nodes = asked.iter().filter(|asked| asked.kind == Some(Kind::Node)).count();
+    ensure!(nodes == 1, "{nodes} requests, though a pause after a failure takes two seconds");
+    Ok(())
+}
+
 #[test]
 fn an_outage_takes_nothing_away() -> Result<()> {
     let stage = Stage::new()?;

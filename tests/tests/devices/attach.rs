@@ -88,6 +88,17 @@ impl Scene {
         self.node.run(|| self.runtime.block_on(seen()))
     }
 
+    /// Somebody else's filter at egress, of a priority like any other.
+    pub(crate) fn foreign_at_egress(&mut self) -> Result<SchedClassifierLink> {
+        let program = self.object.program(INGRESS)?;
+        self.node.run(|| {
+            let options = NlOptions { priority: 100, ..NlOptions::default() };
+            let options = TcAttachOptions::Netlink(options);
+            let id = program.attach_with_options("veth1", TcAttachType::Egress, options)?;
+            Ok(program.take_link(id)?)
+        })
+    }
+
     /// Somebody else's program: one of ours, on the side where it does not belong.
     fn foreign(&mut self, options: TcAttachOptions) -> Result<SchedClassifierLink> {
         let program = self.object.program(EGRESS)?;

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::programs::tc::qdisc_add_clsact;
 use proxy_agent::bpf::object::{
     EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS, L3_NOTICE, NOTICE,
 };
 use proxy_agent::devices::{AttachMode, Attached, Programs, Role};
 use proxy_tests::both_families;
-use proxy_tests::family::TestFamily;
+use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::netns::{Namespace, Prefix};
 
 use crate::attach::{Scene, ways};
@@ -94,5 +95,38 @@ fn a_guard_that_was_left_in_clsact_is_removed() -> Result<()> {
     assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[NOTICE], &[GUARD]));
     scene.detach_all(&mut attacher)?;
     assert_eq!(scene.seen()?, Seen::default());
+    Ok(())
+}
+
+/// Others may translate there.
+#[test]
+fn a_guard_comes_after_other_filters_at_egress() -> Result<()> {
+    let uplink = Programs { role: Role::Uplink, has_ethernet_header: true };
+    let pod = Programs { role: Role::Workload, has_ethernet_header: true };
+    for (programs, egress) in [(uplink, [INGRESS, GUARD]), (pod, [EGRESS, INGRESS])] {
+        let mut scene = Scene::new()?;
+        let index = scene.index()?;
+        scene.node.run(|| Ok(qdisc_add_clsact("veth1")?))?;
+        let _foreign = scene.foreign_at_egress()?;
+        let mut attacher = scene.attacher(AttachMode::Clsact)?;
+        assert_eq!(scene.attach_as(&mut attacher, index, programs)?, Attached::Now);
+        assert_eq!(scene.seen()?.clsact[1], egress);
+        scene.detach_all(&mut attacher)?;
+    }
+    Ok(())
+}
+
+/// What is on its way to a pod's programs is not to be held back.
+#[test]
+fn guards_are_told_of_last() -> Result<()> {
+    let (node, pod) = (Namespace::new("node")?, Namespace::new("pod")?);
+    let netlink = node.netlink()?;
+    let uplink = netlink.add_bridge("br0", [2, 0, 0, 0, 9, 1])?;
+    netlink.add_route(Prefix(IpFamily::V4.unspecified(), 0), None, uplink)?;
+    add_pod(&node, &pod, "veth1")?;
+    let told = Watch::start(&node)?.synced()?;
+    let roles: Vec<_> = told.iter().map(|device| device.programs.role).collect();
+    assert_eq!(roles, [Role::Workload, Role::Uplink]);
+    assert!(told[0].index > told[1].index, "their order is that of their indices");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 use proxy_common::counter::Reason;
 use proxy_common::device::Device;
-use proxy_common::frontend::ServiceIndex;
+use proxy_common::frontend::{FrontendKey, ServiceIndex};
 use proxy_tests::both_families;
 use proxy_tests::family::IpFamily;
 use proxy_tests::packet::{Content, Icmp, Packet, TcpFlags};
@@ -15,7 +15,7 @@ use proxy_tests::protocol::Protocol;
 
 use crate::frames::{ack, backend, client, opening, syn, tcp, udp, vip};
 use crate::programs::{At, Verdict};
-use crate::rig::{Rig, Tabled};
+use crate::rig::{Rig, Tabled, address};
 
 both_families!(
     without_service_cidrs_everything_leaves,
@@ -92,7 +92,7 @@ fn what_nobody_has_translated_does_not_leave<F: Tabled>() -> Result<()> {
 
 /// The range may be in use outside, too. Who comes from there gets answers.
 fn who_is_outside_gets_answers<F: Tabled>() -> Result<()> {
-    let rig = guarded::<F>()?;
+    let mut rig = guarded::<F>()?;
     let outsider = vip::<F>(200);
     // A connection that is older than the guard.
     for packet in amid::<F>(outsider) {
@@ -112,6 +112,9 @@ fn who_is_outside_gets_answers<F: Tabled>() -> Result<()> {
     assert_eq!(rig.programs.run(At::Notice, &own)?.verdict, Verdict::Pass);
     let sent = opening(Protocol::Tcp, client::<F>(12, 40_000), vip::<F>(1)).build()?;
     assert_eq!(rig.programs.run(At::Guard, &sent)?.verdict, Verdict::Redirect);
+    // Nor when its Service is gone, and the address nobody's.
+    rig.tables.remove_frontend(&FrontendKey::whole(address::<F>(vip::<F>(1))))?;
+    rig.programs.run(At::Guard, &sent)?.is_dropped();
     Ok(())
 }
 

@@ -94,3 +94,27 @@ impl AttachError {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::{programs::ProgramError, sys::SyscallError};
+    use rustix::io::Errno;
+
+    use super::AttachError;
+    use crate::bpf;
+
+    fn refused() -> ProgramError {
+        let io_error = io::Error::from(Errno::INVAL);
+        ProgramError::SyscallError(SyscallError { call: "bpf", io_error })
+    }
+
+    #[test]
+    fn a_program_that_is_refused_says_nothing_of_tcx() {
+        let of_attaching = AttachError::Program { program: "x", device: 1, source: refused() };
+        assert!(of_attaching.is_unsupported());
+        let of_loading = AttachError::Object(bpf::Error::Program("x".to_owned(), refused()));
+        assert!(!of_loading.is_unsupported());
+    }
+}

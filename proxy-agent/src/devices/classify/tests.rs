@@ -17,11 +17,24 @@ struct Case {
     /// The tables of its default routes.
     default_routes: &'static [u32],
     node_address: bool,
+    header: LinkHeader,
 }
 
 impl Case {
     const fn of(kind: LinkKind) -> Self {
-        Self { kind, peer_elsewhere: false, master: None, default_routes: &[], node_address: false }
+        Self {
+            kind,
+            peer_elsewhere: false,
+            master: None,
+            default_routes: &[],
+            node_address: false,
+            header: LinkHeader::Ethernet,
+        }
+    }
+
+    const fn with(mut self, header: LinkHeader) -> Self {
+        self.header = header;
+        self
     }
 
     const fn pod() -> Self {
@@ -66,6 +79,7 @@ fn link(name: &str, kind: LinkKind) -> Link {
 fn snapshot(case: Case, unspecified: &str, address: &str) -> Snapshot {
     let mut device = link("dev0", case.kind);
     device.counterpart_elsewhere = case.peer_elsewhere;
+    device.header = case.header;
     device.master = case.master.map(|_| MASTER);
     let mut links = BTreeMap::from([(DEVICE, device)]);
     links.extend(case.master.map(|kind| (MASTER, link("master0", kind))));
@@ -113,7 +127,11 @@ fn devices_have_roles_by_what_they_are() {
         ("a VPN by tap", Case::of(Tap).default_route(MAIN)),
         ("a tunnel out", Case::of(Tunnel).default_route(MAIN)),
     ];
-    let tunnels = [("an overlay", Case::of(Tunnel))];
+    let tunnels = [
+        ("an overlay", Case::of(Tunnel)),
+        ("an overlay of packets", Case::of(Tunnel).with(LinkHeader::None)),
+        ("an overlay in a VRF", Case::of(Tunnel).part_of(Vrf)),
+    ];
     let workloads = [
         ("a pod", pod),
         ("a pod on a bridge", pod.part_of(Bridge)),
@@ -128,6 +146,9 @@ fn devices_have_roles_by_what_they_are() {
         ("a bridge for pods", Case::of(Bridge)),
         ("loopback", Case::of(Loopback).node_address()),
         ("a veth of two bridges", Case::of(Pair).part_of(Bridge)),
+        ("a tunnel between a bridge's ports", Case::of(Tunnel).part_of(Bridge)),
+        ("InfiniBand out", nic.with(LinkHeader::Other).default_route(MAIN)),
+        ("GRE with headers of its own", Case::of(Tunnel).with(LinkHeader::Other)),
     ];
     let have = |role, cases: &[(&str, Case)]| {
         for (name, case) in cases {
