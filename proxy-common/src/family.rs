@@ -50,6 +50,11 @@ pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAdd
     fn is_link_local(&self) -> bool;
     /// This address, if `address` is of this family.
     fn from_ip(address: IpAddr) -> Option<Self>;
+    /// The address as an IPv6 socket names it: an IPv4 address is mapped (RFC 4291 section
+    /// 2.5.5.2).
+    fn to_mapped(self) -> V6Addr;
+    /// What an IPv6 socket names; an address that is not mapped has no meaning in IPv4.
+    fn from_mapped(address: V6Addr) -> Self;
 }
 
 /// IPv4 (RFC 791).
@@ -112,6 +117,16 @@ impl Address for V4Addr {
             IpAddr::V6(_) => None,
         }
     }
+
+    #[inline(always)]
+    fn to_mapped(self) -> V6Addr {
+        V6Addr([0, 0, MAPPED, self.0[0]])
+    }
+
+    #[inline(always)]
+    fn from_mapped(address: V6Addr) -> Self {
+        Self([address.0[3]])
+    }
 }
 
 impl Address for V6Addr {
@@ -143,7 +158,29 @@ impl Address for V6Addr {
             IpAddr::V6(v6) => Some(v6.into()),
         }
     }
+
+    #[inline(always)]
+    fn to_mapped(self) -> V6Addr {
+        self
+    }
+
+    #[inline(always)]
+    fn from_mapped(address: V6Addr) -> Self {
+        address
+    }
 }
+
+impl V6Addr {
+    /// Whether this is an IPv4 address in IPv6's form (RFC 4291 section 2.5.5.2).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_mapped(&self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
+    }
+}
+
+/// What stands before the IPv4 address in a mapped one.
+const MAPPED: u32 = 0xffff_u32.to_be();
 
 impl From<Ipv4Addr> for V4Addr {
     fn from(address: Ipv4Addr) -> Self {
@@ -214,6 +251,18 @@ mod tests {
         assert!(v6("ff02::1").is_multicast() && !v6("fe80::1").is_multicast());
         assert!(v4("169.254.1.1").is_link_local() && v6("fe80::1").is_link_local());
         assert!(!v4("10.0.0.1").is_link_local() && !v6("fd00::1").is_link_local());
+    }
+
+    #[test]
+    fn mapped_addresses_are_those_of_ipv6_sockets() {
+        let v4 = V4Addr::from_ip("192.0.2.1".parse().unwrap()).unwrap();
+        let mapped = v4.to_mapped();
+        assert_eq!(IpAddr::from(mapped), "::ffff:192.0.2.1".parse::<IpAddr>().unwrap());
+        assert!(mapped.is_mapped());
+        assert_eq!(V4Addr::from_mapped(mapped), v4);
+        let v6 = V6Addr::from_ip("fd00::1".parse().unwrap()).unwrap();
+        assert!(!v6.is_mapped() && !V6Addr::default().is_mapped());
+        assert_eq!(V6Addr::from_mapped(v6.to_mapped()), v6);
     }
 
     #[test]

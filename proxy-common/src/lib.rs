@@ -27,13 +27,14 @@ pub mod protocol;
 pub mod reject;
 pub mod service;
 pub mod service_cidr;
+pub mod socket;
 
 pub use family::{Address, Family, V4, V6};
 pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

@@ -23,6 +23,8 @@ pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
 pub const DEVICES: &str = "DEVICES";
 /// Prefixes of Service CIDRs, per family.
 pub const SERVICE_CIDRS: &str = "CIDRS";
+/// What connected sockets were given; the sockets' own storage, not pinned.
+pub const CONNECTED: &str = "CONNECTED";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 
