@@ -13,18 +13,19 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
-    bpf::{self, DeviceTables, KernelLog, Object, Tables},
+    bpf::{self, DeviceTables, FlowCapacity, KernelLog, Object, ServedNetns, Settings, Tables},
     chain::chain,
-    cli::RunArgs,
+    cli::{RunArgs, SocketLb},
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, Patterns},
     host_settings::HostSettings,
     logging,
-    preflight::{self, Facts, Families},
+    preflight::{self, CgroupFacts, Facts},
     runner::Runner,
+    sockets::{CgroupRoot, SocketPrograms, netns_cookie},
     watch::Source as _,
 };
 
@@ -49,7 +50,9 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
-    let facts = Facts::gather(&arguments.pin_root.pin_root)?;
+    let serves_sockets = arguments.socket_lb != SocketLb::Off;
+    let cgroup_root = arguments.cgroup_root.as_deref();
+    let facts = Facts::gather(&arguments.pin_root.pin_root, serves_sockets, cgroup_root)?;
     let lacks = preflight::check(&facts);
     if !lacks.is_empty() {
         bail!(lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
@@ -61,7 +64,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(arguments, source, &node, patterns, facts.families));
+    let served = runtime.block_on(serve(arguments, source, &node, patterns, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
     served
@@ -72,7 +75,7 @@ async fn serve(
     source: Objects,
     node: &str,
     patterns: Patterns,
-    families: Families,
+    facts: &Facts,
 ) -> anyhow::Result<()> {
     let stop = stop_signal().context("cannot listen to signals")?;
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
@@ -81,8 +84,7 @@ async fn serve(
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let served =
-        keep_serving(source, families, node, patterns, &mut object, &mut devices, stop).await;
+    let served = keep_serving(source, facts, node, patterns, &mut object, &mut devices, stop).await;
     devices.detach_all().await;
     if let Err(error) = object.unpin() {
         if served.is_ok() {
@@ -97,11 +99,17 @@ async fn serve(
 /// Loads the object where no signal gets in between: the kernel gives up on a program whose
 /// verification a signal interrupts, and it would be loaded anew.
 fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
+    let host_netns = netns_cookie().context("cannot tell which network namespace this is")?;
+    let settings = Settings {
+        source_ports: arguments.snat_port_range.clone(),
+        capacity: FlowCapacity::default(),
+        sockets: ServedNetns { host_netns, all: arguments.socket_lb == SocketLb::All },
+    };
     thread::scope(|scope| {
         let loading = || {
             let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
             signals.thread_block().context("cannot hold signals back")?;
-            Ok(Object::load(&arguments.pin_root.pin_root, &arguments.snat_port_range)?)
+            Ok(Object::load(&arguments.pin_root.pin_root, &settings)?)
         };
         let thread = thread::Builder::new().name("loader".to_owned());
         let loading = thread.spawn_scoped(scope, loading).context("cannot start a thread")?;
@@ -112,7 +120,7 @@ fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
 /// Serves until told to stop. What is done to a device is done before that is looked at.
 async fn keep_serving(
     source: Objects,
-    families: Families,
+    facts: &Facts,
     node: &str,
     patterns: Patterns,
     object: &mut Object,
@@ -122,10 +130,10 @@ async fn keep_serving(
     let mut stop = pin!(stop);
     let mut runner = Runner::new(node);
     let mut collectors = JoinSet::new();
-    if families.has::<V4>() {
+    if facts.families.has::<V4>() {
         runner = serve_family::<V4>(runner, &mut collectors, object)?;
     }
-    if families.has::<V6>() {
+    if facts.families.has::<V6>() {
         runner = serve_family::<V6>(runner, &mut collectors, object)?;
     }
     let mut status = runner.status();
@@ -142,6 +150,10 @@ async fn keep_serving(
         () = &mut runner => bail!("the source has ended"),
         synced = status.wait_for(|status| status.synced) => drop(synced?),
     }
+    let _programs = match &facts.cgroup {
+        CgroupFacts::Root(root) => Some(serve_sockets(object, root)?),
+        _ => None,
+    };
     let mut watcher = DeviceWatcher::spawn(patterns, node_addresses)?;
     let mut settings = HostSettings::new(watcher.forwarders());
     loop {
@@ -182,6 +194,19 @@ where
 {
     let _ = collectors.spawn(collector::run(Tables::<F>::open(object.pins())?));
     Ok(runner.with_family::<F, _>(Tables::open(object.pins())?))
+}
+
+/// Serves the processes of a control group at their sockets.
+fn serve_sockets(object: &mut Object, root: &CgroupRoot) -> anyhow::Result<SocketPrograms> {
+    let programs = SocketPrograms::attach(object, &root.path)?;
+    info!(cgroup = %root.path.display(), "serving processes at their sockets");
+    if !root.is_whole {
+        warn!(
+            cgroup = %root.path.display(),
+            "this is not the root of the cgroup2 hierarchy, so only processes below it are served: in a container, mount the host's /sys/fs/cgroup and name it with --cgroup-root"
+        );
+    }
+    Ok(programs)
 }
 
 /// Completes at the first SIGINT or SIGTERM.

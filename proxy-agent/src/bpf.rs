@@ -13,7 +13,7 @@ pub mod tables;
 
 pub use device_tables::DeviceTables;
 pub use kernel_log::KernelLog;
-pub use object::Object;
+pub use object::{FlowCapacity, Object, ServedNetns, Settings};
 pub use tables::Tables;
 
 use std::path::PathBuf;

@@ -78,6 +78,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "GLOB")]
     pub exclude_device: Vec<Glob>,
 
+    /// Which processes are served at their sockets. Those of the host's network namespace have no
+    /// other way to Services: with `off` they are not served.
+    #[arg(long, value_enum, default_value_t)]
+    pub socket_lb: SocketLb,
+
+    /// The control group, of cgroup2, whose processes are served at their sockets. Without this it
+    /// is the root of the hierarchy, wherever that is mounted.
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
+
     /// The ports that translated sources take.
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
     pub snat_port_range: RangeInclusive<u16>,
@@ -102,6 +112,18 @@ pub enum Attach {
     Tcx,
     /// By the clsact queueing discipline.
     Clsact,
+}
+
+/// Which processes are served at their sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SocketLb {
+    /// Those of the host's network namespace.
+    #[default]
+    Host,
+    /// Those of pods, too: their packets then need no translation.
+    All,
+    /// None.
+    Off,
 }
 
 impl From<Attach> for AttachMode {

@@ -24,4 +24,5 @@ pub mod plan;
 pub mod preflight;
 pub mod reconcile;
 pub mod runner;
+pub mod sockets;
 pub mod watch;

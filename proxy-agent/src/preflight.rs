@@ -16,6 +16,8 @@ use proxy_common::{Family, V4, V6};
 use rustix::{io::Errno, process::geteuid};
 use thiserror::Error;
 
+use crate::sockets::CgroupRoot;
+
 /// The oldest kernel that the programs are made for: major and minor.
 pub const OLDEST_KERNEL: (u8, u8) = (6, 1);
 
@@ -45,10 +47,24 @@ pub struct Facts {
     pub pin_root_on_bpffs: bool,
     /// A BPF file system that is mounted somewhere.
     pub bpffs: Option<PathBuf>,
-    /// Where a cgroup2 hierarchy is mounted.
-    pub cgroup2: Option<PathBuf>,
+    /// The control group whose processes are to be served at their sockets, as far as that is
+    /// wanted.
+    pub cgroup: CgroupFacts,
     /// The IP families of the kernel.
     pub families: Families,
+}
+
+/// Which control group there is for sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupFacts {
+    /// None is wanted.
+    Unwanted,
+    /// This one.
+    Root(CgroupRoot),
+    /// The directory that was named is not a control group of cgroup2.
+    Other(PathBuf),
+    /// No cgroup2 hierarchy is mounted.
+    NotMounted,
 }
 
 /// Which IP families the kernel has (`ipv6.disable=1` takes one away).
@@ -92,6 +108,8 @@ pub enum Lack {
     },
     /// No cgroup2 hierarchy is mounted.
     Cgroup2,
+    /// The directory that was named for it is not a control group of cgroup2.
+    CgroupRoot(PathBuf),
 }
 
 impl fmt::Display for Lack {
@@ -129,7 +147,12 @@ impl fmt::Display for Lack {
                 }
             }
             Self::Cgroup2 => f.write_str(
-                "no cgroup2 hierarchy is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup`.",
+                "no cgroup2 hierarchy can be seen, and host processes are served through it: mount one (beside cgroup v1 with `mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2`), or run with --socket-lb off.",
+            ),
+            Self::CgroupRoot(path) => write!(
+                f,
+                "{} is not a control group of cgroup2: name another --cgroup-root, or none.",
+                path.display()
             ),
         }
     }
@@ -155,23 +178,40 @@ pub enum FactsError {
         #[source]
         source: io::Error,
     },
+    /// The control group.
+    #[error("cannot tell which control groups there are")]
+    Cgroup(#[source] io::Error),
 }
 
 impl Facts {
-    /// Reads them from the node. Changes nothing.
+    /// Reads them from the node. Changes nothing. Without a directory that is named for it, the
+    /// control group is looked for where cgroup2 is mounted.
     ///
     /// # Errors
     ///
-    /// If `/proc` or the pin root's file system cannot be read.
-    pub fn gather(pin_root: &Path) -> Result<Self, FactsError> {
+    /// If `/proc`, the pin root's file system or a control group cannot be read.
+    pub fn gather(
+        pin_root: &Path,
+        serves_sockets: bool,
+        cgroup_root: Option<&Path>,
+    ) -> Result<Self, FactsError> {
         let kernel = KernelVersion::current()?;
         let mut mounts = Vec::new();
         for mount in Process::myself()?.mountinfo()? {
             mounts.push((mount.fs_type, mount.mount_point));
         }
-        let mounted = |kind: &str| {
-            let found = mounts.iter().find(|(fs_type, _)| fs_type == kind);
-            found.map(|(_, at)| at.clone())
+        let mounted = |kind: &'static str| {
+            let mounts = mounts.iter().filter(move |(fs_type, _)| fs_type == kind);
+            mounts.map(|(_, at)| at.clone())
+        };
+        let cgroup = match cgroup_root {
+            _ if !serves_sockets => CgroupFacts::Unwanted,
+            Some(path) => CgroupRoot::at(path)
+                .map_err(FactsError::Cgroup)?
+                .map_or_else(|| CgroupFacts::Other(path.to_owned()), CgroupFacts::Root),
+            None => CgroupRoot::find(mounted("cgroup2"))
+                .map_err(FactsError::Cgroup)?
+                .map_or(CgroupFacts::NotMounted, CgroupFacts::Root),
         };
         Ok(Self {
             root: geteuid().is_root(),
@@ -180,8 +220,8 @@ impl Facts {
             btf: Path::new(KERNEL_BTF).exists(),
             pin_root: pin_root.to_owned(),
             pin_root_on_bpffs: on_bpffs(pin_root)?,
-            bpffs: mounted("bpf"),
-            cgroup2: mounted("cgroup2"),
+            bpffs: mounted("bpf").next(),
+            cgroup,
             families: Families(
                 ["ipv4", "ipv6"].map(|name| Path::new("/proc/sys/net").join(name).exists()),
             ),
@@ -227,8 +267,10 @@ pub fn check(facts: &Facts) -> Vec<Lack> {
         lacks
             .push(Lack::Bpffs { pin_root: facts.pin_root.clone(), elsewhere: facts.bpffs.clone() });
     }
-    if facts.cgroup2.is_none() {
-        lacks.push(Lack::Cgroup2);
+    match &facts.cgroup {
+        CgroupFacts::NotMounted => lacks.push(Lack::Cgroup2),
+        CgroupFacts::Other(path) => lacks.push(Lack::CgroupRoot(path.clone())),
+        CgroupFacts::Unwanted | CgroupFacts::Root(_) => {}
     }
     lacks
 }

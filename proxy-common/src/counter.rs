@@ -36,6 +36,8 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// A flow was given another source port than its client's.
     SourcePortTranslated = "source-port-translated",
+    /// A socket was given a backend for the frontend that it named.
+    SocketTranslated = "socket-translated",
     /// An ICMP error about a packet of a flow was translated.
     IcmpErrorTranslated = "icmp-error-translated",
     /// Passed untouched: an IPv6 packet with more extension headers than are walked over.
@@ -54,6 +56,8 @@ reasons! {
     DropFragment = "drop-fragment-without-first",
     /// Dropped: a translated packet could not be rewritten.
     DropRewrite = "drop-rewrite",
+    /// Refused: the kernel had no memory for what a socket must remember.
+    DropSocketMemory = "drop-socket-memory",
     /// Refused: the Service has no endpoints.
     RejectNoEndpoints = "reject-no-endpoints",
     /// Refused: the cluster IP has no such port.

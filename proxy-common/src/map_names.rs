@@ -25,6 +25,8 @@ pub const DEVICES: &str = "DEVICES";
 pub const SERVICE_CIDRS: &str = "CIDRS";
 /// What connected sockets were given; the sockets' own storage, not pinned.
 pub const CONNECTED: &str = "CONNECTED";
+/// Network namespaces that are not served at sockets.
+pub const LEFT_OUT: &str = "LEFT_OUT";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

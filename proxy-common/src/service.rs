@@ -30,8 +30,8 @@ impl Service {
     pub const WORD: usize = size_of::<u64>();
 }
 
-/// A contiguous range of slots, in one word: its start (the upper half) and its length (the lower
-/// half). An empty set says in its upper half what becomes of a new flow.
+/// A contiguous range of slots, in one word: its start (the upper half, without its first bit) and
+/// its length (the lower half). An empty set says in its upper half what becomes of a new flow.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendSet(u64);
@@ -72,11 +72,30 @@ impl BackendSet {
         Self(word)
     }
 
+    /// The first bit of the word.
+    const MAPPED: u64 = 1 << 63;
+
+    /// The same slots, which hold IPv4 backends in IPv6's form (RFC 4291 section 2.5.5.2): an IPv6
+    /// socket reaches them, no IPv6 packet does.
+    #[must_use]
+    #[inline(always)]
+    pub const fn mapped(self) -> Self {
+        Self(self.0 | Self::MAPPED)
+    }
+
+    /// What the set is to packets, and to sockets that send single datagrams: Linux does not let
+    /// these go from one family to the other (`udpv6_sendmsg`).
+    #[must_use]
+    #[inline(always)]
+    pub const fn within_family(self) -> Self {
+        if self.0 & Self::MAPPED == 0 { self } else { Self::REJECT }
+    }
+
     /// The first slot.
     #[must_use]
     #[inline(always)]
     pub const fn start(self) -> u32 {
-        (self.0 >> 32) as u32
+        ((self.0 & !Self::MAPPED) >> 32) as u32
     }
 
     /// How many slots there are.
@@ -140,10 +159,20 @@ mod tests {
 
     #[test]
     fn a_set_is_one_word() {
-        let set = BackendSet::new(0xdead_beef, 7);
-        assert_eq!((set.start(), set.count(), set.when_empty()), (0xdead_beef, 7, None));
+        let set = BackendSet::new(0x5ead_beef, 7);
+        assert_eq!((set.start(), set.count(), set.when_empty()), (0x5ead_beef, 7, None));
         assert_eq!(BackendSet::from_word(set.to_word()), set);
         assert_eq!(BackendSet::new(0, 1).when_empty(), None);
+    }
+
+    #[test]
+    fn a_mapped_set_is_for_connected_sockets_only() {
+        let set = BackendSet::new(5, 7);
+        let mapped = set.mapped();
+        assert_eq!((mapped.start(), mapped.count(), mapped.when_empty()), (5, 7, None));
+        assert_eq!(mapped.within_family(), BackendSet::REJECT);
+        assert_eq!(set.within_family(), set);
+        assert_eq!(BackendSet::DROP.within_family(), BackendSet::DROP);
     }
 
     #[test]

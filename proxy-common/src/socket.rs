@@ -5,11 +5,14 @@
 //! All hooks run with their socket locked, so whatever is here is read and written by one at a
 //! time.
 
-use crate::{Port, backend::BackendId, clock::Tick, family::V6Addr, pod};
+use crate::{Address as _, Port, backend::BackendId, clock::Tick, family::V6Addr, pod};
 
 /// To how many frontends an unconnected socket can send at a time and be answered by them. The one
 /// that was used least recently makes room for the next.
 pub const MAX_SENT: usize = 16;
+
+/// The most network namespaces that can be left out.
+pub const MAX_LEFT_OUT: u32 = 1 << 12;
 
 /// An address and a port of either family. An IPv4 address is mapped (`::ffff:192.0.2.1`, RFC 4291
 /// section 2.5.5.2), since an IPv6 socket may send to both.
@@ -30,6 +33,16 @@ impl SocketAddress {
     #[inline(always)]
     pub const fn new(address: V6Addr, port: Port) -> Self {
         Self { address, port, reserved: 0 }
+    }
+
+    /// Whether two are the same, by a single comparison: a verifier follows each branch of what
+    /// comes after one.
+    #[must_use]
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        let words = self.address.words().iter().zip(other.address.words());
+        let difference = words.fold(0, |all, (own, its)| all | (own ^ its));
+        difference | u32::from(self.port.to_wire() ^ other.port.to_wire()) == 0
     }
 }
 
@@ -57,10 +70,25 @@ pub struct Translation {
 pub struct Sent {
     /// In no order; places that are not used translate nothing.
     pub translations: [Translation; MAX_SENT],
+    /// Which of them was looked for last. In memory, so that it can be any for a verifier, which
+    /// would otherwise follow the programs for each of them.
+    pub place: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
-pod!(SocketAddress, Translation, Sent);
+/// The mark of a network namespace whose processes are not served at their sockets.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut(u32);
+
+impl LeftOut {
+    /// The mark.
+    pub const YES: Self = Self(1);
+}
+
+pod!(SocketAddress, Translation, Sent, LeftOut);
 
 const _: () = assert!(size_of::<SocketAddress>() == 20);
 const _: () = assert!(size_of::<Translation>() == 56);
-const _: () = assert!(size_of::<Sent>() == MAX_SENT * 56);
+const _: () = assert!(size_of::<Sent>() == MAX_SENT * 56 + 8 && MAX_SENT.is_power_of_two());

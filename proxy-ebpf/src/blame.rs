@@ -55,14 +55,20 @@ pub(crate) fn decide<F: Datapath>(
     verdict.to_action()
 }
 
+/// The name of a reason, from its number.
+#[inline(always)]
+pub(crate) fn name(reason: u8) -> Option<&'static str> {
+    let name = NAMES.get(usize::from(reason))?;
+    // SAFETY: names in ASCII, and spaces.
+    Some(unsafe { core::str::from_utf8_unchecked(name) })
+}
+
 #[inline(never)]
 fn log<F: Datapath>(context: &TcContext, work: &Work<F>) {
     let tuple = &work.packet.tuple;
-    let Some(name) = NAMES.get(usize::from(work.blamed.wrapping_sub(1))) else {
+    let Some(name) = name(work.blamed.wrapping_sub(1)) else {
         return;
     };
-    // SAFETY: names in ASCII, and spaces.
-    let name = unsafe { core::str::from_utf8_unchecked(name) };
     debug!(
         context,
         "protocol {}, {:i} port {} to {:i} port {}: {}",

@@ -4,7 +4,10 @@
 mod v4;
 mod v6;
 
-use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
+use aya_ebpf::{
+    bindings::bpf_fib_lookup,
+    programs::{SockAddrContext, TcContext},
+};
 use aya_log_ebpf::macro_support::{Argument, IpFormatter};
 use proxy_common::{Address, Family, Protocol};
 
@@ -108,4 +111,10 @@ pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>>
 
     /// Puts addresses into the parameters of a look-up of a route.
     fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr);
+
+    /// The address that a process has named, or is about to be told, at a hook of this family.
+    fn named(context: &SockAddrContext) -> Self::Addr;
+
+    /// Puts another address in its place.
+    fn rename(context: &SockAddrContext, address: &Self::Addr);
 }

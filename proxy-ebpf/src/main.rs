@@ -5,6 +5,11 @@
 //! destination at that device's ingress, the source of the replies at its egress. Between the two
 //! the node sees only clients and backends.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "the target has no atomic additions elsewhere")
+)]
 #![expect(
     missing_docs,
     unreachable_pub,
@@ -24,6 +29,7 @@
 
 mod blame;
 mod bridge;
+mod choice;
 mod claim;
 mod counter;
 mod egress;
@@ -40,14 +46,23 @@ mod open;
 mod packet;
 mod reject;
 mod rewrite;
+mod socket;
 mod tcp;
 mod verdict;
 mod work;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, TcContext},
+};
 use proxy_common::{V4, V6};
 
-use crate::{family::Datapath, frame::ETHERNET, verdict::Verdict};
+use crate::{
+    family::Datapath,
+    frame::ETHERNET,
+    socket::{connect, named, reply, send},
+    verdict::Verdict,
+};
 
 /// The length of the link header of a device that has none.
 const NO_HEADER: usize = 0;
@@ -113,6 +128,64 @@ fn by_family(
         V6::ETHERTYPE => v6(context, network),
         _ => Verdict::Pass.to_action(),
     }
+}
+
+/// Where an IPv4 socket is about to connect.
+#[cgroup_sock_addr(connect4)]
+pub fn sixfour_conn4(context: SockAddrContext) -> i32 {
+    connect::run::<V4, V4>(&context)
+}
+
+/// Where an IPv6 socket is about to connect.
+#[cgroup_sock_addr(connect6)]
+pub fn sixfour_conn6(context: SockAddrContext) -> i32 {
+    by_form(&context, connect::run::<V6, V4>, connect::run::<V6, V6>)
+}
+
+/// Where an IPv4 datagram is about to go.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sixfour_send4(context: SockAddrContext) -> i32 {
+    send::run::<V4, V4>(&context)
+}
+
+/// Where an IPv6 datagram is about to go. A socket's datagrams to mapped addresses are IPv4's.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sixfour_send6(context: SockAddrContext) -> i32 {
+    send::run::<V6, V6>(&context)
+}
+
+/// Where a datagram of an IPv4 socket has come from.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn sixfour_recv4(context: SockAddrContext) -> i32 {
+    reply::source::<V4>(&context)
+}
+
+/// Where a datagram of an IPv6 socket has come from.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn sixfour_recv6(context: SockAddrContext) -> i32 {
+    reply::source::<V6>(&context)
+}
+
+/// Whom an IPv4 socket is connected to.
+#[cgroup_sock_addr(getpeername4)]
+pub fn sixfour_peer4(context: SockAddrContext) -> i32 {
+    reply::peer::<V4>(&context)
+}
+
+/// Whom an IPv6 socket is connected to.
+#[cgroup_sock_addr(getpeername6)]
+pub fn sixfour_peer6(context: SockAddrContext) -> i32 {
+    reply::peer::<V6>(&context)
+}
+
+/// Has an address that an IPv6 socket names handled by its family.
+#[inline(always)]
+fn by_form(
+    context: &SockAddrContext,
+    mapped: impl Fn(&SockAddrContext) -> i32,
+    native: impl Fn(&SockAddrContext) -> i32,
+) -> i32 {
+    if named::<V6>(context).address.is_mapped() { mapped(context) } else { native(context) }
 }
 
 #[unsafe(no_mangle)]

@@ -4,7 +4,8 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    macros::map,
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
 use proxy_common::{
@@ -19,6 +20,7 @@ use proxy_common::{
     reject::Budget,
     service::{MAX_SERVICES, MAX_SLOTS, Service},
     service_cidr::{Guarded, MAX_OUTSIDERS, MAX_SERVICE_CIDRS, Outsider},
+    socket::{LeftOut, MAX_LEFT_OUT, Sent, Translation},
 };
 
 use crate::{family::Datapath, work::Work};
@@ -112,6 +114,27 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(counter::ROWS
 /// Each processor's budget of refusals.
 #[map]
 pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a connected socket was given for what its process named.
+#[btf_map]
+pub(crate) static CONNECTED: SkStorage<Translation> = SkStorage::new();
+
+/// The same, of a socket that sends single datagrams.
+#[btf_map]
+pub(crate) static SENT: SkStorage<Sent> = SkStorage::new();
+
+/// Network namespaces, by cookie, whose processes are not served at their sockets.
+#[map]
+pub(crate) static LEFT_OUT: HashMap<u64, LeftOut> =
+    HashMap::pinned(MAX_LEFT_OUT, BPF_F_NO_PREALLOC);
+
+/// The cookie of the host's network namespace; set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static HOST_NETNS: Global<u64> = Global::new(0);
+
+/// Whether sockets of other network namespaces are served, too (not zero); set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static ALL_NETNS: Global<u32> = Global::new(0);
 
 /// The ports that translated sources take, first (upper half) and last (lower half), as numbers;
 /// set by the agent.

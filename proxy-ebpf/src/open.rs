@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Opening flows: from a frontend to a backend, once per flow.
 
-use core::ptr;
-
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
 use proxy_common::{
     Port,
     backend::BackendId,
     counter::Reason,
     flow::{FlowKey, Kind, Seen},
-    frontend::{FrontendKey, ServiceIndex},
-    service::{BackendSet, EmptySet, Policy, Service},
+    frontend::ServiceIndex,
+    service::EmptySet,
 };
 
 use crate::{
     blame::blame,
     bridge,
+    choice::{self, random},
     claim::{claim, enter},
     counter::count,
     family::Datapath,
@@ -79,14 +78,8 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Open
 /// The entry of a packet's destination: of its port, or of the whole address.
 #[inline(always)]
 pub(crate) fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<ServiceIndex> {
-    let tables = F::tables();
-    let address = packet.tuple.destination;
-    let port = FrontendKey::new(address, packet.tuple.destination_port, packet.protocol);
-    // SAFETY: an entry is written once; the caller compares after what it has read since.
-    unsafe {
-        tables.frontends.get(port).or_else(|| tables.frontends.get(FrontendKey::whole(address)))
-    }
-    .copied()
+    let tuple = &packet.tuple;
+    choice::look_up::<F>(tuple.destination, tuple.destination_port, packet.protocol)
 }
 
 /// Chooses a backend for [`Work::flow`], uniformly at random among the eligible.
@@ -122,18 +115,13 @@ pub(crate) fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
     let Some(row) = tables.services.get_ptr(service.0) else {
         return Opening::Pass;
     };
-    let set = backend_set(row);
+    let set = choice::backend_set(row).within_family();
     match set.when_empty() {
         Some(EmptySet::Reject) => return Opening::NoEndpoints,
         Some(EmptySet::Drop) => return Opening::NoLocalEndpoint,
         None => {}
     }
-    let slot = set.start() + random(set.count());
-    let id = match tables.slots.get(slot) {
-        Some(id) => *id,
-        None => return Opening::Pass,
-    };
-    let Some(backend) = tables.backends.get(id.0) else {
+    let Some((id, backend)) = choice::backend::<F>(set) else {
         return Opening::Pass;
     };
     flow.backend = id;
@@ -141,29 +129,6 @@ pub(crate) fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
     flow.to.destination = backend.address;
     flow.to.destination_port = backend.port;
     Opening::Opened
-}
-
-/// The set of backends that serves the ClusterIP of a Service.
-#[inline(always)]
-fn backend_set(row: *const Service) -> BackendSet {
-    // SAFETY: a row of an array is never freed; its words are read whole.
-    unsafe {
-        let policy = Policy::from_word(ptr::read_volatile((&raw const (*row).policy).cast()));
-        let set = if policy.has(Policy::INTERNAL_LOCAL) {
-            &raw const (*row).local
-        } else {
-            &raw const (*row).cluster
-        };
-        BackendSet::from_word(ptr::read_volatile(set.cast()))
-    }
-}
-
-/// A random number below `bound`, with a bias of less than one in 2^32 / `bound`.
-#[inline(always)]
-fn random(bound: u32) -> u32 {
-    // SAFETY: the helper takes nothing.
-    let random = unsafe { bpf_get_prandom_u32() };
-    ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }
 
 /// A random port of those that translated sources take.

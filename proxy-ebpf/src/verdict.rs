@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What becomes of a packet: the only place where decisions turn into return codes.
+//! What becomes of a packet or a call: the only place where decisions turn into return codes.
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 
@@ -24,4 +24,14 @@ impl Verdict {
             Self::Redirect(code) => code,
         }
     }
+}
+
+/// What becomes of a process's call.
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub(crate) enum CallVerdict {
+    /// It fails, with the error that was set.
+    Fail = 0,
+    /// It goes on.
+    Go = 1,
 }

@@ -6,7 +6,7 @@ use std::{ops::RangeInclusive, path::Path};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData},
-    programs::SchedClassifier,
+    programs::{CgroupSockAddr, SchedClassifier},
 };
 use proxy_common::{
     V4, V6,
@@ -62,28 +62,19 @@ impl Object {
     ///
     /// If the object is not there, another agent has the pin root, or the kernel refuses a part of
     /// the object. Nothing is left in the pin root then.
-    pub fn load(pin_root: &Path, source_ports: &RangeInclusive<u16>) -> Result<Self, Error> {
-        Self::load_sized(pin_root, source_ports, FlowCapacity::default())
-    }
-
-    /// The same, with flow tables of other sizes.
-    ///
-    /// # Errors
-    ///
-    /// If the object is not there or the kernel refuses a part of it.
-    pub fn load_sized(
-        pin_root: &Path,
-        source_ports: &RangeInclusive<u16>,
-        capacity: FlowCapacity,
-    ) -> Result<Self, Error> {
+    pub fn load(pin_root: &Path, settings: &Settings) -> Result<Self, Error> {
         Self::check()?;
         let pins = Pins::claim(pin_root)?;
+        let Settings { source_ports, capacity, sockets } = settings;
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
+        let all_netns = u32::from(sockets.all);
         let mut loader = EbpfLoader::new();
         let level = kernel_log::level();
         let _: &mut EbpfLoader<'_> = loader
             .default_map_pin_directory(pins.directory())
             .override_global("SOURCE_PORTS", &ports, true)
+            .override_global("HOST_NETNS", &sockets.host_netns, true)
+            .override_global("ALL_NETNS", &all_netns, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
         for (name, entries) in &tables {
@@ -111,6 +102,22 @@ impl Object {
         verified(&mut self.ebpf, name)
     }
 
+    /// A program for sockets, verified when it is asked for: not all nodes want them.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that name, or the kernel refuses it.
+    pub fn socket_program(&mut self, name: &str) -> Result<&mut CgroupSockAddr, Error> {
+        let refused = |error| Error::Program(name.to_owned(), error);
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or_else(|| Error::NoProgram(name.to_owned()))?;
+        let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused)?;
+        }
+        Ok(program)
+    }
+
     /// The object itself, for what reads its own maps (the kernel's log messages).
     pub fn ebpf_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
@@ -124,6 +131,34 @@ impl Object {
     pub fn unpin(&mut self) -> std::io::Result<()> {
         self.pins.remove()
     }
+}
+
+/// What the programs must know before they are loaded.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The ports that translated sources take.
+    pub source_ports: RangeInclusive<u16>,
+    /// The sizes of the flow tables.
+    pub capacity: FlowCapacity,
+    /// Whose sockets are served.
+    pub sockets: ServedNetns,
+}
+
+impl Default for Settings {
+    /// The ports above Linux's default ephemeral range; sockets of no namespace.
+    fn default() -> Self {
+        let (capacity, sockets) = (FlowCapacity::default(), ServedNetns::default());
+        Self { source_ports: 61_000..=65_535, capacity, sockets }
+    }
+}
+
+/// The network namespaces whose processes are served at their sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServedNetns {
+    /// The cookie of the host's namespace (`SO_NETNS_COOKIE`); no namespace has the cookie 0.
+    pub host_netns: u64,
+    /// Whether all others are served, too, except for those that are left out.
+    pub all: bool,
 }
 
 /// How many entries the flow tables of each family hold; a flow has two.

@@ -8,7 +8,8 @@ use std::{
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
 use proxy_common::{V4, V6};
 
-use super::{Facts, Families, Lack, check};
+use super::{CgroupFacts, Facts, Families, Lack, check};
+use crate::sockets::CgroupRoot;
 
 /// A node that has everything, as a user who is not root but has been granted what it takes.
 fn good() -> Facts {
@@ -20,9 +21,13 @@ fn good() -> Facts {
         pin_root: PathBuf::from("/sys/fs/bpf/sixfour"),
         pin_root_on_bpffs: true,
         bpffs: None,
-        cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
+        cgroup: CgroupFacts::Root(root()),
         families: Families([true, true]),
     }
+}
+
+fn root() -> CgroupRoot {
+    CgroupRoot { path: PathBuf::from("/sys/fs/cgroup"), is_whole: true }
 }
 
 /// The one sentence that is said of a node.
@@ -70,9 +75,16 @@ fn each_lack_is_one_sentence_with_the_fix() {
         "the kernel has no /sys/kernel/btf/vmlinux: run one that is built with CONFIG_DEBUG_INFO_BTF=y."
     );
     assert_eq!(
-        sentence(|facts| facts.cgroup2 = None),
-        "no cgroup2 hierarchy is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup`."
+        sentence(|facts| facts.cgroup = CgroupFacts::NotMounted),
+        "no cgroup2 hierarchy can be seen, and host processes are served through it: mount one (beside cgroup v1 with `mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2`), or run with --socket-lb off."
     );
+    assert_eq!(
+        sentence(|facts| facts.cgroup = CgroupFacts::Other("/tmp".into())),
+        "/tmp is not a control group of cgroup2: name another --cgroup-root, or none."
+    );
+    let mut without_sockets = good();
+    without_sockets.cgroup = CgroupFacts::Unwanted;
+    assert_eq!(check(&without_sockets), []);
 }
 
 #[test]
@@ -97,7 +109,7 @@ fn a_missing_bpffs_names_the_mount_command() {
 fn all_lacks_are_told_at_once() {
     let mut facts = good();
     facts.kernel = (6, 0);
-    facts.cgroup2 = None;
+    facts.cgroup = CgroupFacts::NotMounted;
     assert_eq!(check(&facts), [Lack::Kernel(6, 0), Lack::Cgroup2]);
 }
 
@@ -112,7 +124,10 @@ fn one_family_is_enough() {
 
 #[test]
 fn gathering_looks_above_a_pin_root_that_is_not_there() {
-    let facts = Facts::gather(Path::new("/proc/none/such")).unwrap();
+    let facts = Facts::gather(Path::new("/proc/none/such"), true, Some("/proc".as_ref())).unwrap();
+    assert_eq!(facts.cgroup, CgroupFacts::Other("/proc".into()));
+    let unwanted = Facts::gather(Path::new("/proc/none/such"), false, None).unwrap();
+    assert_eq!(unwanted.cgroup, CgroupFacts::Unwanted);
     assert!(!facts.pin_root_on_bpffs);
     assert!(facts.kernel > (1, 0));
 }

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! IPv4 (RFC 791) and its errors (RFC 792).
 
-use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
-use proxy_common::{Family, Protocol, V4};
+use core::{mem, ptr};
+
+use aya_ebpf::{
+    bindings::bpf_fib_lookup,
+    programs::{SockAddrContext, TcContext},
+};
+use proxy_common::{Address as _, Family, Protocol, V4};
 
 use super::{Datapath, Message};
 use crate::{
@@ -167,14 +172,29 @@ impl Datapath for V4 {
     #[inline(always)]
     fn next_hop(route: &bpf_fib_lookup) -> Self::Addr {
         // SAFETY: the kernel has left the address in network order, as its words lie in memory.
-        unsafe { core::mem::transmute_copy(&route.__bindgen_anon_4.ipv4_dst) }
+        unsafe { mem::transmute_copy(&route.__bindgen_anon_4.ipv4_dst) }
     }
 
     #[inline(always)]
     fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr) {
-        use proxy_common::Address;
-
         route.__bindgen_anon_3.ipv4_src = source.words()[0];
         route.__bindgen_anon_4.ipv4_dst = destination.words()[0];
+    }
+
+    #[inline(always)]
+    fn named(context: &SockAddrContext) -> Self::Addr {
+        // SAFETY: the kernel gives programs a valid context, and reads of a field must be of the
+        // field as a whole; an address is its word.
+        unsafe {
+            let field = ptr::read_volatile(&raw const (*context.sock_addr).user_ip4);
+            mem::transmute(field)
+        }
+    }
+
+    #[inline(always)]
+    fn rename(context: &SockAddrContext, address: &Self::Addr) {
+        let [word] = *address.words() else { return };
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile(&raw mut (*context.sock_addr).user_ip4, word) };
     }
 }

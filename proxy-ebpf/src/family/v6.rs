@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! IPv6 (RFC 8200) and its errors (RFC 4443).
 
-use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
-use proxy_common::{Family, Protocol, V6, counter::Reason};
+use core::{mem, ptr};
+
+use aya_ebpf::{
+    bindings::bpf_fib_lookup,
+    programs::{SockAddrContext, TcContext},
+};
+use proxy_common::{Address as _, Family, Protocol, V6, counter::Reason};
 
 use super::{Datapath, Message};
 use crate::{
@@ -173,15 +178,37 @@ impl Datapath for V6 {
     #[inline(always)]
     fn next_hop(route: &bpf_fib_lookup) -> Self::Addr {
         // SAFETY: the kernel has left the address in network order, as its words lie in memory.
-        unsafe { core::mem::transmute_copy(&route.__bindgen_anon_4.ipv6_dst) }
+        unsafe { mem::transmute_copy(&route.__bindgen_anon_4.ipv6_dst) }
     }
 
     #[inline(always)]
     fn set_route(route: &mut bpf_fib_lookup, source: &Self::Addr, destination: &Self::Addr) {
         // SAFETY: an address is its four words, in network order, as the kernel takes them.
         unsafe {
-            route.__bindgen_anon_3.ipv6_src = core::mem::transmute_copy(source);
-            route.__bindgen_anon_4.ipv6_dst = core::mem::transmute_copy(destination);
+            route.__bindgen_anon_3.ipv6_src = mem::transmute_copy(source);
+            route.__bindgen_anon_4.ipv6_dst = mem::transmute_copy(destination);
+        }
+    }
+
+    #[inline(always)]
+    fn named(context: &SockAddrContext) -> Self::Addr {
+        // SAFETY: the kernel gives programs a valid context, and reads of a field must be word by
+        // word; an address is its words.
+        unsafe {
+            let words = &raw const (*context.sock_addr).user_ip6;
+            let word = |at| ptr::read_volatile(words.cast::<u32>().add(at));
+            mem::transmute([word(0), word(1), word(2), word(3)])
+        }
+    }
+
+    #[inline(always)]
+    fn rename(context: &SockAddrContext, address: &Self::Addr) {
+        for (at, word) in address.words().iter().enumerate() {
+            // SAFETY: as above.
+            unsafe {
+                let words = &raw mut (*context.sock_addr).user_ip6;
+                ptr::write_volatile(words.cast::<u32>().add(at), *word);
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, TcAttachType};
 use aya::util::KernelVersion;
-use proxy_agent::bpf::Object;
 use proxy_agent::bpf::object::{EGRESS, INGRESS};
+use proxy_agent::bpf::{Object, Settings};
 use proxy_agent::devices::{AttachMode, Attached, Attacher, Programs, Role};
 use proxy_tests::netns::{Namespace, Veth};
 use proxy_tests::scratch::Scratch;
@@ -45,7 +45,7 @@ impl Scene {
         node.netlink()?.add_veth(Veth::named("veth1"), Veth::named("eth0"), &pod)?;
         let pins = Scratch::new("devices")?;
         let bpffs = pins.mount_bpffs()?;
-        let object = Object::load(&bpffs, &(61000..=65000))?;
+        let object = Object::load(&bpffs, &Settings::default())?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self { runtime, object, _pins: pins, pod, node })
     }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use proxy_agent::bpf::object::FlowCapacity;
+use proxy_agent::bpf::FlowCapacity;
 use proxy_common::counter::Reason;
 use proxy_common::frontend::ServiceIndex;
 use proxy_tests::both_families;

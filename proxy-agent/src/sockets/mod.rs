@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sockets of processes that no device serves: programs on a control group give them backends.
+
+mod attach;
+mod cgroup;
+mod netns;
+
+pub use attach::{AttachError, SocketPrograms};
+pub use cgroup::CgroupRoot;
+pub use netns::netns_cookie;

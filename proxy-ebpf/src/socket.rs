@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Sockets of processes that no client's device serves: those of the host's network namespace, and
+//! of pods where that is asked for.
+//!
+//! A process names a frontend, and the socket is given a backend: no packet of it is translated. It
+//! goes on seeing the frontend, as the source of datagrams and as its peer. All of this happens with
+//! the socket locked, in the context of the process: other programs may interrupt these, so they
+//! keep nothing in memory of the processor.
+
+pub(crate) mod choose;
+pub(crate) mod connect;
+pub(crate) mod reply;
+pub(crate) mod send;
+
+use core::ptr;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_netns_cookie, bpf_set_retval},
+    programs::SockAddrContext,
+};
+use aya_log_ebpf::{
+    debug,
+    macro_support::{Level, level_enabled},
+};
+use proxy_common::{
+    Address, Family, Port, Protocol,
+    backend::BackendId,
+    counter::Reason,
+    socket::{SocketAddress, Translation},
+};
+
+use crate::{
+    blame,
+    counter::count_in_process,
+    family::Datapath,
+    maps::{ALL_NETNS, HOST_NETNS, LEFT_OUT},
+    verdict::CallVerdict,
+};
+
+/// What a process has named, or is about to be told, at a hook of the family `H`.
+#[inline(always)]
+pub(crate) fn named<H: Datapath>(context: &SockAddrContext) -> SocketAddress {
+    // SAFETY: the kernel gives programs a valid context; the port is in the first two bytes.
+    let port = unsafe { ptr::read_volatile(&raw const (*context.sock_addr).user_port) };
+    SocketAddress::new(H::named(context).to_mapped(), Port::from_wire(port as u16))
+}
+
+/// Puts another address and port in its place.
+#[inline(always)]
+fn rename<H: Datapath>(context: &SockAddrContext, to: &SocketAddress) {
+    H::rename(context, &<H as Family>::Addr::from_mapped(to.address));
+    let port = u32::from(to.port.to_wire());
+    // SAFETY: the kernel gives programs a valid context.
+    unsafe { ptr::write_volatile(&raw mut (*context.sock_addr).user_port, port) };
+}
+
+/// The protocol of the socket.
+#[inline(always)]
+fn protocol(context: &SockAddrContext) -> Protocol {
+    // SAFETY: the kernel gives programs a valid context.
+    Protocol::new(unsafe { ptr::read_volatile(&raw const (*context.sock_addr).protocol) } as u8)
+}
+
+/// Whether processes of the socket's network namespace are served here.
+#[inline(always)]
+fn is_served(context: &SockAddrContext) -> bool {
+    // SAFETY: the kernel gives programs a valid context.
+    let cookie = unsafe { bpf_get_netns_cookie(context.as_ptr()) };
+    cookie == HOST_NETNS.load() || ALL_NETNS.load() != 0 && LEFT_OUT.get_ptr(cookie).is_none()
+}
+
+/// Whether the backend of a translation still serves.
+#[inline(always)]
+fn serves<F: Datapath>(translation: &Translation) -> bool {
+    translation.family == F::INDEX
+        && translation.backend != BackendId::NONE
+        && F::tables()
+            .backends
+            .get(translation.backend.0)
+            .is_some_and(|backend| backend.generation == translation.generation)
+}
+
+/// Has a call fail, at once.
+#[inline(always)]
+fn fail<F: Datapath>(
+    context: &SockAddrContext,
+    asked: &SocketAddress,
+    reason: Reason,
+) -> CallVerdict {
+    count_in_process::<F>(reason);
+    if level_enabled(Level::Debug) {
+        log::<F>(context, asked, reason);
+    }
+    // SAFETY: the helper takes a number, and keeps it if it is an error's.
+    let _: i32 = unsafe { bpf_set_retval(-errno(reason)) };
+    CallVerdict::Fail
+}
+
+/// The error that a process sees: of a refusal, that of a RST or of an ICMP port unreachable; where
+/// packets would be dropped, one that is told apart from it.
+#[inline(always)]
+const fn errno(reason: Reason) -> i32 {
+    const ENOBUFS: i32 = 105;
+    const ECONNREFUSED: i32 = 111;
+    const EHOSTUNREACH: i32 = 113;
+    match reason {
+        Reason::DropPolicyLocal => EHOSTUNREACH,
+        Reason::DropSocketMemory => ENOBUFS,
+        _ => ECONNREFUSED,
+    }
+}
+
+#[inline(never)]
+fn log<F: Datapath>(context: &SockAddrContext, asked: &SocketAddress, reason: Reason) {
+    let Some(name) = blame::name(reason as u8) else {
+        return;
+    };
+    let address = <F as Family>::Addr::from_mapped(asked.address);
+    debug!(
+        context,
+        "protocol {}, a socket to {:i} port {}: {}",
+        protocol(context).number(),
+        address.octets(),
+        asked.port.number(),
+        name
+    );
+}

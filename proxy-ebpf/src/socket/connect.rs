@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Sockets that are about to connect, TCP and UDP.
+
+use aya_ebpf::programs::SockAddrContext;
+use proxy_common::{Protocol, counter::Reason, socket::Translation};
+
+use super::{
+    choose::{Choice, Use, choose},
+    fail, is_served, named, protocol, rename, serves,
+};
+use crate::{counter::count_in_process, family::Datapath, maps::CONNECTED, verdict::CallVerdict};
+
+/// Gives a socket a backend of the family `F`, at a hook of the family `H`.
+#[inline(never)]
+pub(crate) fn run<H: Datapath, F: Datapath>(context: &SockAddrContext) -> i32 {
+    decide::<H, F>(context) as i32
+}
+
+#[inline(always)]
+fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
+    let protocol = protocol(context);
+    let is_udp = protocol == Protocol::UDP;
+    if !is_udp && protocol != Protocol::TCP || !is_served(context) {
+        return CallVerdict::Go;
+    }
+    let asked = named::<H>(context);
+    // SAFETY: the storage is this socket's, which is locked.
+    let known = unsafe { CONNECTED.get_ptr_mut(context).as_mut() };
+    if let Some(known) = &known
+        && is_udp
+        && known.asked.is(&asked)
+        && serves::<F>(known)
+    {
+        // The socket may be bound to a port: what it sends from there is one flow.
+        rename::<H>(context, &known.given);
+        return CallVerdict::Go;
+    }
+    let mut translation = Translation { asked, ..Translation::default() };
+    let choice = choose::<F>(&mut translation, protocol, Use::Connect);
+    if let Some(reason) = choice.refusal() {
+        return fail::<F>(context, &asked, reason);
+    }
+    if choice == Choice::Stays {
+        if let Some(known) = known {
+            *known = Translation::default();
+        }
+        return CallVerdict::Go;
+    }
+    // Answers to a UDP socket must be seen to come from whom it has asked.
+    if !remember(context, known, &mut translation) && is_udp {
+        return fail::<F>(context, &asked, Reason::DropSocketMemory);
+    }
+    rename::<H>(context, &translation.given);
+    count_in_process::<F>(Reason::SocketTranslated);
+    CallVerdict::Go
+}
+
+/// Leaves a translation with its socket.
+#[inline(always)]
+fn remember(
+    context: &SockAddrContext,
+    known: Option<&mut Translation>,
+    translation: &mut Translation,
+) -> bool {
+    if let Some(known) = known {
+        *known = *translation;
+        return true;
+    }
+    // SAFETY: the storage is this socket's, which is locked.
+    unsafe { !CONNECTED.get_or_insert_ptr_mut(context, Some(translation)).is_null() }
+}

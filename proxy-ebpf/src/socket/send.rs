@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! UDP sockets that are about to send a datagram to an address that they name.
+//!
+//! What a socket sends to one frontend goes to one backend for as long as that serves and the socket
+//! does not fall silent, as from one source port through a NAT.
+
+use core::ptr;
+
+use aya_ebpf::programs::SockAddrContext;
+use proxy_common::{
+    Protocol,
+    backend::BackendId,
+    clock::{Tick, seconds},
+    counter::Reason,
+    flow::UDP_SECONDS,
+    socket::{MAX_SENT, Sent, SocketAddress, Translation},
+};
+
+use super::{
+    choose::{Choice, Use, choose},
+    fail, is_served, named, protocol, rename, serves,
+};
+use crate::{
+    counter::count_in_process, family::Datapath, flow::now, maps::SENT, verdict::CallVerdict,
+};
+
+/// How often a backend is chosen that answers the socket under another frontend already.
+const CHOICES: usize = 4;
+
+/// Gives a datagram a backend of the family `F`, at a hook of the family `H`.
+#[inline(never)]
+pub(crate) fn run<H: Datapath, F: Datapath>(context: &SockAddrContext) -> i32 {
+    decide::<H, F>(context) as i32
+}
+
+#[inline(always)]
+fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
+    if protocol(context) != Protocol::UDP || !is_served(context) {
+        return CallVerdict::Go;
+    }
+    let asked = named::<H>(context);
+    let now = now();
+    // SAFETY: the storage is this socket's, which is locked.
+    let sent = unsafe { SENT.get_ptr_mut(context).as_mut() };
+    if let Some(sent) = sent {
+        find(sent, &asked, now);
+        let known = found(sent);
+        if known.asked.is(&asked)
+            && now.since(known.used) < seconds(UDP_SECONDS)
+            && serves::<F>(known)
+        {
+            known.used = now;
+            rename::<H>(context, &known.given);
+            return CallVerdict::Go;
+        }
+    }
+    let mut translation = Translation { asked, ..Translation::default() };
+    let mut choice = Choice::Stays;
+    // If one backend answers under two frontends, the answers of the former get the name of the
+    // latter: the source port, by which a NAT would tell them apart, is the socket's.
+    for _ in 0..CHOICES {
+        choice = choose::<F>(&mut translation, Protocol::UDP, Use::Send);
+        // SAFETY: as above.
+        let sent = unsafe { SENT.get_ptr_mut(context).as_ref() };
+        if choice != Choice::Given || !sent.is_some_and(|sent| is_given(sent, &translation)) {
+            break;
+        }
+    }
+    if let Some(reason) = choice.refusal() {
+        return fail::<F>(context, &asked, reason);
+    }
+    if choice == Choice::Stays {
+        // SAFETY: as above.
+        if let Some(sent) = unsafe { SENT.get_ptr_mut(context).as_mut() } {
+            forget_given(sent, &asked);
+        }
+        return CallVerdict::Go;
+    }
+    // SAFETY: as above.
+    let Some(sent) = (unsafe { SENT.get_or_insert_ptr_mut(context, None).as_mut() }) else {
+        return fail::<F>(context, &asked, Reason::DropSocketMemory);
+    };
+    *found(sent) = translation;
+    rename::<H>(context, &translation.given);
+    count_in_process::<F>(Reason::SocketTranslated);
+    CallVerdict::Go
+}
+
+/// Finds where what becomes of an address is noted: where it was noted before, else an unused place,
+/// else that which was used least recently.
+#[inline(never)]
+fn find(sent: &mut Sent, asked: &SocketAddress, now: Tick) {
+    let mut best = 0;
+    for at in 0..MAX_SENT {
+        let known = &sent.translations[at];
+        let fitness = if known.asked.is(asked) {
+            u64::MAX
+        } else if known.backend == BackendId::NONE {
+            u64::MAX - 1
+        } else {
+            u64::from(now.since(known.used)) + 1
+        };
+        if fitness > best {
+            best = fitness;
+            sent.place = at as u32;
+        }
+    }
+}
+
+/// The place that was found.
+#[inline(always)]
+fn found(sent: &mut Sent) -> &mut Translation {
+    // SAFETY: a field of a valid reference.
+    let place = unsafe { ptr::read_volatile(&raw const sent.place) };
+    &mut sent.translations[place as usize & (MAX_SENT - 1)]
+}
+
+/// Whether the socket was given a backend for another address, too.
+#[inline(never)]
+fn is_given(sent: &Sent, new: &Translation) -> bool {
+    let mut count = 0_u32;
+    for known in &sent.translations {
+        count += u32::from(known.given.is(&new.given) && !known.asked.is(&new.asked));
+    }
+    count != 0
+}
+
+/// Forgets why the socket was given an address that it now names itself: the answers bear its own.
+#[inline(never)]
+fn forget_given(sent: &mut Sent, named: &SocketAddress) {
+    for known in &mut sent.translations {
+        if known.given.is(named) {
+            known.backend = BackendId::NONE;
+        }
+    }
+}
