@@ -84,7 +84,9 @@ async fn serve(
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let served = keep_serving(source, facts, node, patterns, &mut object, &mut devices, stop).await;
+    let runner = Runner::new(node, arguments.reach());
+    let served =
+        keep_serving(source, facts, runner, patterns, &mut object, &mut devices, stop).await;
     devices.detach_all().await;
     if let Err(error) = object.unpin() {
         if served.is_ok() {
@@ -121,14 +123,13 @@ fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
 async fn keep_serving(
     source: Objects,
     facts: &Facts,
-    node: &str,
+    mut runner: Runner,
     patterns: Patterns,
     object: &mut Object,
     devices: &mut ServedDevices,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
-    let mut runner = Runner::new(node);
     let mut collectors = JoinSet::new();
     if facts.families.has::<V4>() {
         runner = serve_family::<V4>(runner, &mut collectors, object)?;

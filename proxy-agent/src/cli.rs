@@ -8,7 +8,10 @@ use globset::Glob;
 use http::Uri;
 use tracing_subscriber::filter::Targets;
 
-use crate::devices::{AttachMode, Included};
+use crate::{
+    devices::{AttachMode, Included},
+    plan::Reach,
+};
 
 /// The first port above Linux's default ephemeral range, up to the last port.
 const SOURCE_PORTS: &str = "61000-65535";
@@ -88,6 +91,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
 
+    /// Let IPv6 sockets reach Services that have IPv4 endpoints only, by IPv4-mapped addresses:
+    /// TCP, and UDP sockets that are connected. Pods need `--socket-lb all` for it.
+    #[arg(long)]
+    pub socket_lb_mapped: bool,
+
     /// The ports that translated sources take.
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
     pub snat_port_range: RangeInclusive<u16>,
@@ -100,6 +108,14 @@ pub struct RunArgs {
     /// How it is logged.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+impl RunArgs {
+    /// Whose endpoints may serve a family.
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        if self.socket_lb_mapped { Reach::Sockets } else { Reach::Family }
+    }
 }
 
 /// How to attach the programs to devices.

@@ -16,6 +16,7 @@ use std::{
 
 use crate::{
     dataplane::fake::Fake,
+    plan::Reach,
     runner::Runner,
     watch::{Source as _, manifests::Manifests},
 };
@@ -36,7 +37,8 @@ fn here(path: &str) -> PathBuf {
 async fn tables(node: &str) -> Tables {
     let v4 = Arc::new(Mutex::new(Fake::<V4>::default()));
     let v6 = Arc::new(Mutex::new(Fake::<V6>::default()));
-    let runner = Runner::new(node).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
+    let runner =
+        Runner::new(node, Reach::Family).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
     let mut status = runner.status();
     let (sender, receiver) = mpsc::channel(1024);
     let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).unwrap().run(sender));

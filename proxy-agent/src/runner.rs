@@ -19,7 +19,7 @@ use crate::{
     chain::chain,
     dataplane::Dataplane,
     model::{Kind, ServiceName, Store},
-    plan::{categorize::NodeContext, plan},
+    plan::{Reach, categorize::NodeContext, plan},
     reconcile::{Conflict, FamilyReconciler, Outcome, Rows, ServiceCidrError, ServiceCidrs},
     watch::Event,
 };
@@ -48,25 +48,30 @@ pub struct Status {
 /// Takes the events of a source, and keeps the tables of each family as they say.
 pub struct Runner {
     store: Store,
+    reach: Reach,
     families: Vec<Box<dyn Tables>>,
     unsynced: BTreeSet<Kind>,
     last_error: Option<String>,
     status: watch::Sender<Status>,
     node_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    left_sockets: watch::Sender<()>,
     started: Instant,
 }
 
 impl Runner {
-    /// A runner of the node with this name, which serves no family yet.
+    /// A runner of the node with this name, which serves no family yet. Those that it is given are
+    /// served by endpoints within this reach.
     #[must_use]
-    pub fn new(node_name: &str) -> Self {
+    pub fn new(node_name: &str, reach: Reach) -> Self {
         Self {
             store: Store::new(node_name),
+            reach,
             families: Vec::new(),
             unsynced: NEEDED.into(),
             last_error: None,
             status: watch::Sender::default(),
             node_addresses: watch::Sender::default(),
+            left_sockets: watch::Sender::default(),
             started: Instant::now(),
         }
     }
@@ -81,6 +86,7 @@ impl Runner {
         self.families.push(Box::new(Reconciled {
             reconciler: FamilyReconciler::<F>::new(Rows::CAPACITY),
             service_cidrs: ServiceCidrs::default(),
+            reach: self.reach,
             dataplane,
         }));
         self
@@ -96,6 +102,12 @@ impl Runner {
     #[must_use]
     pub fn node_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
         self.node_addresses.subscribe()
+    }
+
+    /// Changes whenever backends have stopped serving that UDP sockets may be connected to.
+    #[must_use]
+    pub fn left_sockets(&self) -> watch::Receiver<()> {
+        self.left_sockets.subscribe()
     }
 
     /// Runs until the source has ended. What is in the tables then stays there.
@@ -150,6 +162,9 @@ impl Runner {
                 family.plan(&self.store, name);
             }
             let outcome = family.flush(&clock);
+            if outcome.left_sockets {
+                self.left_sockets.send_replace(());
+            }
             for problem in outcome.problems {
                 let (family, service) = (family.name(), problem.service);
                 let error = chain(&problem.error);
@@ -209,6 +224,7 @@ trait Tables: Send {
 struct Reconciled<F: Family, D> {
     reconciler: FamilyReconciler<F>,
     service_cidrs: ServiceCidrs<F>,
+    reach: Reach,
     dataplane: D,
 }
 
@@ -228,7 +244,7 @@ where
         };
         let planned = store.service(name).and_then(|service| {
             let slices: Vec<_> = store.slices(name).collect();
-            plan(service, &slices, node)
+            plan(service, &slices, node, self.reach)
         });
         self.reconciler.set(name, planned);
     }

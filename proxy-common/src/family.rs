@@ -50,6 +50,8 @@ pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAdd
     fn is_link_local(&self) -> bool;
     /// This address, if `address` is of this family.
     fn from_ip(address: IpAddr) -> Option<Self>;
+    /// How a socket of this family reaches an address of either; nothing if it cannot.
+    fn reached(address: IpAddr) -> Option<Self>;
     /// The address as an IPv6 socket names it: an IPv4 address is mapped (RFC 4291 section
     /// 2.5.5.2).
     fn to_mapped(self) -> V6Addr;
@@ -118,6 +120,10 @@ impl Address for V4Addr {
         }
     }
 
+    fn reached(address: IpAddr) -> Option<Self> {
+        Self::from_ip(address)
+    }
+
     #[inline(always)]
     fn to_mapped(self) -> V6Addr {
         V6Addr([0, 0, MAPPED, self.0[0]])
@@ -155,6 +161,13 @@ impl Address for V6Addr {
     fn from_ip(address: IpAddr) -> Option<Self> {
         match address {
             IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(v6.into()),
+        }
+    }
+
+    fn reached(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(v4) => Some(V4Addr::from(v4).to_mapped()),
             IpAddr::V6(v6) => Some(v6.into()),
         }
     }
@@ -263,6 +276,10 @@ mod tests {
         let v6 = V6Addr::from_ip("fd00::1".parse().unwrap()).unwrap();
         assert!(!v6.is_mapped() && !V6Addr::default().is_mapped());
         assert_eq!(V6Addr::from_mapped(v6.to_mapped()), v6);
+        assert_eq!(V6Addr::reached("192.0.2.1".parse().unwrap()), Some(mapped));
+        assert_eq!(V6Addr::reached("fd00::1".parse().unwrap()), Some(v6));
+        assert_eq!(V4Addr::reached("192.0.2.1".parse().unwrap()), Some(v4));
+        assert_eq!(V4Addr::reached("fd00::1".parse().unwrap()), None);
     }
 
     #[test]

@@ -83,12 +83,19 @@ impl BackendSet {
         Self(self.0 | Self::MAPPED)
     }
 
+    /// Whether they do.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_mapped(self) -> bool {
+        self.0 & Self::MAPPED != 0
+    }
+
     /// What the set is to packets, and to sockets that send single datagrams: Linux does not let
     /// these go from one family to the other (`udpv6_sendmsg`).
     #[must_use]
     #[inline(always)]
     pub const fn within_family(self) -> Self {
-        if self.0 & Self::MAPPED == 0 { self } else { Self::REJECT }
+        if self.is_mapped() { Self::REJECT } else { self }
     }
 
     /// The first slot.

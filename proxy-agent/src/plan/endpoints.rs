@@ -8,7 +8,18 @@ use proxy_common::{Family, family::Address as _};
 use super::{EndpointAddress, categorize::NodeContext};
 use crate::model::{Endpoint, EndpointSlice, ServicePort};
 
-/// The endpoints behind a Service port in one family, each address and port once, in order.
+/// Whose endpoints may serve a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// The family's own.
+    #[default]
+    Family,
+    /// Those that its sockets reach: IPv6 sockets reach IPv4 endpoints by mapped addresses (RFC
+    /// 4291 section 2.5.5.2).
+    Sockets,
+}
+
+/// The endpoints behind a Service port within the reach of one family, each address and port once, in order.
 ///
 /// Slices know the port by its name. Where several speak of one endpoint (it moved from slice to
 /// slice, or its address went to another pod while the old one terminates), one of them counts:
@@ -21,6 +32,7 @@ pub fn of_port<'a, F: Family>(
     port: &ServicePort,
     slices: &[&'a EndpointSlice],
     node: NodeContext<'_>,
+    reach: Reach,
 ) -> Vec<(EndpointAddress<F>, &'a Endpoint)> {
     let mut union: BTreeMap<EndpointAddress<F>, &'a Endpoint> = BTreeMap::new();
     let weight = |endpoint: &Endpoint| {
@@ -33,7 +45,11 @@ pub fn of_port<'a, F: Family>(
             .filter(|known| known.name == port.name && known.protocol == port.protocol);
         for known in ports {
             for endpoint in &slice.endpoints {
-                let Some(address) = F::Addr::from_ip(endpoint.address) else {
+                let address = match reach {
+                    Reach::Family => F::Addr::from_ip(endpoint.address),
+                    Reach::Sockets => F::Addr::reached(endpoint.address),
+                };
+                let Some(address) = address else {
                     continue;
                 };
                 let key = EndpointAddress { address, port: known.port };

@@ -8,6 +8,8 @@
 pub mod categorize;
 pub mod endpoints;
 
+pub use endpoints::Reach;
+
 use proxy_common::{
     Family, Port, Protocol,
     frontend::FrontendKey,
@@ -51,6 +53,9 @@ pub struct PortPlan<F: Family> {
     pub local: Option<SetPlan<F>>,
     /// Which set serves whom.
     pub policy: Policy,
+    /// Whether the sets hold endpoints that sockets reach and packets do not
+    /// ([`Reach::Sockets`]).
+    pub sockets_only: bool,
 }
 
 /// A Service port among the ports of its Service: what clients see of it. A port that is renamed
@@ -81,16 +86,22 @@ pub enum SetPlan<F: Family> {
     Empty(EmptySet),
 }
 
-/// Plans a Service in one family; nothing if it has no cluster IP there.
+/// Plans a Service in one family; nothing if it has no cluster IP there. With [`Reach::Sockets`], a
+/// port without an endpoint of the family that could be used is served by those that its sockets
+/// reach.
 #[must_use]
 pub fn plan<F: Family>(
     service: &Service,
     slices: &[&EndpointSlice],
     node: NodeContext<'_>,
+    reach: Reach,
 ) -> Option<ServicePlan<F>> {
     let vip = service.cluster_ip::<F>()?;
-    let mut ports: Vec<_> =
-        service.ports.iter().map(|port| plan_port(service, port, vip, slices, node)).collect();
+    let mut ports: Vec<_> = service
+        .ports
+        .iter()
+        .map(|port| plan_port(service, port, vip, slices, node, reach))
+        .collect();
     ports.sort_by_key(|port| port.id);
     Some(ServicePlan {
         service: service.name.clone(),
@@ -106,12 +117,22 @@ fn plan_port<F: Family>(
     vip: F::Addr,
     slices: &[&EndpointSlice],
     node: NodeContext<'_>,
+    reach: Reach,
 ) -> PortPlan<F> {
-    let candidates = endpoints::of_port::<F>(port, slices, node);
     // No frontend that is reached from outside is planned, so no external policy applies.
     let demand = Demand::of(service.internal_traffic_policy, None);
-    let endpoints: Vec<_> = candidates.iter().map(|(_, endpoint)| *endpoint).collect();
-    let categories = categorize(&endpoints, demand, node);
+    let within = |reach| {
+        let candidates = endpoints::of_port::<F>(port, slices, node, reach);
+        let endpoints: Vec<_> = candidates.iter().map(|(_, endpoint)| *endpoint).collect();
+        let categories = categorize(&endpoints, demand, node);
+        (candidates, categories)
+    };
+    let (mut candidates, mut categories) = within(Reach::Family);
+    let mut sockets_only = false;
+    if reach == Reach::Sockets && !categories.any_usable {
+        (candidates, categories) = within(Reach::Sockets);
+        sockets_only = categories.any_usable;
+    }
     let set = |members: &Option<Vec<usize>>| {
         let addresses = members.as_ref()?.iter().map(|at| candidates[*at].0);
         Some(SetPlan::new(addresses.collect(), &categories))
@@ -135,6 +156,7 @@ fn plan_port<F: Family>(
             TrafficPolicy::Cluster => Policy::default(),
             TrafficPolicy::Local => Policy::INTERNAL_LOCAL,
         },
+        sockets_only,
     }
 }
 

@@ -62,7 +62,7 @@ fn at<F: Family>(address: &str, port: u16) -> EndpointAddress<F> {
 
 fn plan_of<F: Family>(service: &Service, slices: &[EndpointSlice]) -> ServicePlan<F> {
     let slices: Vec<_> = slices.iter().collect();
-    plan(service, &slices, NODE).unwrap()
+    plan(service, &slices, NODE, Reach::Family).unwrap()
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn each_family_gets_its_own_endpoints_and_frontends() {
 fn a_service_without_an_address_of_the_family_has_no_plan() {
     let mut service = service(TrafficPolicy::Cluster);
     service.cluster_ips.truncate(1);
-    assert!(plan::<V4>(&service, &[], NODE).is_none());
-    assert!(plan::<V6>(&service, &[], NODE).is_some());
+    assert!(plan::<V4>(&service, &[], NODE, Reach::Family).is_none());
+    assert!(plan::<V6>(&service, &[], NODE, Reach::Family).is_some());
 }
 
 #[test]
@@ -146,4 +146,36 @@ fn a_local_policy_drops_only_while_there_are_endpoints_elsewhere() {
     assert_eq!(verdict(READY), Some(SetPlan::Empty(EmptySet::Drop)));
     assert_eq!(verdict(DRAINING), Some(SetPlan::Empty(EmptySet::Drop)));
     assert_eq!(verdict(GONE), Some(SetPlan::Empty(EmptySet::Reject)));
+}
+
+#[test]
+fn sockets_reach_ipv4_endpoints_only_where_there_are_no_others() {
+    let service = service(TrafficPolicy::Cluster);
+    let port = ("dns", Protocol::UDP, 53);
+    let v4 = || slice(port, vec![endpoint("10.0.0.1", READY), endpoint("10.0.0.2", GONE)]);
+    let v6 = |conditions| slice(port, vec![endpoint("fd00::1", conditions)]);
+    let udp = |slices: &[EndpointSlice], reach| {
+        let slices: Vec<_> = slices.iter().collect();
+        let plan: ServicePlan<V6> = plan(&service, &slices, NODE, reach).unwrap();
+        plan.ports[1].clone()
+    };
+    let mapped = vec![at("::ffff:10.0.0.1", 53)];
+    for nothing_usable in [vec![v4()], vec![v4(), v6(GONE)]] {
+        let reached = udp(&nothing_usable, Reach::Sockets);
+        assert_eq!(reached.cluster, Some(SetPlan::Endpoints(mapped.clone())));
+        assert_eq!((reached.serving, reached.sockets_only), (mapped.clone(), true));
+        let unreached = udp(&nothing_usable, Reach::Family);
+        assert_eq!(unreached.cluster, Some(SetPlan::Empty(EmptySet::Reject)));
+        assert!(!unreached.sockets_only);
+    }
+    for usable in [READY, DRAINING] {
+        let own = udp(&[v4(), v6(usable)], Reach::Sockets);
+        assert_eq!(own.cluster, Some(SetPlan::Endpoints(vec![at("fd00::1", 53)])));
+        assert!(!own.sockets_only);
+    }
+    let none = udp(&[], Reach::Sockets);
+    assert_eq!(none.cluster, Some(SetPlan::Empty(EmptySet::Reject)));
+    assert!(!none.sockets_only);
+    let v4_plan = plan_of::<V4>(&service, &[v6(READY)]);
+    assert_eq!(v4_plan.ports[1].cluster, Some(SetPlan::Empty(EmptySet::Reject)));
 }

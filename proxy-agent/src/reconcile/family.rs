@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_common::{Family, frontend::FrontendKey};
+use proxy_common::{Family, Protocol, frontend::FrontendKey};
 
 use super::{
     apply::apply,
@@ -99,7 +99,7 @@ impl<F: Family> FamilyReconciler<F> {
             }
         }
         for name in raised {
-            match self.lower(&name, dataplane, clock) {
+            match self.lower(&name, dataplane, clock, &mut outcome.left_sockets) {
                 Ok(again) => lowered.push((name, again)),
                 Err(error) => self.fail(name, error, clock(), &mut outcome),
             }
@@ -201,12 +201,14 @@ impl<F: Family> FamilyReconciler<F> {
         apply(dataplane, &ops, |op| self.frontends.commit(op))
     }
 
-    /// Takes away all that a Service needs no more. Says when there is more to do.
+    /// Takes away all that a Service needs no more, and notes whether UDP sockets are left without
+    /// a backend by it. Says when there is more to do.
     fn lower<D: Dataplane<F>>(
         &mut self,
         name: &ServiceName,
         dataplane: &mut D,
         clock: &dyn Fn() -> Duration,
+        left_sockets: &mut bool,
     ) -> Result<Option<Duration>, ReconcileError> {
         let Some(entry) = self.services.get_mut(name) else {
             return Ok(None);
@@ -241,6 +243,8 @@ impl<F: Family> FamilyReconciler<F> {
             let gone = port.is_none();
             let (ops, later) = row.lower(port, &mut self.ids, clock());
             apply(dataplane, &ops, |op| {
+                let is_retired = matches!(op, Op::RetireBackend { .. });
+                *left_sockets |= is_retired && id.protocol == Protocol::UDP;
                 row.commit(op, &mut self.ids, clock());
             })?;
             again = again.into_iter().chain(later).min();

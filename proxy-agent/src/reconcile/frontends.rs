@@ -57,7 +57,9 @@ pub(super) enum Target<'a> {
 /// All that a plan wants, each once.
 pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<F>, Claim)> {
     let marks = plan.vips.iter().map(|vip| FrontendKey::whole(*vip));
-    let direct = plan.ports.iter().flat_map(|port| {
+    // What only sockets reach is no address of a packet.
+    let reached = plan.ports.iter().filter(|port| !port.sockets_only);
+    let direct = reached.flat_map(|port| {
         let protocol = port.id.protocol;
         let key = move |at: &crate::plan::EndpointAddress<F>| {
             FrontendKey::new(at.address, at.port, protocol)

@@ -13,6 +13,8 @@ use crate::model::ServiceName;
 pub struct Outcome {
     /// What failed. It stays pending.
     pub problems: Vec<Problem>,
+    /// Whether backends have stopped serving that UDP sockets may be connected to.
+    pub left_sockets: bool,
 }
 
 /// What failed for one Service.

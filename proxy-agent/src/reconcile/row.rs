@@ -70,7 +70,7 @@ impl<F: Family> Row<F> {
             };
             let set = self.sets.entry(which).or_default();
             set.unwanted_since = None;
-            if set.stage(empty, members, ids, now)?
+            if set.stage(empty, members, plan.sockets_only, ids, now)?
                 && let Some(staged) = &set.staged
             {
                 if !staged.ids.is_empty() {

@@ -26,13 +26,20 @@ pub(super) struct Members {
     pub(super) ids: Vec<BackendId>,
 }
 
+impl Members {
+    fn are(&self, ids: &[BackendId], sockets_only: bool) -> bool {
+        self.ids == ids && self.word.is_mapped() == sockets_only
+    }
+}
+
 impl Set {
     /// Prepares what is to be published; says whether that differs from what is. `empty` is the
-    /// word of a set without members.
+    /// word of a set without members, `sockets_only` says whether these are for sockets alone.
     pub(super) fn stage(
         &mut self,
         empty: BackendSet,
         members: Vec<BackendId>,
+        sockets_only: bool,
         ids: &mut Ids,
         now: Duration,
     ) -> Result<bool, Exhausted> {
@@ -43,10 +50,11 @@ impl Set {
         };
         if count == 0 {
             self.stage_empty(empty, ids, now);
-        } else if self.staged.as_ref().is_none_or(|staged| staged.ids != members) {
+        } else if self.staged.as_ref().is_none_or(|staged| !staged.are(&members, sockets_only)) {
             self.unstage(ids, now);
-            if self.published.ids != members {
-                let word = ids.take_slots(count, now)?;
+            if !self.published.are(&members, sockets_only) {
+                let slots = ids.take_slots(count, now)?;
+                let word = if sockets_only { slots.mapped() } else { slots };
                 let ids = members;
                 self.staged = Some(Members { word, ids });
             }

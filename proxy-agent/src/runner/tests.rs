@@ -100,7 +100,7 @@ fn dump<F: Family>(tables: &Shared<F>) -> String {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_written_before_all_is_known() {
     let tables = Shared::<V4>::default();
-    let bench = Bench::new(Runner::new("me").with_family(Arc::clone(&tables)));
+    let bench = Bench::new(Runner::new("me", Reach::Family).with_family(Arc::clone(&tables)));
     let known = [service("a", &["10.0.0.1"]), slice("a", "10.1.0.1")];
     let status = bench.send(known).await;
     assert_eq!((status.synced, status.services), (false, 1));
@@ -118,7 +118,8 @@ async fn nothing_is_written_before_all_is_known() {
 #[tokio::test(start_paused = true)]
 async fn each_change_is_applied_at_once_and_to_its_families() {
     let (v4, v6) = (Shared::<V4>::default(), Shared::<V6>::default());
-    let runner = Runner::new("me").with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
+    let runner =
+        Runner::new("me", Reach::Family).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let _ = bench.send([service("a", &["10.0.0.1", "fd00::1"])]).await;
@@ -145,7 +146,8 @@ async fn what_fails_is_tried_again_with_growing_pauses() {
         fails: move |_: &Op<V4>| counted.fetch_add(1, Ordering::Relaxed) < 3,
     };
     let other = Shared::<V6>::default();
-    let runner = Runner::new("me").with_family(faulty).with_family(Arc::clone(&other));
+    let runner =
+        Runner::new("me", Reach::Family).with_family(faulty).with_family(Arc::clone(&other));
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let status = bench.send([service("a", &["10.0.0.1", "fd00::1"])]).await;
@@ -166,7 +168,9 @@ async fn what_fails_is_tried_again_with_growing_pauses() {
 async fn it_ends_with_its_source_and_leaves_the_tables() {
     let tables = Shared::<V4>::default();
     let (events, receiver) = mpsc::channel(64);
-    let running = tokio::spawn(Runner::new("me").with_family(Arc::clone(&tables)).run(receiver));
+    let running = tokio::spawn(
+        Runner::new("me", Reach::Family).with_family(Arc::clone(&tables)).run(receiver),
+    );
     for event in NEEDED.map(Event::Synced) {
         events.send(event).await.unwrap();
     }
@@ -179,7 +183,7 @@ async fn it_ends_with_its_source_and_leaves_the_tables() {
 #[tokio::test(start_paused = true)]
 async fn a_zone_that_becomes_known_changes_the_plans() {
     let tables = Shared::<V4>::default();
-    let bench = Bench::new(Runner::new("me").with_family(Arc::clone(&tables)));
+    let bench = Bench::new(Runner::new("me", Reach::Family).with_family(Arc::clone(&tables)));
     let Event::Apply(Object::EndpointSlice(mut hinted)) = slice("a", "10.1.0.1") else { panic!() };
     hinted.endpoints.push(Endpoint {
         address: "10.1.0.2".parse().unwrap(),
@@ -199,7 +203,7 @@ async fn a_zone_that_becomes_known_changes_the_plans() {
 
 #[tokio::test(start_paused = true)]
 async fn the_addresses_of_the_own_node_are_told() {
-    let runner = Runner::new("me");
+    let runner = Runner::new("me", Reach::Family);
     let addresses = runner.node_addresses();
     let bench = Bench::new(runner);
     let told = || addresses.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -79,6 +79,7 @@ impl<F: Tabled> Cluster<F> {
             policy: if sets.local.is_some() { Policy::INTERNAL_LOCAL } else { Policy::default() },
             cluster: sets.cluster,
             local: sets.local,
+            sockets_only: false,
         };
         let plan = ServicePlan {
             service: service.clone(),

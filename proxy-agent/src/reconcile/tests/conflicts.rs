@@ -142,7 +142,7 @@ fn a_frontend_goes_before_an_endpoint<F: Family>() {
         }],
     };
     let node = crate::plan::categorize::NodeContext { name: "me", zone: None };
-    bench.reconciler.set(&name, crate::plan::plan(&service, &[], node));
+    bench.reconciler.set(&name, crate::plan::plan(&service, &[], node, crate::plan::Reach::Family));
     bench.settle();
     let key = FrontendKey::new(address::<F>(244, 1), Port::new(8080), Protocol::TCP);
     assert!(bench.fake().frontends[&key] >= ServiceIndex::FIRST);

@@ -26,7 +26,7 @@ use crate::{
         Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServiceName, ServicePort,
         TrafficPolicy,
     },
-    plan::{EndpointAddress, categorize::NodeContext, plan},
+    plan::{EndpointAddress, Reach, ServicePlan, categorize::NodeContext, plan},
 };
 
 /// Runs each of these functions, generic over the family, for both.
@@ -126,6 +126,10 @@ impl<F: Family> Bench<F> {
 
     pub(super) fn set(&mut self, name: &str, spec: &Spec) {
         let name = ObjectName::new("ns", name);
+        self.reconciler.set(&name, Some(Self::plan(&name, spec)));
+    }
+
+    pub(super) fn plan(name: &ServiceName, spec: &Spec) -> ServicePlan<F> {
         let service = Service {
             name: name.clone(),
             created: spec.created,
@@ -140,7 +144,7 @@ impl<F: Family> Bench<F> {
             ports: spec.ports.iter().map(endpoint_port).collect(),
         };
         let node = NodeContext { name: "me", zone: None };
-        self.reconciler.set(&name, plan(&service, &[&slice], node));
+        plan(&service, &[&slice], node, Reach::Family).expect("it has a cluster IP")
     }
 
     pub(super) fn delete(&mut self, name: &str) {

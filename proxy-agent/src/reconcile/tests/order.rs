@@ -3,6 +3,7 @@
 
 use proxy_common::{
     Family, Port, Protocol, backend::BackendId, frontend::FrontendKey, frontend::ServiceIndex,
+    service::BackendSet,
 };
 
 use super::{Bench, State::*, address, endpoint, in_both_families, web};
@@ -24,6 +25,8 @@ in_both_families!(
     a_service_made_again_between_two_passes_is_not_touched,
     the_local_set_is_there_before_the_policy_asks_for_it,
     a_returning_endpoint_looks_new,
+    only_udp_backends_leave_sockets,
+    endpoints_of_sockets_only_are_marked_as_such,
 );
 
 fn verbs<F: Family>(ops: &[Op<F>]) -> Vec<&'static str> {
@@ -225,4 +228,48 @@ fn a_returning_endpoint_looks_new<F: Family>() {
     // are those that the row has while it has no endpoint.
     assert_eq!(generations, [(1, 1), (1, 3), (1, 5)]);
     bench.assert_safe();
+}
+
+fn only_udp_backends_leave_sockets<F: Family>() {
+    for (protocol, leaves) in [(Protocol::UDP, true), (Protocol::TCP, false)] {
+        let mut bench = Bench::<F>::new();
+        let mut spec = web(&[(1, Ready, false), (2, Ready, false)]);
+        spec.ports = vec![("dns", protocol, 53)];
+        bench.set("web", &spec);
+        assert!(!bench.flush().left_sockets, "new");
+        spec.endpoints = vec![(1, Draining, false), (2, Ready, false)];
+        bench.set("web", &spec);
+        assert!(!bench.flush().left_sockets, "it still serves");
+        spec.endpoints = vec![(2, Ready, false), (3, Ready, false)];
+        bench.set("web", &spec);
+        assert_eq!(bench.flush().left_sockets, leaves, "an endpoint less");
+        bench.delete("web");
+        assert_eq!(bench.flush().left_sockets, leaves, "no Service");
+    }
+}
+
+fn endpoints_of_sockets_only_are_marked_as_such<F: Family>() {
+    let mut bench = Bench::<F>::new();
+    let name = crate::model::ServiceName::new("ns", "web");
+    let mut plan = Bench::<F>::plan(&name, &web(&[(1, Ready, false)]));
+    for port in &mut plan.ports {
+        port.sockets_only = true;
+    }
+    bench.reconciler.set(&name, Some(plan));
+    let _ = bench.flush();
+    let row = bench.fake().services[&ServiceIndex::FIRST];
+    assert_eq!(row.cluster.count(), 1);
+    assert_eq!(row.cluster.within_family(), BackendSet::REJECT);
+    let direct = FrontendKey::new(address::<F>(244, 1), Port::new(8080), Protocol::TCP);
+    assert!(!bench.fake().frontends.contains_key(&direct), "no packet has this address");
+    // The same endpoints, for packets too, are another set.
+    bench.set("web", &web(&[(1, Ready, false)]));
+    let _ = bench.flush();
+    let row = bench.fake().services[&ServiceIndex::FIRST];
+    assert_eq!(row.cluster.within_family(), row.cluster);
+    assert!(bench.fake().frontends.contains_key(&direct));
+    bench.delete("web");
+    bench.settle();
+    bench.assert_safe();
+    bench.assert_empty();
 }
