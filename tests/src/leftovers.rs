@@ -30,8 +30,8 @@ fn sweep() {
     // Namespaces first: that ends the processes of the rest.
     remove_in(netns::DIRECTORY.as_ref(), netns::remove);
     remove_in(scratch::DIRECTORY.as_ref(), scratch::remove);
-    if let Ok(root) = cgroup::root() {
-        remove_in(&root, cgroup::remove);
+    for directory in cgroup::directories() {
+        remove_in(&directory, cgroup::remove);
     }
 }
 

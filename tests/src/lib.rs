@@ -3,7 +3,7 @@
 //! What the tests and the demo of Sixfour share.
 //!
 //! * [`topology`]: nodes, pods and clients as network namespaces, dual-stack
-//!   from one definition, on top of [`netns`];
+//!   from one definition, on top of [`netns`] and [`cgroup`];
 //! * [`traffic`]: servers and clients inside of them;
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
 //! * [`api`]: an API server for the agent, and faults on the way to it;

@@ -2,6 +2,10 @@
 
 //! The topologies work without any proxy, and leave nothing behind.
 
+mod harness {
+    mod cgroups;
+}
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 

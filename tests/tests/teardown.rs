@@ -12,7 +12,6 @@ use std::{env, fs, panic, thread};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use proxy_tests::cgroup::Cgroup;
 use proxy_tests::process::Process;
 use proxy_tests::scratch::Scratch;
 use proxy_tests::topology::{BetweenNodes, Node, NodeSpec, Topology, TopologySpec};
@@ -23,9 +22,8 @@ const HOLD: &str = "SIXFOUR_TEST_HOLD";
 /// One of everything that could be left behind.
 struct Everything {
     topology: Topology,
-    process: Process,
+    processes: [Process; 2],
     scratch: Scratch,
-    cgroup: Cgroup,
 }
 
 impl Everything {
@@ -35,23 +33,30 @@ impl Everything {
             .node(NodeSpec::bridge("anc-node").pod("web-1", 12))
             .node(NodeSpec::routed("other-node").pod("web-2", 21))
             .build()?;
-        let namespace = topology.pod("web-1").namespace();
-        let mut sleep = namespace.command("sleep");
-        let _ = sleep.arg("1000").stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Process::spawn(namespace, sleep)?;
-        let cgroup = Cgroup::new("anc-node")?;
-        cgroup.add(&process)?;
+        let pod = topology.pod("web-1").namespace();
+        let node = topology.node("anc-node").host().namespace();
+        // The other one is known by its control group only.
+        let sleeping = [(pod, pod.command("sleep")), (node, Command::new("sleep"))];
+        let [first, second] = sleeping.map(|(namespace, mut sleep)| {
+            let _ = sleep.arg("1000").stdout(Stdio::null()).stderr(Stdio::null());
+            Process::spawn(namespace, sleep)
+        });
+        let processes = [first?, second?];
         let scratch = Scratch::new("anc-node")?;
         drop(scratch.mount_bpffs()?);
-        Ok(Self { topology, process, scratch, cgroup })
+        Ok(Self { topology, processes, scratch })
     }
 
     /// Files and directories that are there as long as it is.
     fn paths(&self) -> Vec<PathBuf> {
         let nodes = self.topology.nodes().map(Node::host);
-        let hosts = nodes.chain(self.topology.pods()).map(|host| host.namespace().path());
-        let others = [self.scratch.path().to_owned(), self.cgroup.path().to_owned()];
-        hosts.chain(others).chain([format!("/proc/{}", self.process.id()).into()]).collect()
+        let hosts = nodes.chain(self.topology.pods());
+        let hosts = hosts.flat_map(|host| {
+            let cgroup = host.cgroup().expect("nodes and pods have one");
+            [host.namespace().path(), cgroup.to_owned()]
+        });
+        let processes = self.processes.iter().map(|it| format!("/proc/{}", it.id()).into());
+        hosts.chain([self.scratch.path().to_owned()]).chain(processes).collect()
     }
 }
 

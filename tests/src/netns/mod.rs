@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, anyhow};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::cgroup::Cgroup;
 use crate::cleanup::{self, Lease};
 use crate::leftovers;
 
@@ -40,6 +41,8 @@ pub struct Namespace {
     name: String,
     file: File,
     _lease: Lease,
+    /// It goes after the namespace, which ends what was started in both.
+    cgroup: Option<Cgroup>,
 }
 
 impl Namespace {
@@ -53,9 +56,23 @@ impl Namespace {
             let file = create(&path)?;
             Ok((file, move || remove(&path)))
         })?;
-        let namespace = Self { name, file, _lease: lease };
+        let namespace = Self { name, file, _lease: lease, cgroup: None };
         namespace.netlink()?.up("lo")?;
         Ok(namespace)
+    }
+
+    /// Has all work from now on run in `cgroup` too, which goes with the
+    /// namespace.
+    #[must_use]
+    pub fn in_cgroup(mut self, cgroup: Cgroup) -> Self {
+        self.cgroup = Some(cgroup);
+        self
+    }
+
+    /// The control group of the work that runs here, if it has one.
+    #[must_use]
+    pub const fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
     }
 
     /// The name by which `ip netns` knows it.
@@ -70,15 +87,16 @@ impl Namespace {
         Path::new(DIRECTORY).join(&self.name)
     }
 
-    /// Runs `work` on a thread that has joined the namespace.
+    /// Runs `work` on a thread that has joined the namespace, and its control
+    /// group if it has one.
     ///
-    /// Sockets that it opens and processes that it starts stay in the
-    /// namespace, wherever they are used afterwards. A panic goes on in the
-    /// caller.
+    /// Sockets that it opens and processes that it starts stay in both,
+    /// wherever they are used afterwards. A panic goes on in the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let thread = thread::Builder::new().name(self.name.clone());
         thread::scope(|scope| {
             let work = || {
+                self.cgroup.as_ref().map_or(Ok(()), Cgroup::enter)?;
                 setns(&self.file, CloneFlags::CLONE_NEWNET)
                     .with_context(|| format!("entering network namespace {}", self.name))?;
                 work()

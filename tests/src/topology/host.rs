@@ -4,10 +4,12 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use anyhow::Result;
 
 use super::Families;
+use crate::cgroup::Cgroup;
 use crate::family::{DualAddress, IpFamily, TestFamily};
 use crate::netns::Namespace;
 
@@ -22,15 +24,20 @@ pub struct Host {
 }
 
 impl Host {
-    /// A namespace that is ready for addresses, and the node that it is or
-    /// that it runs on.
+    /// A namespace that is ready for addresses, the node that it is or that
+    /// it runs on, and the control group of what runs in it.
     pub(super) fn new(
         name: &str,
         node: Option<&str>,
+        cgroup: Option<Cgroup>,
         addresses: DualAddress,
         families: Families,
     ) -> Result<Self> {
         let namespace = Namespace::new(name)?;
+        let namespace = match cgroup {
+            Some(cgroup) => namespace.in_cgroup(cgroup),
+            None => namespace,
+        };
         prepare(&namespace, families)?;
         let node = node.map(ToOwned::to_owned);
         Ok(Self { name: name.to_owned(), node, addresses, families, namespace })
@@ -53,6 +60,13 @@ impl Host {
     #[must_use]
     pub const fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// The directory of its control group: of a node, the one that all of
+    /// its pods' are in; none of an outside machine.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.namespace.cgroup().map(Cgroup::path)
     }
 
     /// Its address of a family, whether or not that family exists.

@@ -7,6 +7,9 @@
 //! fabric, which also holds the address of their default route; it forwards
 //! nothing, so that what is sent to an address that nobody has is lost as on
 //! a real network. Devices are made inside the namespaces, never outside.
+//!
+//! Every node has a control group, with one for each of its pods in it, as
+//! kubelet makes them; what runs in a node or pod is in its group.
 
 mod host;
 mod node;
@@ -20,6 +23,7 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::cgroup::Cgroup;
 use crate::family::{DualAddress, IpFamily};
 use crate::netns::{Namespace, Prefix};
 
@@ -208,7 +212,8 @@ impl Topology {
         uplink: Uplink,
     ) -> Result<Host> {
         let addresses = DualAddress::underlay(number);
-        let host = Host::new(name, node, addresses, self.families)?;
+        let cgroup = node.map(Cgroup::new).transpose()?;
+        let host = Host::new(name, node, cgroup, addresses, self.families)?;
         uplink::plug_in(&self.fabric, name, host.namespace(), uplink)?;
         let netlink = host.namespace().netlink()?;
         let device = netlink.link(DEVICE)?;

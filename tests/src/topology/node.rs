@@ -32,13 +32,14 @@ const BRIDGE_GATEWAY: u8 = 1;
 /// A node with its pods.
 #[derive(Debug)]
 pub struct Node {
+    /// They go before the node, whose control group theirs are in.
+    pods: BTreeMap<String, Host>,
     host: Host,
     number: u8,
     network: PodNetwork,
     families: Families,
     /// The MTU of pods in bytes where a tunnel takes its share of it.
     pub(super) pod_mtu: Option<u32>,
-    pods: BTreeMap<String, Host>,
 }
 
 impl Node {
@@ -62,7 +63,7 @@ impl Node {
             // The gateway's address is set like any other, to be usable at once.
             host.namespace().sysctl([("ipv6/conf/default/addr_gen_mode", "1")])?;
         }
-        Ok(Self { host, number, network, families, pod_mtu: None, pods: BTreeMap::new() })
+        Ok(Self { pods: BTreeMap::new(), host, number, network, families, pod_mtu: None })
     }
 
     /// Its namespace, name and addresses.
@@ -98,7 +99,8 @@ impl Node {
         let device = pod_device(name);
         ensure!(device.len() < 16, "the name {name} is too long for a device's name");
         let addresses = DualAddress::pod(self.number, host);
-        let pod = Host::new(name, self.host.node(), addresses, self.families)?;
+        let cgroup = self.host.namespace().cgroup().map(|node| node.child(name)).transpose()?;
+        let pod = Host::new(name, self.host.node(), cgroup, addresses, self.families)?;
         let has_gateway =
             matches!(self.network, PodNetwork::Routed | PodNetwork::Netkit(NetkitMode::L2));
         let mac = has_gateway.then_some(ROUTED_MAC);
