@@ -8,7 +8,7 @@
 //! same decimal digits in both families (`10.244.1.12`, `fd00:10:244:1::12`).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An IP family as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +63,38 @@ impl IpFamily {
 impl fmt::Display for IpFamily {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
+    }
+}
+
+/// How a program writes the address of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressForm {
+    /// As it is, on a socket of its family.
+    Plain,
+    /// IPv4 as `::ffff:a.b.c.d`, on a socket of IPv6 (RFC 4291, 2.5.5.2), as
+    /// programs do that have one socket for both families.
+    Mapped,
+}
+
+impl AddressForm {
+    /// All that addresses of a family have.
+    #[must_use]
+    pub const fn all(family: IpFamily) -> &'static [Self] {
+        match family {
+            IpFamily::V4 => &[Self::Plain, Self::Mapped],
+            IpFamily::V6 => &[Self::Plain],
+        }
+    }
+
+    /// `address` in this form, or as it is if it does not have it.
+    #[must_use]
+    pub const fn of(self, address: SocketAddr) -> SocketAddr {
+        match (self, address.ip()) {
+            (Self::Mapped, IpAddr::V4(v4)) => {
+                SocketAddr::new(IpAddr::V6(v4.to_ipv6_mapped()), address.port())
+            }
+            _ => address,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod harness {
     mod cgroups;
+    mod datagrams;
 }
 
 use std::collections::BTreeSet;

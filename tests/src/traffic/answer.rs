@@ -13,6 +13,10 @@ pub struct Answer {
     pub server: String,
     /// The client's address and port as the server saw them.
     pub source: SocketAddr,
+    /// The server's address and port as the client's kernel names them: the
+    /// peer of the connection, or where the datagram came from. IPv4 ones are
+    /// mapped where the client's socket is of IPv6.
+    pub peer: SocketAddr,
     /// From the connect or the datagram to the answer.
     pub elapsed: Duration,
 }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Socket, Type};
 
-use super::{Answer, CountedStream, Failure, Shares, answer, http, server, socket, transfer};
-use crate::family::IpFamily;
+use super::{
+    Answer, CountedStream, DatagramSocket, Failure, Shares, answer, http, server, socket, transfer,
+};
+use crate::family::{AddressForm, IpFamily};
 use crate::protocol::Protocol;
 use crate::topology::Host;
 
@@ -19,13 +21,15 @@ pub struct Client<'a> {
     host: &'a Host,
     patience: Duration,
     source_port: Option<u16>,
+    form: AddressForm,
 }
 
 impl<'a> Client<'a> {
     /// A client in `host` that waits for two seconds.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self { host, patience: Duration::from_secs(2), source_port: None }
+        let form = AddressForm::Plain;
+        Self { host, patience: Duration::from_secs(2), source_port: None, form }
     }
 
     /// How long to wait for each step: the connection, the answer.
@@ -45,18 +49,32 @@ impl<'a> Client<'a> {
         self
     }
 
+    /// How it writes the addresses of servers; as they are by default.
+    #[must_use]
+    pub const fn form(mut self, form: AddressForm) -> Self {
+        self.form = form;
+        self
+    }
+
     /// Asks a [`TcpServer`](super::TcpServer) or
     /// [`UdpServer`](super::UdpServer) once.
     pub fn ask(&self, protocol: Protocol, target: SocketAddr) -> Result<Answer, Failure> {
         timed(|| match protocol {
-            Protocol::Tcp => read_line(&self.connect(target)?),
-            Protocol::Udp => self.exchange(target, b"?"),
+            Protocol::Tcp => {
+                let stream = self.connect(target)?;
+                Ok((read_line(&stream)?, stream.peer_addr()?))
+            }
+            Protocol::Udp => self.datagrams(target)?.exchange(None),
         })
     }
 
     /// Asks an [`HttpServer`](super::HttpServer) once.
     pub fn get(&self, target: SocketAddr) -> Result<Answer, Failure> {
-        timed(|| self.request(self.connect(target)?, target))
+        timed(|| {
+            let stream = self.connect(target)?;
+            let peer = stream.peer_addr()?;
+            Ok((self.request(stream, target)?, peer))
+        })
     }
 
     /// Asks `count` times, each time anew, and counts who answers; collect
@@ -85,6 +103,7 @@ impl<'a> Client<'a> {
 
     /// Opens a connection.
     pub fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        let target = self.form.of(target);
         let socket = self.socket(target, Type::STREAM)?;
         socket.connect_timeout(&target.into(), self.patience)?;
         if self.source_port.is_some() {
@@ -95,9 +114,21 @@ impl<'a> Client<'a> {
 
     /// A UDP socket that only hears `target`, and the ICMP errors about it.
     pub fn udp_socket(&self, target: SocketAddr) -> io::Result<UdpSocket> {
+        let target = self.form.of(target);
         let socket = self.socket(target, Type::DGRAM)?;
         socket.connect(&target.into())?;
         Ok(socket.into())
+    }
+
+    /// A UDP socket that only asks `target`, again and again.
+    pub fn datagrams(&self, target: SocketAddr) -> io::Result<DatagramSocket> {
+        Ok(DatagramSocket::new(self.udp_socket(target)?, self.form))
+    }
+
+    /// A UDP socket that is connected to nobody, for servers of a family.
+    pub fn unconnected(&self, family: IpFamily) -> io::Result<DatagramSocket> {
+        let any = self.form.of(SocketAddr::new(family.unspecified(), 0));
+        Ok(DatagramSocket::new(self.socket(any, Type::DGRAM)?.into(), self.form))
     }
 
     fn socket(&self, target: SocketAddr, kind: Type) -> io::Result<Socket> {
@@ -111,15 +142,6 @@ impl<'a> Client<'a> {
         Ok(socket)
     }
 
-    fn exchange(&self, target: SocketAddr, datagram: &[u8]) -> io::Result<String> {
-        let socket = self.udp_socket(target)?;
-        let _ = socket.send(datagram)?;
-        let mut reply = [0; 512];
-        let length = socket.recv(&mut reply)?;
-        let line = reply[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
-        String::from_utf8(line.to_vec()).map_err(io::Error::other)
-    }
-
     fn request(&self, stream: TcpStream, target: SocketAddr) -> io::Result<String> {
         stream.set_nonblocking(true)?;
         server::runtime().block_on(async {
@@ -129,13 +151,16 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Reads the answer that `ask` gets and measures how long it takes.
-fn timed(ask: impl FnOnce() -> io::Result<String>) -> Result<Answer, Failure> {
+/// Reads the answer that `ask` gets, from whom it says, and measures how long
+/// it takes.
+pub(super) fn timed(
+    ask: impl FnOnce() -> io::Result<(String, SocketAddr)>,
+) -> Result<Answer, Failure> {
     let start = Instant::now();
-    let line = ask();
+    let got = ask();
     let elapsed = start.elapsed();
-    match line.and_then(|line| answer::parse(&line)) {
-        Ok((server, source)) => Ok(Answer { server, source, elapsed }),
+    match got.and_then(|(line, peer)| Ok((answer::parse(&line)?, peer))) {
+        Ok(((server, source), peer)) => Ok(Answer { server, source, peer, elapsed }),
         Err(error) => Err(Failure { error, elapsed }),
     }
 }

@@ -3,12 +3,14 @@
 //! Servers that say who they are and whom they see, and clients that ask.
 //!
 //! An answer is one line: the name of the server's host and the address and
-//! port that the client has in the server's eyes. Sockets are opened in the
-//! host's namespace and used from anywhere.
+//! port that the client has in the server's eyes; the client adds those that the
+//! server has in its own. Sockets are opened in the host's namespace and used
+//! from anywhere.
 
 mod answer;
 mod client;
 mod counted_stream;
+mod datagrams;
 mod http;
 mod server;
 mod shares;
@@ -18,5 +20,6 @@ mod transfer;
 pub use answer::{Answer, Failure};
 pub use client::Client;
 pub use counted_stream::CountedStream;
+pub use datagrams::DatagramSocket;
 pub use server::{HttpServer, TcpServer, UdpServer};
 pub use shares::Shares;
