@@ -3,7 +3,7 @@
 //! The agent under test: `sixfour run` in the namespace of a node.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::cgroup::Cgroup;
+use crate::netns::Namespace;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::topology::Host;
@@ -27,6 +29,15 @@ const READY: &str = "ready";
 /// How long an agent may take to start, and to stop: it hangs if it takes longer, even under an
 /// emulated processor.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The arguments that keep an agent in `namespace` to the sockets of its control group.
+///
+/// Without them it would serve those of the whole machine.
+pub fn cgroup_root(namespace: &Namespace) -> Result<[&OsStr; 2]> {
+    let cgroup = namespace.cgroup().map(Cgroup::path);
+    let cgroup = cgroup.with_context(|| format!("{} has no control group", namespace.name()))?;
+    Ok(["--cgroup-root".as_ref(), cgroup.as_os_str()])
+}
 
 /// How an agent is to be run.
 #[derive(Clone, Debug)]
@@ -137,18 +148,20 @@ impl Agent<'_> {
     /// same pins, and waits until it is ready.
     pub fn start(&mut self) -> Result<()> {
         let log = File::create(self.log_path())?;
-        let mut command = self.spec.node.namespace().command(self.binary()?);
+        let namespace = self.spec.node.namespace();
+        let mut command = namespace.command(self.binary()?);
         let objects = self.spec.objects;
         let _ = command
             .args(["run", "--log-level", self.spec.log_level, "--log-format", "json"])
             .args(["--hostname-override", self.spec.node.name()])
             .args(objects.into_iter().flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]))
             .args(["--pin-root".as_ref(), self.pin_root.as_path()])
+            .args(cgroup_root(namespace)?)
             .args(&self.spec.arguments)
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)
             .stdout(log);
-        self.process = Some(Process::spawn(self.spec.node.namespace(), command)?);
+        self.process = Some(Process::spawn(namespace, command)?);
         self.wait_for(READY, self.spec.patience)
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use proxy_tests::agent::AgentSpec;
 use proxy_tests::family::DualAddress;
 use proxy_tests::manifests::{Manifests, Service};
@@ -61,6 +61,8 @@ fn agent_runs_on_its_node_with_its_pins_and_manifests() -> Result<()> {
     let arguments = log.lines().next().unwrap_or_default();
     assert!(arguments.contains("run --log-level debug --log-format json"), "{log}");
     assert!(arguments.contains("--hostname-override anc-node"), "{log}");
+    let cgroup = node.host().cgroup().context("nodes have one")?;
+    assert!(arguments.contains(&format!("--cgroup-root {}", cgroup.display())), "{log}");
     assert!(arguments.ends_with("--xdp=off"), "{log}");
     assert!(log.contains("veth-web-1"), "it is in the node's namespace: {log}");
     assert!(log.contains("anc-node.json"), "it sees the manifests: {log}");

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proxy_tests::agent::AgentSpec;
+use proxy_tests::agent::{AgentSpec, cgroup_root};
 use proxy_tests::api::pki::Authority;
 use proxy_tests::api::replay::{Door, ReplayServer};
 use proxy_tests::api::{kubeconfig, recorded};
@@ -167,7 +167,7 @@ fn an_api_behind_a_service_of_the_node_is_refused<F: TestFamily>() -> Result<()>
     let mut command = node.command(binary()?);
     let _ = command.args(["run", "--hostname-override", "anc-node", "--kubeconfig"]);
     let _ = command.arg(fixture.scratch.path().join("kubeconfig"));
-    let _ = command.arg("--pin-root").arg(pins.join("sixfour"));
+    let _ = command.arg("--pin-root").arg(pins.join("sixfour")).args(cgroup_root(node)?);
     let Output { status, stderr, .. } = node.run(|| Ok(command.output()?))?;
     let said = String::from_utf8_lossy(&stderr);
     ensure!(status.code() == Some(1), "{status}: {said}");

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use proxy_tests::agent::cgroup_root;
 use proxy_tests::topology::NodeSpec;
 
 use super::cluster::Cluster;
@@ -102,6 +103,7 @@ fn what_is_missing_is_said_before_anything_is_touched() -> Result<()> {
         .arg(directory)
         .arg("--pin-root")
         .arg(&root)
+        .args(cgroup_root(cluster.topology.node("anc-node").host().namespace())?)
         .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && text.contains("BPF file system"), "{text}");
@@ -115,6 +117,8 @@ fn missing_manifests_are_said_before_anything_is_touched() -> Result<()> {
     let root = cluster.manifests.directory().join("root");
     let mut command = Command::new(binary()?);
     let _ = command.args(["run", "--manifests=/nowhere/at/all", "--pin-root"]).arg(&root);
+    let node = cluster.topology.node("anc-node").host().namespace();
+    let _ = command.args(cgroup_root(node)?);
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1) && said.contains("/nowhere/at/all"), "{said}");

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
+use proxy_tests::cgroup::Cgroup;
 use proxy_tests::family::TestFamily;
 use proxy_tests::netns::Namespace;
 use proxy_tests::protocol::Protocol;
@@ -59,12 +61,13 @@ fn the_named_capabilities_are_enough<F: TestFamily>() -> Result<()> {
 fn each_capability_that_is_missing_is_named() -> Result<()> {
     let scratch = Scratch::new("capabilities")?;
     let pin_root = scratch.mount_bpffs()?.join("sixfour");
-    let namespace = Namespace::new("capabilities")?;
+    let cgroup = Cgroup::new("capabilities")?;
+    let namespace = Namespace::new("capabilities")?.in_cgroup(cgroup);
     for missing in NEEDED {
         let others: Vec<_> = NEEDED.into_iter().filter(|name| *name != missing).collect();
         let mut command = Command::new(with_capabilities(&scratch, &others)?);
         let _ = command.arg("run").arg("--manifests").arg(scratch.path());
-        let _ = command.arg("--pin-root").arg(&pin_root);
+        let _ = command.arg("--pin-root").arg(&pin_root).args(cgroup_root(&namespace)?);
         let output = namespace.run(|| Ok(command.output()?))?;
         let said = String::from_utf8_lossy(&output.stderr);
         let expected = format!(

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use proxy_tests::agent::Agent;
+use proxy_tests::agent::{Agent, cgroup_root};
 use proxy_tests::both_families;
 use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::protocol::Protocol;
@@ -73,7 +73,7 @@ fn a_second_agent_says_that_there_is_one() -> Result<()> {
     let mut second = node.command(binary()?);
     let _ = second.args(["run", "--log-level=error", "--hostname-override=anc-node"]);
     let _ = second.arg("--manifests").arg(cluster.manifests.directory());
-    let _ = second.arg("--pin-root").arg(agent.pin_root());
+    let _ = second.arg("--pin-root").arg(agent.pin_root()).args(cgroup_root(node)?);
     let output = node.run(|| second.output().context("starting the second agent"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let expected = format!(

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
 use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::process::Process;
@@ -58,6 +59,7 @@ fn a_stop_at_any_time_leaves_nothing() -> Result<()> {
             .arg(cluster.manifests.directory())
             .arg("--pin-root")
             .arg(&pin_root)
+            .args(cgroup_root(node)?)
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         let process = Process::spawn(node, command)?;
