@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sockets of processes that no device serves: programs on a control group give them backends.
+//! Sockets of processes that no device serves: programs on a control group give them backends, and
+//! those that are left without one are ended.
 
 mod attach;
 mod cgroup;
+pub mod diag;
 mod netns;
 
 pub use attach::{AttachError, SocketPrograms};
