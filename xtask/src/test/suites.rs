@@ -48,7 +48,7 @@ const MODULES: &[&str] = &["--test-threads=1", "modules::"];
 const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modules::netkit"];
 
 /// Every suite.
-pub(super) const SUITES: [Suite; 7] = [
+pub(super) const SUITES: [Suite; 8] = [
     Suite {
         name: "packet",
         what: "packets through the BPF programs, one by one",
@@ -60,6 +60,7 @@ pub(super) const SUITES: [Suite; 7] = [
     here("harness", "the networks of the tests, without a proxy"),
     here("agent_runner", "the runner of agents"),
     here("teardown", "tests leave nothing behind, however they end"),
+    here("sockets", "sockets of processes, listed and ended"),
     Suite {
         name: "devices",
         what: "devices found, classified and fitted with programs",
