@@ -25,12 +25,13 @@ use crate::{
     logging,
     preflight::{self, CgroupFacts, Facts},
     runner::Runner,
-    sockets::{CgroupRoot, SocketPrograms, netns_cookie},
+    sockets::netns_cookie,
     watch::Source as _,
 };
 
 mod objects;
 mod served_devices;
+mod served_sockets;
 
 use objects::Objects;
 use served_devices::ServedDevices;
@@ -59,6 +60,16 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     }
     for family in facts.families.missing() {
         info!(family, "the kernel does not have this family: the other one is served");
+    }
+    if let CgroupFacts::Root(root) = &facts.cgroup
+        && !root.is_whole
+        && cgroup_root.is_none()
+    {
+        let cgroup = root.path.display();
+        warn!(
+            %cgroup,
+            "no cgroup2 hierarchy is mounted from its root, as in a container: only processes below this control group are served at their sockets; mount the host's /sys/fs/cgroup, or name the control group with --cgroup-root"
+        );
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,10 +113,15 @@ async fn serve(
 /// verification a signal interrupts, and it would be loaded anew.
 fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
     let host_netns = netns_cookie().context("cannot tell which network namespace this is")?;
+    let served = |all| Some(ServedNetns { host_netns, all });
     let settings = Settings {
         source_ports: arguments.snat_port_range.clone(),
         capacity: FlowCapacity::default(),
-        sockets: ServedNetns { host_netns, all: arguments.socket_lb == SocketLb::All },
+        sockets: match arguments.socket_lb {
+            SocketLb::Off => None,
+            SocketLb::Host => served(false),
+            SocketLb::All => served(true),
+        },
     };
     thread::scope(|scope| {
         let loading = || {
@@ -130,13 +146,14 @@ async fn keep_serving(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
-    let mut collectors = JoinSet::new();
+    let mut tasks = JoinSet::new();
     if facts.families.has::<V4>() {
-        runner = serve_family::<V4>(runner, &mut collectors, object)?;
+        runner = serve_family::<V4>(runner, &mut tasks, object)?;
     }
     if facts.families.has::<V6>() {
-        runner = serve_family::<V6>(runner, &mut collectors, object)?;
+        runner = serve_family::<V6>(runner, &mut tasks, object)?;
     }
+    let left_sockets = runner.left_sockets();
     let mut status = runner.status();
     let node_addresses = runner.node_addresses();
     let (sender, events) = mpsc::channel(EVENTS);
@@ -152,7 +169,9 @@ async fn keep_serving(
         synced = status.wait_for(|status| status.synced) => drop(synced?),
     }
     let _programs = match &facts.cgroup {
-        CgroupFacts::Root(root) => Some(serve_sockets(object, root)?),
+        CgroupFacts::Root(root) => {
+            Some(served_sockets::serve(object, root, &mut tasks, left_sockets)?)
+        }
         _ => None,
     };
     let mut watcher = DeviceWatcher::spawn(patterns, node_addresses)?;
@@ -164,9 +183,9 @@ async fn keep_serving(
             () = &mut stop => return Ok(()),
             result = &mut source => return Ok(result?),
             () = &mut runner => bail!("the source has ended"),
-            Some(ended) = collectors.join_next() => {
+            Some(ended) = tasks.join_next() => {
                 let Err::<Infallible, _>(error) = ended.flatten();
-                return Err(error).context("collecting silent flows has crashed");
+                return Err(error).context("a task has crashed");
             }
             event = watcher.next() => {
                 let event = event.context("the watch of devices has ended")?;
@@ -187,27 +206,14 @@ async fn keep_serving(
 /// Adds a family to those that are served.
 fn serve_family<F>(
     runner: Runner,
-    collectors: &mut JoinSet<Result<Infallible, JoinError>>,
+    tasks: &mut JoinSet<Result<Infallible, JoinError>>,
     object: &Object,
 ) -> Result<Runner, bpf::Error>
 where
     F: Family<Addr: Send> + Send,
 {
-    let _ = collectors.spawn(collector::run(Tables::<F>::open(object.pins())?));
+    let _ = tasks.spawn(collector::run(Tables::<F>::open(object.pins())?));
     Ok(runner.with_family::<F, _>(Tables::open(object.pins())?))
-}
-
-/// Serves the processes of a control group at their sockets.
-fn serve_sockets(object: &mut Object, root: &CgroupRoot) -> anyhow::Result<SocketPrograms> {
-    let programs = SocketPrograms::attach(object, &root.path)?;
-    info!(cgroup = %root.path.display(), "serving processes at their sockets");
-    if !root.is_whole {
-        warn!(
-            cgroup = %root.path.display(),
-            "this is not the root of the cgroup2 hierarchy, so only processes below it are served: in a container, mount the host's /sys/fs/cgroup and name it with --cgroup-root"
-        );
-    }
-    Ok(programs)
 }
 
 /// Completes at the first SIGINT or SIGTERM.

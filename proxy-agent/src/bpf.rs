@@ -10,11 +10,13 @@ pub mod object;
 mod pins;
 mod table;
 pub mod tables;
+mod told_sockets;
 
 pub use device_tables::DeviceTables;
 pub use kernel_log::KernelLog;
 pub use object::{FlowCapacity, Object, ServedNetns, Settings};
 pub use tables::Tables;
+pub use told_sockets::ToldSockets;
 
 use std::path::PathBuf;
 
@@ -47,6 +49,18 @@ pub enum Error {
     /// A program was refused.
     #[error("the kernel refuses the program {0}")]
     Program(String, #[source] aya::programs::ProgramError),
+    /// The kernel's type information cannot be read.
+    #[error("cannot read the kernel's type information")]
+    Btf(#[source] aya::BtfError),
+    /// A link is none that can be pinned.
+    #[error("cannot pin a link")]
+    Link(#[source] aya::programs::links::LinkError),
+    /// The list of UDP sockets could not be pinned.
+    #[error("cannot pin the list of UDP sockets")]
+    PinToldSockets(#[source] aya::pin::PinError),
+    /// The list of UDP sockets could not be read.
+    #[error("cannot read the list of UDP sockets")]
+    ToldSockets(#[source] std::io::Error),
     /// The programs' messages cannot be had.
     #[error("cannot read the log of the BPF programs")]
     KernelLog(#[source] aya_log::Error),

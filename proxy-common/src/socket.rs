@@ -70,11 +70,20 @@ pub struct Translation {
 pub struct Sent {
     /// In no order; places that are not used translate nothing.
     pub translations: [Translation; MAX_SENT],
-    /// Which of them was looked for last. In memory, so that it can be any for a verifier, which
-    /// would otherwise follow the programs for each of them.
+    /// Which of them was found last.
     pub place: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// How well it fitted.
+    pub fitness: u32,
+}
+
+/// What is told of a connected UDP socket that was given something.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The socket's cookie (`SO_COOKIE`).
+    pub cookie: u64,
+    /// What it was given.
+    pub translation: Translation,
 }
 
 /// The mark of a network namespace whose processes are not served at their sockets.
@@ -87,8 +96,9 @@ impl LeftOut {
     pub const YES: Self = Self(1);
 }
 
-pod!(SocketAddress, Translation, Sent, LeftOut);
+pod!(SocketAddress, Translation, Sent, Told, LeftOut);
 
 const _: () = assert!(size_of::<SocketAddress>() == 20);
 const _: () = assert!(size_of::<Translation>() == 56);
+const _: () = assert!(size_of::<Told>() == 64);
 const _: () = assert!(size_of::<Sent>() == MAX_SENT * 56 + 8 && MAX_SENT.is_power_of_two());

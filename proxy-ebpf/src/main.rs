@@ -60,7 +60,7 @@ use proxy_common::{V4, V6};
 use crate::{
     family::Datapath,
     frame::ETHERNET,
-    socket::{connect, named, reply, send},
+    socket::{connect, named, reply, send, tell},
     verdict::Verdict,
 };
 
@@ -176,6 +176,13 @@ pub fn sixfour_peer4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn sixfour_peer6(context: SockAddrContext) -> i32 {
     reply::peer::<V6>(&context)
+}
+
+/// What a UDP socket was given.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/udp")]
+pub extern "C" fn sixfour_udp(context: *const tell::UdpSocket) -> i32 {
+    tell::run(context)
 }
 
 /// Has an address that an IPv6 socket names handled by its family.

@@ -11,6 +11,8 @@ pub(crate) mod choose;
 pub(crate) mod connect;
 pub(crate) mod reply;
 pub(crate) mod send;
+mod sent;
+pub(crate) mod tell;
 
 use core::ptr;
 

@@ -4,9 +4,9 @@
 use std::{ops::RangeInclusive, path::Path};
 
 use aya::{
-    Ebpf, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData},
-    programs::{CgroupSockAddr, SchedClassifier},
+    programs::{CgroupSockAddr, Iter, SchedClassifier},
 };
 use proxy_common::{
     V4, V6,
@@ -37,12 +37,22 @@ pub const L3_GUARD: &str = "sixfour_l3guard";
 /// [`NOTICE`], where frames have no Ethernet header.
 pub const L3_NOTICE: &str = "sixfour_l3note";
 
+/// The programs that give sockets backends.
+pub const SOCKET_REQUESTS: [&str; 4] =
+    ["sixfour_conn4", "sixfour_conn6", "sixfour_send4", "sixfour_send6"];
+/// The programs that name to processes what these have named.
+pub const SOCKET_REPLIES: [&str; 4] =
+    ["sixfour_recv4", "sixfour_recv6", "sixfour_peer4", "sixfour_peer6"];
+/// The iterator over UDP sockets.
+const UDP_SOCKETS: &str = "sixfour_udp";
+
 /// The loaded object. Its maps are pinned under the pin root, which is its own, until
 /// [`Object::unpin`] or until it is dropped.
 #[derive(Debug)]
 pub struct Object {
     ebpf: Ebpf,
     pins: Pins,
+    serves_all_netns: bool,
 }
 
 impl Object {
@@ -67,13 +77,16 @@ impl Object {
         let pins = Pins::claim(pin_root)?;
         let Settings { source_ports, capacity, sockets } = settings;
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
-        let all_netns = u32::from(sockets.all);
+        // No namespace has the cookie 0.
+        let host_netns = sockets.map_or(0, |served| served.host_netns);
+        let serves_all_netns = sockets.is_some_and(|served| served.all);
+        let all_netns = u32::from(serves_all_netns);
         let mut loader = EbpfLoader::new();
         let level = kernel_log::level();
         let _: &mut EbpfLoader<'_> = loader
             .default_map_pin_directory(pins.directory())
             .override_global("SOURCE_PORTS", &ports, true)
-            .override_global("HOST_NETNS", &sockets.host_netns, true)
+            .override_global("HOST_NETNS", &host_netns, true)
             .override_global("ALL_NETNS", &all_netns, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
@@ -84,7 +97,14 @@ impl Object {
         for name in [INGRESS, EGRESS, GUARD, NOTICE] {
             let _: &mut SchedClassifier = verified(&mut ebpf, name)?;
         }
-        Ok(Self { ebpf, pins })
+        let mut object = Self { ebpf, pins, serves_all_netns };
+        if sockets.is_some() {
+            for name in SOCKET_REPLIES.into_iter().chain(SOCKET_REQUESTS) {
+                let _: &mut CgroupSockAddr = object.socket_program(name)?;
+            }
+            let _: &mut Iter = object.udp_iterator()?;
+        }
+        Ok(object)
     }
 
     /// Where the maps are pinned.
@@ -102,7 +122,13 @@ impl Object {
         verified(&mut self.ebpf, name)
     }
 
-    /// A program for sockets, verified when it is asked for: not all nodes want them.
+    /// Whether sockets of all network namespaces are served.
+    #[must_use]
+    pub const fn serves_all_netns(&self) -> bool {
+        self.serves_all_netns
+    }
+
+    /// A program for sockets.
     ///
     /// # Errors
     ///
@@ -114,6 +140,18 @@ impl Object {
         let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
         if program.fd().is_err() {
             program.load().map_err(refused)?;
+        }
+        Ok(program)
+    }
+
+    /// The program that tells of UDP sockets, verified.
+    pub(super) fn udp_iterator(&mut self) -> Result<&mut Iter, Error> {
+        let refused = |error| Error::Program(UDP_SOCKETS.to_owned(), error);
+        let program = self.ebpf.program_mut(UDP_SOCKETS);
+        let program = program.ok_or_else(|| Error::NoProgram(UDP_SOCKETS.to_owned()))?;
+        let program: &mut Iter = program.try_into().map_err(refused)?;
+        if program.fd().is_err() {
+            program.load("udp", &Btf::from_sys_fs().map_err(Error::Btf)?).map_err(refused)?;
         }
         Ok(program)
     }
@@ -140,22 +178,22 @@ pub struct Settings {
     pub source_ports: RangeInclusive<u16>,
     /// The sizes of the flow tables.
     pub capacity: FlowCapacity,
-    /// Whose sockets are served.
-    pub sockets: ServedNetns,
+    /// Whose sockets are served; without it, the programs for sockets are not verified either.
+    pub sockets: Option<ServedNetns>,
 }
 
 impl Default for Settings {
-    /// The ports above Linux's default ephemeral range; sockets of no namespace.
+    /// The ports above Linux's default ephemeral range, and no sockets.
     fn default() -> Self {
-        let (capacity, sockets) = (FlowCapacity::default(), ServedNetns::default());
-        Self { source_ports: 61_000..=65_535, capacity, sockets }
+        let capacity = FlowCapacity::default();
+        Self { source_ports: 61_000..=65_535, capacity, sockets: None }
     }
 }
 
 /// The network namespaces whose processes are served at their sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServedNetns {
-    /// The cookie of the host's namespace (`SO_NETNS_COOKIE`); no namespace has the cookie 0.
+    /// The cookie of the host's namespace (`SO_NETNS_COOKIE`).
     pub host_netns: u64,
     /// Whether all others are served, too, except for those that are left out.
     pub all: bool,

@@ -9,14 +9,10 @@ use std::{
 
 use aya::programs::{CgroupAttachMode, ProgramError, cgroup_sock_addr::CgroupSockAddrLink};
 
-use crate::bpf::{self, Object};
-
-/// What rewrites what processes are told. On the group before the others, and for longer: a socket
-/// that was given a backend must not see it.
-const REPLIES: [&str; 4] = ["sixfour_recv4", "sixfour_recv6", "sixfour_peer4", "sixfour_peer6"];
-
-/// What gives sockets backends.
-const REQUESTS: [&str; 4] = ["sixfour_conn4", "sixfour_conn6", "sixfour_send4", "sixfour_send6"];
+use crate::bpf::{
+    self, Object,
+    object::{SOCKET_REPLIES, SOCKET_REQUESTS},
+};
 
 /// Why the programs are not on a control group.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +51,8 @@ impl SocketPrograms {
     pub fn attach(object: &mut Object, cgroup: &Path) -> Result<Self, AttachError> {
         let group = File::open(cgroup).map_err(|error| AttachError::Open(cgroup.into(), error))?;
         let mut links = Vec::new();
-        for program in REPLIES.into_iter().chain(REQUESTS) {
+        // A socket that was given a backend must not see it.
+        for program in SOCKET_REPLIES.into_iter().chain(SOCKET_REQUESTS) {
             let loaded = object.socket_program(program)?;
             let attached = loaded
                 .attach(&group, CgroupAttachMode::Single)

@@ -5,8 +5,10 @@
 mod attach;
 mod cgroup;
 pub mod diag;
+mod left;
 mod netns;
 
 pub use attach::{AttachError, SocketPrograms};
 pub use cgroup::CgroupRoot;
-pub use netns::netns_cookie;
+pub use left::{EndError, LeftSockets};
+pub use netns::{OtherNetns, netns_cookie};

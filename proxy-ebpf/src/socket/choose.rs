@@ -12,7 +12,7 @@ use proxy_common::{
 use crate::{choice, family::Datapath, flow};
 
 /// How often a choice is made while tables change under it.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 2;
 
 /// What becomes of an address that a process has named.
 #[repr(u32)]

@@ -4,10 +4,10 @@
 use aya_ebpf::programs::SockAddrContext;
 use proxy_common::{
     backend::BackendId,
-    socket::{Sent, SocketAddress, Translation},
+    socket::{SocketAddress, Translation},
 };
 
-use super::{named, rename};
+use super::{named, rename, sent};
 use crate::{
     family::Datapath,
     maps::{CONNECTED, SENT},
@@ -44,18 +44,13 @@ fn connected<'a>(context: &'a SockAddrContext, given: &SocketAddress) -> Option<
     is_of(known, given).then_some(&known.asked)
 }
 
-/// What the socket has sent to last that it was given this for.
+/// What the socket has sent to that it was given this for.
 #[inline(always)]
 fn sent<'a>(context: &'a SockAddrContext, given: &SocketAddress) -> Option<&'a SocketAddress> {
     // SAFETY: the storage is this socket's, which is locked.
-    let sent: &Sent = unsafe { SENT.get_ptr_mut(context).as_ref() }?;
-    let mut last: Option<&Translation> = None;
-    for known in &sent.translations {
-        if is_of(known, given) && last.is_none_or(|last| known.used.since(last.used) > 0) {
-            last = Some(known);
-        }
-    }
-    last.map(|known| &known.asked)
+    let sent = unsafe { SENT.get_ptr_mut(context).as_mut() }?;
+    let is_found = sent::find(sent, |known| u32::from(is_of(known, given)));
+    is_found.then(|| &sent::found(sent).asked)
 }
 
 #[inline(always)]

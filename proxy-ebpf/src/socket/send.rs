@@ -4,8 +4,6 @@
 //! What a socket sends to one frontend goes to one backend for as long as that serves and the socket
 //! does not fall silent, as from one source port through a NAT.
 
-use core::ptr;
-
 use aya_ebpf::programs::SockAddrContext;
 use proxy_common::{
     Protocol,
@@ -13,12 +11,12 @@ use proxy_common::{
     clock::{Tick, seconds},
     counter::Reason,
     flow::UDP_SECONDS,
-    socket::{MAX_SENT, Sent, SocketAddress, Translation},
+    socket::{Sent, SocketAddress, Translation},
 };
 
 use super::{
     choose::{Choice, Use, choose},
-    fail, is_served, named, protocol, rename, serves,
+    fail, is_served, named, protocol, rename, sent, serves,
 };
 use crate::{
     counter::count_in_process, family::Datapath, flow::now, maps::SENT, verdict::CallVerdict,
@@ -41,10 +39,10 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     let asked = named::<H>(context);
     let now = now();
     // SAFETY: the storage is this socket's, which is locked.
-    let sent = unsafe { SENT.get_ptr_mut(context).as_mut() };
-    if let Some(sent) = sent {
-        find(sent, &asked, now);
-        let known = found(sent);
+    let known = unsafe { SENT.get_ptr_mut(context).as_mut() };
+    if let Some(known) = known {
+        find(known, &asked, now);
+        let known = sent::found(known);
         if known.asked.is(&asked)
             && now.since(known.used) < seconds(UDP_SECONDS)
             && serves::<F>(known)
@@ -56,8 +54,8 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     }
     let mut translation = Translation { asked, ..Translation::default() };
     let mut choice = Choice::Stays;
-    // If one backend answers under two frontends, the answers of the former get the name of the
-    // latter: the source port, by which a NAT would tell them apart, is the socket's.
+    // Only by its source port, which is the socket's, could a NAT tell apart what one backend
+    // answers under two frontends. So each gets another backend if there is one.
     for _ in 0..CHOICES {
         choice = choose::<F>(&mut translation, Protocol::UDP, Use::Send);
         // SAFETY: as above.
@@ -77,10 +75,12 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
         return CallVerdict::Go;
     }
     // SAFETY: as above.
-    let Some(sent) = (unsafe { SENT.get_or_insert_ptr_mut(context, None).as_mut() }) else {
+    let Some(place) = (unsafe { SENT.get_or_insert_ptr_mut(context, None).as_mut() }) else {
         return fail::<F>(context, &asked, Reason::DropSocketMemory);
     };
-    *found(sent) = translation;
+    // Or else the answers are to what was asked last.
+    forget_given(place, &translation.given);
+    *sent::found(place) = translation;
     rename::<H>(context, &translation.given);
     count_in_process::<F>(Reason::SocketTranslated);
     CallVerdict::Go
@@ -90,46 +90,28 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
 /// else that which was used least recently.
 #[inline(never)]
 fn find(sent: &mut Sent, asked: &SocketAddress, now: Tick) {
-    let mut best = 0;
-    for at in 0..MAX_SENT {
-        let known = &sent.translations[at];
-        let fitness = if known.asked.is(asked) {
-            u64::MAX
+    let _: bool = sent::find(sent, |known| {
+        if known.asked.is(asked) {
+            u32::MAX
         } else if known.backend == BackendId::NONE {
-            u64::MAX - 1
+            u32::MAX - 1
         } else {
-            u64::from(now.since(known.used)) + 1
-        };
-        if fitness > best {
-            best = fitness;
-            sent.place = at as u32;
+            now.since(known.used) + 1
         }
-    }
-}
-
-/// The place that was found.
-#[inline(always)]
-fn found(sent: &mut Sent) -> &mut Translation {
-    // SAFETY: a field of a valid reference.
-    let place = unsafe { ptr::read_volatile(&raw const sent.place) };
-    &mut sent.translations[place as usize & (MAX_SENT - 1)]
+    });
 }
 
 /// Whether the socket was given a backend for another address, too.
 #[inline(never)]
 fn is_given(sent: &Sent, new: &Translation) -> bool {
-    let mut count = 0_u32;
-    for known in &sent.translations {
-        count += u32::from(known.given.is(&new.given) && !known.asked.is(&new.asked));
-    }
-    count != 0
+    sent.translations.iter().any(|known| known.given.is(&new.given) && !known.asked.is(&new.asked))
 }
 
-/// Forgets why the socket was given an address that it now names itself: the answers bear its own.
+/// Forgets why the socket was given an address: it now names that itself, or for another reason.
 #[inline(never)]
-fn forget_given(sent: &mut Sent, named: &SocketAddress) {
+fn forget_given(sent: &mut Sent, given: &SocketAddress) {
     for known in &mut sent.translations {
-        if known.given.is(named) {
+        if known.given.is(given) {
             known.backend = BackendId::NONE;
         }
     }

@@ -13,7 +13,7 @@ use aya::Pod;
 use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
-use proxy_agent::bpf::{FlowCapacity, Object, ServedNetns, Settings, Tables};
+use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
@@ -58,8 +58,7 @@ impl<F: Tabled> Loaded<F> {
     pub(crate) fn new(capacity: FlowCapacity) -> Result<Self> {
         let scratch = Scratch::new("packet")?;
         let root = scratch.mount_bpffs()?;
-        let sockets = ServedNetns::default();
-        let settings = Settings { source_ports: SOURCE_PORTS, capacity, sockets };
+        let settings = Settings { source_ports: SOURCE_PORTS, capacity, sockets: None };
         let mut object = Object::load(&root, &settings)?;
         let programs = Programs::new(&mut object, &root)?;
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
