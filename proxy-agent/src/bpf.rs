@@ -5,6 +5,7 @@ mod apply;
 pub mod clock;
 pub mod device_tables;
 pub mod kernel_log;
+mod left_out;
 mod mapped;
 pub mod object;
 mod pins;
@@ -14,6 +15,7 @@ mod told_sockets;
 
 pub use device_tables::DeviceTables;
 pub use kernel_log::KernelLog;
+pub use left_out::LeftOut;
 pub use object::{FlowCapacity, Object, ServedNetns, Settings};
 pub use tables::Tables;
 pub use told_sockets::ToldSockets;

@@ -13,6 +13,10 @@ use crate::{
     plan::Reach,
 };
 
+mod socket_lb;
+
+pub use socket_lb::{Excluded, Netns, SocketLb, SocketLbCommand};
+
 /// The first port above Linux's default ephemeral range, up to the last port.
 const SOURCE_PORTS: &str = "61000-65535";
 
@@ -32,6 +36,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print what is in the kernel's tables.
     List(ListArgs),
+    /// Say which pods are not served at their sockets, where those of pods are.
+    #[command(subcommand)]
+    SocketLb(SocketLbCommand),
 }
 
 /// Where the maps are pinned.
@@ -128,18 +135,6 @@ pub enum Attach {
     Tcx,
     /// By the clsact queueing discipline.
     Clsact,
-}
-
-/// Which processes are served at their sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum SocketLb {
-    /// Those of the host's network namespace.
-    #[default]
-    Host,
-    /// Those of pods, too: their packets then need no translation.
-    All,
-    /// None.
-    Off,
 }
 
 impl From<Attach> for AttachMode {

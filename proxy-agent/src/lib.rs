@@ -24,5 +24,6 @@ pub mod plan;
 pub mod preflight;
 pub mod reconcile;
 pub mod runner;
+pub mod socket_lb;
 pub mod sockets;
 pub mod watch;

@@ -7,13 +7,14 @@ use clap::Parser as _;
 use proxy_agent::{
     agent,
     cli::{Cli, Command},
-    list,
+    list, socket_lb,
 };
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => agent::run(&arguments),
         Command::List(arguments) => list::print(&arguments),
+        Command::SocketLb(command) => socket_lb::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

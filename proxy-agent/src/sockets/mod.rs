@@ -11,4 +11,4 @@ mod netns;
 pub use attach::{AttachError, SocketPrograms};
 pub use cgroup::CgroupRoot;
 pub use left::{EndError, LeftSockets};
-pub use netns::{OtherNetns, netns_cookie};
+pub use netns::{OtherNetns, netns_cookie, netns_cookie_of};

@@ -2,7 +2,14 @@
 //! Network namespaces, as the programs tell them apart.
 
 use std::{
-    collections::HashMap, ffi::OsStr, fs::File, io, os::fd::AsFd as _, panic, path::PathBuf, thread,
+    collections::HashMap,
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::fd::AsFd as _,
+    panic,
+    path::{Path, PathBuf},
+    thread,
 };
 
 use nix::{getsockopt_impl, libc, sockopt_impl, sys::socket::getsockopt};
@@ -34,6 +41,27 @@ pub fn netns_cookie() -> io::Result<u64> {
     // A local socket, since a kernel may lack either IP family.
     let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
     Ok(getsockopt(&socket, NetnsCookie)?)
+}
+
+/// The cookie of the network namespace that a file names.
+///
+/// # Errors
+///
+/// If it names none, or one that this process may not enter.
+pub fn netns_cookie_of(path: &Path) -> io::Result<u64> {
+    within(path, netns_cookie)?
+}
+
+/// Has `work` done on a thread that has entered the network namespace that a file names.
+fn within<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let entered = || {
+            let namespace = File::open(path)?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        };
+        scope.spawn(entered).join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
 }
 
 /// The inode of the host's process id namespace (`PROC_PID_INIT_INO` of `linux/proc_ns.h`).
@@ -80,16 +108,7 @@ impl OtherNetns {
             closed = Some((hidden, io::ErrorKind::PermissionDenied.into()));
         }
         for path in paths {
-            let done = thread::scope(|scope| {
-                let entered = || {
-                    let namespace = File::open(&path)?;
-                    let kind = Some(LinkNameSpaceType::Network);
-                    move_into_link_name_space(namespace.as_fd(), kind)?;
-                    Ok::<_, io::Error>(work())
-                };
-                scope.spawn(entered).join().unwrap_or_else(|panic| panic::resume_unwind(panic))
-            });
-            match done {
+            match within(&path, &work) {
                 Ok(Ok(count)) => sum += count,
                 Ok(Err(error)) => first_error = first_error.or(Some(error)),
                 // Its process has ended.

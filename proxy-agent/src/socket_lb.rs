@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `sixfour socket-lb`: which pods are not served at their sockets.
+
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    bpf::{LeftOut, object::map_directory},
+    cli::{Excluded, Netns, PinRoot, SocketLbCommand},
+    sockets::netns_cookie_of,
+};
+
+/// Does what the command says.
+///
+/// # Errors
+///
+/// If there is no agent with this pin root, or no such network namespace.
+pub fn run(command: &SocketLbCommand) -> anyhow::Result<()> {
+    match command {
+        SocketLbCommand::Exclude(Excluded { netns, pin_root }) => {
+            open(pin_root)?.add(cookie(netns)?).context("cannot leave it out")
+        }
+        SocketLbCommand::Include(Excluded { netns, pin_root }) => {
+            open(pin_root)?.remove(cookie(netns)?).context("cannot serve it again")
+        }
+        SocketLbCommand::List(pin_root) => {
+            let mut out = io::stdout().lock();
+            for cookie in open(pin_root)?.cookies()? {
+                writeln!(out, "{cookie}")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn open(pin_root: &PinRoot) -> anyhow::Result<LeftOut> {
+    let root = &pin_root.pin_root;
+    LeftOut::open(&map_directory(root))
+        .with_context(|| format!("there is no agent with the pin root {}", root.display()))
+}
+
+/// The cookie of the network namespace that was named in one of three ways.
+fn cookie(netns: &Netns) -> anyhow::Result<u64> {
+    let of_file = |path: &Path| {
+        netns_cookie_of(path)
+            .with_context(|| format!("{} is no network namespace to enter", path.display()))
+    };
+    match netns {
+        Netns { cookie: Some(cookie), .. } => Ok(*cookie),
+        Netns { netns: Some(path), .. } => of_file(path),
+        Netns { pid, .. } => {
+            let pid = pid.context("no network namespace is named")?;
+            of_file(Path::new(&format!("/proc/{pid}/ns/net")))
+        }
+    }
+}
