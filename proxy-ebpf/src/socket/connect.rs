@@ -2,13 +2,15 @@
 //! Sockets that are about to connect, TCP and UDP.
 
 use aya_ebpf::programs::SockAddrContext;
-use proxy_common::{Protocol, counter::Reason, socket::Translation};
+use proxy_common::{Protocol, backend::BackendId, counter::Reason, socket::Translation};
 
 use super::{
     choose::{Choice, Use, choose},
-    fail, is_served, named, protocol, rename, serves,
+    fail, is_served, named, protocol, rename, send,
 };
-use crate::{counter::count_in_process, family::Datapath, maps::CONNECTED, verdict::CallVerdict};
+use crate::{
+    counter::count_in_process, family::Datapath, flow, maps::CONNECTED, verdict::CallVerdict,
+};
 
 /// Gives a socket a backend of the family `F`, at a hook of the family `H`.
 #[inline(never)]
@@ -24,30 +26,28 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
         return CallVerdict::Go;
     }
     let asked = named::<H>(context);
-    // SAFETY: the storage is this socket's, which is locked.
-    let known = unsafe { CONNECTED.get_ptr_mut(context).as_mut() };
-    if let Some(known) = &known
-        && is_udp
-        && known.asked.is(&asked)
-        && serves::<F>(known)
-    {
-        // The socket may be bound to a port: what it sends from there is one flow.
-        rename::<H>(context, &known.given);
-        return CallVerdict::Go;
-    }
     let mut translation = Translation { asked, ..Translation::default() };
-    let choice = choose::<F>(&mut translation, protocol, Use::Connect);
+    // What the socket sends from a port that it is bound to is one flow, connected or not.
+    let known = if is_udp { send::already::<F>(context, &asked, flow::now()) } else { None };
+    let choice = if let Some(known) = known {
+        translation = *known;
+        Choice::Given
+    } else {
+        choose::<F>(&mut translation, protocol, Use::Connect)
+    };
     if let Some(reason) = choice.refusal() {
         return fail::<F>(context, &asked, reason);
     }
+    // SAFETY: the storage is this socket's, which is locked.
+    let connected = unsafe { CONNECTED.get_ptr_mut(context).as_mut() };
     if choice == Choice::Stays {
-        if let Some(known) = known {
-            *known = Translation::default();
+        if let Some(connected) = connected {
+            connected.backend = BackendId::NONE;
         }
         return CallVerdict::Go;
     }
     // Answers to a UDP socket must be seen to come from whom it has asked.
-    if !remember(context, known, &mut translation) && is_udp {
+    if !remember(context, connected, &mut translation) && is_udp {
         return fail::<F>(context, &asked, Reason::DropSocketMemory);
     }
     rename::<H>(context, &translation.given);
@@ -59,11 +59,11 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
 #[inline(always)]
 fn remember(
     context: &SockAddrContext,
-    known: Option<&mut Translation>,
+    connected: Option<&mut Translation>,
     translation: &mut Translation,
 ) -> bool {
-    if let Some(known) = known {
-        *known = *translation;
+    if let Some(connected) = connected {
+        *connected = *translation;
         return true;
     }
     // SAFETY: the storage is this socket's, which is locked.

@@ -19,7 +19,11 @@ use super::{
     fail, is_served, named, protocol, rename, sent, serves,
 };
 use crate::{
-    counter::count_in_process, family::Datapath, flow::now, maps::SENT, verdict::CallVerdict,
+    counter::count_in_process,
+    family::Datapath,
+    flow::now,
+    maps::{CONNECTED, SENT},
+    verdict::CallVerdict,
 };
 
 /// How often a backend is chosen that answers the socket under another frontend already.
@@ -38,19 +42,12 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     }
     let asked = named::<H>(context);
     let now = now();
-    // SAFETY: the storage is this socket's, which is locked.
-    let known = unsafe { SENT.get_ptr_mut(context).as_mut() };
-    if let Some(known) = known {
-        find(known, &asked, now);
-        let known = sent::found(known);
-        if known.asked.is(&asked)
-            && now.since(known.used) < seconds(UDP_SECONDS)
-            && serves::<F>(known)
-        {
-            known.used = now;
-            rename::<H>(context, &known.given);
-            return CallVerdict::Go;
-        }
+    if let Some(known) = already::<F>(context, &asked, now)
+        && known.given.address.is_mapped() == asked.address.is_mapped()
+    {
+        known.used = now;
+        rename::<H>(context, &known.given);
+        return CallVerdict::Go;
     }
     let mut translation = Translation { asked, ..Translation::default() };
     let mut choice = Choice::Stays;
@@ -84,6 +81,30 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     rename::<H>(context, &translation.given);
     count_in_process::<F>(Reason::SocketTranslated);
     CallVerdict::Go
+}
+
+/// What the socket was given for an address already, if that serves it still. To whom it is connected
+/// comes first: it hears nobody else.
+#[inline(always)]
+pub(super) fn already<'a, F: Datapath>(
+    context: &'a SockAddrContext,
+    asked: &SocketAddress,
+    now: Tick,
+) -> Option<&'a mut Translation> {
+    // SAFETY: the storage is this socket's, which is locked.
+    let connected = unsafe { CONNECTED.get_ptr_mut(context).as_mut() };
+    if let Some(known) = connected
+        && known.asked.is(asked)
+        && serves::<F>(known)
+    {
+        return Some(known);
+    }
+    // SAFETY: as above.
+    let sent = unsafe { SENT.get_ptr_mut(context).as_mut() }?;
+    find(sent, asked, now);
+    let known = sent::found(sent);
+    let is_fresh = known.asked.is(asked) && now.since(known.used) < seconds(UDP_SECONDS);
+    (is_fresh && serves::<F>(known)).then_some(known)
 }
 
 /// Finds where what becomes of an address is noted: where it was noted before, else an unused place,
