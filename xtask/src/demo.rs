@@ -2,6 +2,7 @@
 //! `cargo xtask demo`: shows the proxy at work. Two nodes with pods, an agent on each, Services
 //! recorded from a real cluster, real traffic; everything in network namespaces of its own.
 
+mod asker;
 mod cluster;
 mod comparison;
 mod connections;

@@ -38,6 +38,13 @@ impl Failure {
         self.error.kind() == io::ErrorKind::ConnectionRefused
     }
 
+    /// Whether there is no way to a host that would answer: what a socket is
+    /// told where a packet would be dropped.
+    #[must_use]
+    pub fn is_no_way(&self) -> bool {
+        self.error.kind() == io::ErrorKind::HostUnreachable
+    }
+
     /// Whether nobody answered in time.
     #[must_use]
     pub fn is_timeout(&self) -> bool {

@@ -30,6 +30,12 @@ pub(super) fn wait(cluster: &Cluster<'_>, recorded: &Recorded, sixfour: &Path) -
         println!("  {client} iperf3 -c {}", service.ip());
     }
 
+    println!("\nThe same from a node itself:");
+    let node = enter(cluster.topology.node(NODES[0].0).host());
+    for target in scaling::targets(recorded) {
+        println!("  {node} curl -sg 'http://{target}/'");
+    }
+
     println!("\nWhat is in the kernel's tables, by name (also: list backends, list flows):");
     for (agent, (node, _, _)) in cluster.agents.iter().zip(NODES) {
         println!("  {sixfour} list services --pin-root {}   # {node}", agent.pin_root().display());
@@ -54,6 +60,12 @@ pub(super) fn wait(cluster: &Cluster<'_>, recorded: &Recorded, sixfour: &Path) -
     }
 }
 
+/// Before a command: runs it in the network namespace of a host, and in its control group, by which
+/// the processes of nodes are served.
 fn enter(host: &Host) -> String {
-    format!("nsenter --net={}", host.namespace().path().display())
+    let netns = format!("nsenter --net={}", host.namespace().path().display());
+    host.cgroup().map_or(netns.clone(), |cgroup| {
+        let procs = cgroup.join("cgroup.procs");
+        format!("sh -c 'echo $$ > {} && exec \"$@\"' - {netns}", procs.display())
+    })
 }

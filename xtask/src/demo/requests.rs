@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests to every ClusterIP of the recorded Services, from a pod on each node.
+//! Requests to every ClusterIP of the recorded Services, from a pod on each node and from a node.
 
 mod question;
 
@@ -8,7 +8,8 @@ use std::{net::SocketAddr, thread};
 use proxy_tests::{family::IpFamily, protocol::Protocol};
 
 use super::{
-    cluster::{self, Cluster, NODES},
+    asker::Asker,
+    cluster::{self, Cluster},
     progress::Part,
     recorded::{Expected, Recorded, ServicePort},
     verdict::Problems,
@@ -42,13 +43,13 @@ const WRONG_PORT: u16 = 81;
 const REQUESTS_SHOWN: usize = 120;
 const REQUESTS: usize = 30;
 
-/// What both clients saw of a Service port in one family.
+/// What all clients saw of a Service port in one family.
 pub(super) struct Row {
     pub(super) service: String,
     /// `80/TCP`, or `81/TCP (none)` for one that it does not have.
     pub(super) port: String,
     pub(super) family: IpFamily,
-    /// By client, in the order of [`NODES`].
+    /// By client, in the order of [`Asker::ALL`].
     pub(super) seen: Vec<Seen>,
 }
 
@@ -63,19 +64,18 @@ impl Row {
 pub(super) fn run(cluster: &Cluster<'_>, recorded: &Recorded, problems: &mut Problems) -> Vec<Row> {
     let questions = questions(cluster, recorded);
     let part = Part::new(
-        "requests to the ClusterIPs of all recorded Services, from a pod on each node",
-        questions.len() * NODES.len(),
+        "requests to the ClusterIPs of all recorded Services, from a pod on each node and from a node",
+        questions.len() * Asker::ALL.len(),
     );
     let seen: Vec<Vec<_>> = thread::scope(|scope| {
         let (part, questions) = (&part, &questions);
-        let clients: Vec<_> = NODES
+        let clients: Vec<_> = Asker::ALL
             .into_iter()
             .enumerate()
-            .map(|(number, (_, _, client))| {
-                let client = cluster.topology.pod(client);
+            .map(|(number, asker)| {
                 let ask = move |question: &Question<'_>| {
                     part.on(question.service.name());
-                    let seen = question.ask(cluster, client, number);
+                    let seen = question.ask(cluster, asker, number);
                     part.done();
                     seen
                 };
@@ -114,7 +114,7 @@ fn questions<'a>(cluster: &Cluster<'_>, recorded: &'a Recorded) -> Vec<Question<
             for cluster_ip in service.cluster_ips() {
                 let family = IpFamily::of(cluster_ip).name();
                 let expected =
-                    NODES.map(|(node, _, _)| recorded.expected(service, port, family, node));
+                    Asker::ALL.map(|asker| recorded.expected(service, port, family, asker.node()));
                 let ours = expected.iter().all(|expected| match expected {
                     Expected::Served(pods) => pods.iter().all(|ip| cluster.pod_at(*ip).is_some()),
                     Expected::Refused | Expected::Dropped => true,

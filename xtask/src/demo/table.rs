@@ -9,6 +9,7 @@ use comfy_table::{
 };
 
 use super::{
+    asker::Asker,
     cluster::{MEASURED_POD, NODES},
     comparison::Comparison,
     requests::{Outcome, Row, Seen},
@@ -17,7 +18,7 @@ use super::{
 
 /// Per Service port and family, what each client saw.
 pub(super) fn print_requests(rows: &[Row]) {
-    let answers = NODES.map(|(node, _, client)| format!("{client} on {node}"));
+    let answers = Asker::ALL.map(|asker| asker.to_string());
     let head = ["Service", "port", "family", "requests", "failed"].map(str::to_owned);
     let mut table = table(head.into_iter().chain(answers));
     let (shown, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_shown());

@@ -15,6 +15,7 @@ use proxy_tests::{
 };
 
 use super::super::{
+    asker::Asker,
     cluster::Cluster,
     recorded::{Expected, Service},
 };
@@ -71,7 +72,7 @@ pub(in super::super) enum Outcome {
     Answered(BTreeMap<String, usize>),
     /// They were refused, half of them within this time.
     Refused(Duration),
-    /// Nothing came back.
+    /// Nothing came back; or, where the client's socket knows, an error that says so.
     Dropped,
 }
 
@@ -81,15 +82,17 @@ impl Question<'_> {
     }
 
     /// Asks from the `number`th client.
-    pub(super) fn ask(&self, cluster: &Cluster<'_>, client: &Host, number: usize) -> Seen {
-        let mut seen = match &self.expected[number] {
-            Expected::Served(pods) => self.expect_answers(cluster, client, pods),
-            Expected::Refused => self.expect_refusals(client),
-            Expected::Dropped => self.expect_silence(client),
+    pub(super) fn ask(&self, cluster: &Cluster<'_>, asker: Asker, number: usize) -> Seen {
+        let client = asker.host(cluster);
+        let mut seen = match (&self.expected[number], asker) {
+            (Expected::Served(pods), _) => self.expect_answers(cluster, asker, pods),
+            (Expected::Refused, _) => self.expect_refusals(client),
+            (Expected::Dropped, Asker::Pod(_)) => self.expect_silence(client),
+            (Expected::Dropped, Asker::Node(_)) => self.expect_no_way(client),
         };
         seen.problem = seen.problem.map(|problem| {
             let (name, port, target) = (self.service.name(), &self.port, self.target);
-            format!("{name} {port}, {target} from {}: {problem}", client.name())
+            format!("{name} {port}, {target} from {asker}: {problem}")
         });
         seen
     }
@@ -101,14 +104,10 @@ impl Question<'_> {
         }
     }
 
-    /// Each pod must get its share, and see the client's own address.
-    fn expect_answers(
-        &self,
-        cluster: &Cluster<'_>,
-        client: &Host,
-        pods: &BTreeSet<IpAddr>,
-    ) -> Seen {
-        let own = client.address(self.family());
+    /// Each pod must get its share, and see the client's own address; the client must see the
+    /// cluster IP.
+    fn expect_answers(&self, cluster: &Cluster<'_>, asker: Asker, pods: &BTreeSet<IpAddr>) -> Seen {
+        let client = asker.host(cluster);
         let (mut own_address, mut foreign) = (0, None);
         let mut failures = 0;
         let shares: Shares = (0..self.requests)
@@ -118,9 +117,14 @@ impl Question<'_> {
                 failures += usize::from(answer.is_err());
                 Some(answer)
             })
-            .inspect(|answer| match answer.as_ref().map(|answer| answer.source.ip()) {
-                Ok(source) if source == own => own_address += 1,
-                Ok(source) => foreign = Some(source),
+            .inspect(|answer| match answer {
+                Ok(answer) if !asker.has(cluster, answer.source.ip()) => {
+                    foreign = Some(format!("a pod saw {}", answer.source));
+                }
+                Ok(answer) if answer.peer != self.target => {
+                    foreign = Some(format!("the client saw {}", answer.peer));
+                }
+                Ok(_) => own_address += 1,
                 Err(_) => {}
             })
             .collect();
@@ -133,7 +137,7 @@ impl Question<'_> {
             shares.is_fair(&names)
         };
         let problem = match foreign {
-            Some(source) => Some(format!("a pod saw {source} instead of {own}")),
+            Some(foreign) => Some(foreign),
             None if as_it_must_be => None,
             None => Some(format!("of {} in equal shares, answered: {shares}", names.join(", "))),
         };
@@ -168,6 +172,17 @@ impl Question<'_> {
             own_address: 0,
             problem,
         }
+    }
+
+    /// The socket must say at once that there is no way to an endpoint.
+    fn expect_no_way(&self, client: &Host) -> Seen {
+        let problem = match self.once(Client::new(client)) {
+            Err(failure) if failure.is_no_way() && failure.elapsed < AT_ONCE => None,
+            Err(failure) => Some(format!("not turned away at once: {failure}")),
+            Ok(answer) => Some(format!("{} answered", answer.server)),
+        };
+        let failures = usize::from(problem.is_some());
+        Seen { requests: 1, failures, outcome: Outcome::Dropped, own_address: 0, problem }
     }
 
     /// Nobody may answer or refuse.
