@@ -60,7 +60,7 @@ pub struct Translation {
     pub generation: u32,
     /// The family of the tables that the row is in: [`Family::INDEX`](crate::Family::INDEX).
     pub family: u32,
-    /// When it was used last.
+    /// When it was used last, for its time-out.
     pub used: Tick,
 }
 
@@ -70,10 +70,16 @@ pub struct Translation {
 pub struct Sent {
     /// In no order; places that are not used translate nothing.
     pub translations: [Translation; MAX_SENT],
+    /// Which of the socket's datagrams used each of them last. The clock is too coarse for an order.
+    pub order: [u32; MAX_SENT],
+    /// How many of the socket's datagrams were given backends; wraps.
+    pub datagrams: u32,
     /// Which of them was found last.
     pub place: u32,
     /// How well it fitted.
     pub fitness: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// What is told of a connected UDP socket that was given something.
@@ -101,4 +107,4 @@ pod!(SocketAddress, Translation, Sent, Told, LeftOut);
 const _: () = assert!(size_of::<SocketAddress>() == 20);
 const _: () = assert!(size_of::<Translation>() == 56);
 const _: () = assert!(size_of::<Told>() == 64);
-const _: () = assert!(size_of::<Sent>() == MAX_SENT * 56 + 8 && MAX_SENT.is_power_of_two());
+const _: () = assert!(size_of::<Sent>() == MAX_SENT * 60 + 16 && MAX_SENT.is_power_of_two());

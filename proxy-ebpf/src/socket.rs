@@ -9,9 +9,9 @@
 
 pub(crate) mod choose;
 pub(crate) mod connect;
+mod memory;
 pub(crate) mod reply;
 pub(crate) mod send;
-mod sent;
 pub(crate) mod tell;
 
 use core::ptr;
@@ -99,16 +99,16 @@ fn fail<F: Datapath>(
     CallVerdict::Fail
 }
 
-/// The error that a process sees: of a refusal, that of a RST or of an ICMP port unreachable; where
-/// packets would be dropped, one that is told apart from it.
+/// The error that a process sees: where a packet would be refused, that of a RST or of an ICMP port
+/// unreachable; where it would be dropped, one that is told apart from it.
 #[inline(always)]
 const fn errno(reason: Reason) -> i32 {
     const ENOBUFS: i32 = 105;
     const ECONNREFUSED: i32 = 111;
     const EHOSTUNREACH: i32 = 113;
     match reason {
-        Reason::DropPolicyLocal => EHOSTUNREACH,
         Reason::DropSocketMemory => ENOBUFS,
+        Reason::DropPolicyLocal | Reason::DropUpdateRace => EHOSTUNREACH,
         _ => ECONNREFUSED,
     }
 }

@@ -6,13 +6,17 @@ use proxy_common::{
     counter::Reason,
     frontend::ServiceIndex,
     service::EmptySet,
-    socket::{SocketAddress, Translation},
+    socket::{Sent, SocketAddress, Translation},
 };
 
+use super::memory;
 use crate::{choice, family::Datapath, flow};
 
 /// How often a choice is made while tables change under it.
 const ATTEMPTS: usize = 2;
+
+/// How many backends are looked at for one that does not answer the socket under another frontend.
+const CHOICES: u32 = 8;
 
 /// What becomes of an address that a process has named.
 #[repr(u32)]
@@ -56,12 +60,14 @@ pub(super) enum Use {
     Send,
 }
 
-/// Chooses a backend for [`Translation::asked`], uniformly at random among the eligible.
+/// Chooses a backend for [`Translation::asked`], uniformly at random among the eligible. If it is one
+/// that the socket was given for another address already, the next that is not takes its place.
 #[inline(never)]
 pub(super) fn choose<F: Datapath>(
     translation: &mut Translation,
     protocol: Protocol,
     usage: Use,
+    sent: Option<&Sent>,
 ) -> Choice {
     let address = <F as Family>::Addr::from_mapped(translation.asked.address);
     let look_up = || choice::look_up::<F>(address, translation.asked.port, protocol);
@@ -70,7 +76,7 @@ pub(super) fn choose<F: Datapath>(
             return Choice::Stays;
         };
         let mut found = *translation;
-        let choice = of_service::<F>(service, usage, &mut found);
+        let choice = of_service::<F>(service, usage, sent, &mut found);
         // What was read may have been another frontend's: it is acted on only if it still holds.
         if look_up() == Some(service) {
             *translation = found;
@@ -84,6 +90,7 @@ pub(super) fn choose<F: Datapath>(
 fn of_service<F: Datapath>(
     service: ServiceIndex,
     usage: Use,
+    sent: Option<&Sent>,
     translation: &mut Translation,
 ) -> Choice {
     match service {
@@ -101,13 +108,21 @@ fn of_service<F: Datapath>(
         Some(EmptySet::Drop) => return Choice::NoLocalEndpoint,
         None => {}
     }
-    let Some((id, backend)) = choice::backend::<F>(set) else {
-        return Choice::Stays;
-    };
-    translation.given = SocketAddress::new(backend.address.to_mapped(), backend.port);
-    translation.backend = id;
-    translation.generation = backend.generation;
     translation.family = F::INDEX;
     translation.used = flow::now();
+    let draw = choice::draw();
+    for behind in 0..CHOICES {
+        let Some((id, backend)) = choice::backend::<F>(set, draw, behind) else {
+            return Choice::Stays;
+        };
+        translation.given = SocketAddress::new(backend.address.to_mapped(), backend.port);
+        translation.backend = id;
+        translation.generation = backend.generation;
+        // Only by its source port, which is the socket's, could a NAT tell apart what one backend
+        // answers under two frontends.
+        if sent.is_none_or(|sent| !memory::is_given(sent, translation)) {
+            break;
+        }
+    }
     Choice::Given
 }

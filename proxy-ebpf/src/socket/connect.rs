@@ -6,11 +6,9 @@ use proxy_common::{Protocol, backend::BackendId, counter::Reason, socket::Transl
 
 use super::{
     choose::{Choice, Use, choose},
-    fail, is_served, named, protocol, rename, send,
+    fail, is_served, memory, named, protocol, rename, send,
 };
-use crate::{
-    counter::count_in_process, family::Datapath, flow, maps::CONNECTED, verdict::CallVerdict,
-};
+use crate::{counter::count_in_process, family::Datapath, flow, verdict::CallVerdict};
 
 /// Gives a socket a backend of the family `F`, at a hook of the family `H`.
 #[inline(never)]
@@ -33,39 +31,25 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
         translation = *known;
         Choice::Given
     } else {
-        choose::<F>(&mut translation, protocol, Use::Connect)
+        choose::<F>(&mut translation, protocol, Use::Connect, None)
     };
     if let Some(reason) = choice.refusal() {
         return fail::<F>(context, &asked, reason);
     }
-    // SAFETY: the storage is this socket's, which is locked.
-    let connected = unsafe { CONNECTED.get_ptr_mut(context).as_mut() };
     if choice == Choice::Stays {
-        if let Some(connected) = connected {
+        if let Some(connected) = memory::last_connected(context) {
             connected.backend = BackendId::NONE;
+        }
+        if is_udp && let Some(sent) = memory::sent(context) {
+            memory::forget_given(sent, &asked);
         }
         return CallVerdict::Go;
     }
     // Answers to a UDP socket must be seen to come from whom it has asked.
-    if !remember(context, connected, &mut translation) && is_udp {
+    if !memory::remember_connected(context, &mut translation) && is_udp {
         return fail::<F>(context, &asked, Reason::DropSocketMemory);
     }
     rename::<H>(context, &translation.given);
     count_in_process::<F>(Reason::SocketTranslated);
     CallVerdict::Go
-}
-
-/// Leaves a translation with its socket.
-#[inline(always)]
-fn remember(
-    context: &SockAddrContext,
-    connected: Option<&mut Translation>,
-    translation: &mut Translation,
-) -> bool {
-    if let Some(connected) = connected {
-        *connected = *translation;
-        return true;
-    }
-    // SAFETY: the storage is this socket's, which is locked.
-    unsafe { !CONNECTED.get_or_insert_ptr_mut(context, Some(translation)).is_null() }
 }

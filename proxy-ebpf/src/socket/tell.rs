@@ -47,8 +47,11 @@ pub(crate) fn run(context: *const UdpSocket) -> i32 {
         let Some(known) = known.cast::<Translation>().as_ref() else {
             return 0;
         };
-        if known.backend != BackendId::NONE {
-            let told = Told { cookie: bpf_get_socket_cookie(socket), translation: *known };
+        // On Linux before 6.5 the socket is not locked here: what is changed meanwhile has no backend.
+        let backend = || (&raw const known.backend).read_volatile();
+        let before = backend();
+        let told = Told { cookie: bpf_get_socket_cookie(socket), translation: *known };
+        if before != BackendId::NONE && before == backend() {
             let length = size_of::<Told>() as u32;
             // If there is no room for it, the kernel comes to this socket again.
             let _: i64 = bpf_seq_write((*(*context).meta).output, (&raw const told).cast(), length);
