@@ -6,12 +6,12 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::{
     bpf::{LeftOut, object::map_directory},
     cli::{Excluded, Netns, PinRoot, SocketLbCommand},
-    sockets::netns_cookie_of,
+    sockets::{netns_cookie, netns_cookie_of},
 };
 
 /// Does what the command says.
@@ -40,7 +40,7 @@ pub fn run(command: &SocketLbCommand) -> anyhow::Result<()> {
 fn open(pin_root: &PinRoot) -> anyhow::Result<LeftOut> {
     let root = &pin_root.pin_root;
     LeftOut::open(&map_directory(root))
-        .with_context(|| format!("there is no agent with the pin root {}", root.display()))
+        .with_context(|| format!("there is no agent that serves pods at their sockets (--socket-lb all) with the pin root {}", root.display()))
 }
 
 /// The cookie of the network namespace that was named in one of three ways.
@@ -49,12 +49,18 @@ fn cookie(netns: &Netns) -> anyhow::Result<u64> {
         netns_cookie_of(path)
             .with_context(|| format!("{} is no network namespace to enter", path.display()))
     };
-    match netns {
-        Netns { cookie: Some(cookie), .. } => Ok(*cookie),
-        Netns { netns: Some(path), .. } => of_file(path),
+    let cookie = match netns {
+        Netns { cookie: Some(cookie), .. } => *cookie,
+        Netns { netns: Some(path), .. } => of_file(path)?,
         Netns { pid, .. } => {
             let pid = pid.context("no network namespace is named")?;
-            of_file(Path::new(&format!("/proc/{pid}/ns/net")))
+            of_file(Path::new(&format!("/proc/{pid}/ns/net")))?
         }
+    };
+    if cookie == netns_cookie()? {
+        bail!(
+            "this is the host's own network namespace: its processes have no other way to Services"
+        );
     }
+    Ok(cookie)
 }

@@ -11,7 +11,8 @@ use crate::{Address as _, Port, backend::BackendId, clock::Tick, family::V6Addr,
 /// that was used least recently makes room for the next.
 pub const MAX_SENT: usize = 16;
 
-/// The most network namespaces that can be left out.
+/// The most network namespaces that can be left out. Those that have gone are never removed: whose
+/// processes have been silent for longest makes room.
 pub const MAX_LEFT_OUT: u32 = 1 << 12;
 
 /// An address and a port of either family. An IPv4 address is mapped (`::ffff:192.0.2.1`, RFC 4291

@@ -125,8 +125,7 @@ pub(crate) static SENT: SkStorage<Sent> = SkStorage::new();
 
 /// Network namespaces, by cookie, whose processes are not served at their sockets.
 #[map]
-pub(crate) static LEFT_OUT: HashMap<u64, LeftOut> =
-    HashMap::pinned(MAX_LEFT_OUT, BPF_F_NO_PREALLOC);
+pub(crate) static LEFT_OUT: LruHashMap<u64, LeftOut> = LruHashMap::pinned(MAX_LEFT_OUT, 0);
 
 /// The cookie of the host's network namespace; set by the agent.
 #[unsafe(no_mangle)]

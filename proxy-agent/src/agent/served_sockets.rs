@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
@@ -25,12 +25,26 @@ pub(super) fn serve(
 ) -> anyhow::Result<SocketPrograms> {
     let programs = SocketPrograms::attach(object, &root.path)?;
     info!(cgroup = %root.path.display(), "serving processes at their sockets");
+    match left_sockets(object) {
+        Ok(sockets) => drop(tasks.spawn(sockets.run(left))),
+        Err(error) => warn!(
+            error = format!("{error:#}"),
+            "UDP sockets stay connected to endpoints that have gone, until their processes connect anew"
+        ),
+    }
+    Ok(programs)
+}
+
+/// The sockets that can be left, if this node and this process have what it takes to end them.
+fn left_sockets(object: &mut Object) -> anyhow::Result<LeftSockets> {
     if let Some(lacking) = Diag::probe().context("cannot ask the kernel for its sockets")? {
-        warn!("{lacking}");
-        return Ok(programs);
+        bail!(lacking);
     }
     let others = object.serves_all_netns().then(OtherNetns::new).transpose()?;
-    let sockets = LeftSockets::new(object, others)?;
-    let _ = tasks.spawn(sockets.run(left));
-    Ok(programs)
+    let lacks = others.as_ref().map_or(Ok(Vec::new()), OtherNetns::lacks)?;
+    if !lacks.is_empty() {
+        let lacks = lacks.join(", ");
+        warn!(lacks, "UDP sockets of pods stay connected to endpoints that have gone");
+    }
+    Ok(LeftSockets::new(object, others)?)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The BPF object: loading it and pinning its maps.
 
-use std::{ops::RangeInclusive, path::Path};
+use std::{fs, ops::RangeInclusive, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
@@ -102,7 +102,11 @@ impl Object {
             for name in SOCKET_REPLIES.into_iter().chain(SOCKET_REQUESTS) {
                 let _: &mut CgroupSockAddr = object.socket_program(name)?;
             }
-            let _: &mut Iter = object.udp_iterator()?;
+        }
+        if !serves_all_netns {
+            // None can be left out, and so nobody is to find the table.
+            let table = object.pins().join(map_names::LEFT_OUT);
+            fs::remove_file(table).map_err(|error| Error::PinDirectory(pin_root.into(), error))?;
         }
         Ok(object)
     }

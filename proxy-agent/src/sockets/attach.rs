@@ -24,7 +24,10 @@ pub enum AttachError {
     #[error(transparent)]
     Object(#[from] bpf::Error),
     /// A program cannot be attached.
-    #[error("cannot attach {program} to the control group {}", .cgroup.display())]
+    #[error(
+        "cannot attach {program} to the control group {}: name another one with --cgroup-root, or run with --socket-lb off",
+        .cgroup.display()
+    )]
     Attach {
         /// The group.
         cgroup: PathBuf,

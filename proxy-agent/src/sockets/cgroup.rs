@@ -42,21 +42,25 @@ impl CgroupRoot {
         Ok(Some(Self { path: path.to_owned(), is_whole }))
     }
 
-    /// The control group of the directories where cgroup2 is mounted that has the most processes
-    /// below it: the root of the hierarchy, if one of them is.
+    /// Of the directories where cgroup2 is mounted, the root of the hierarchy; or the first, if none
+    /// is that.
     ///
     /// # Errors
     ///
-    /// If a directory cannot be read.
+    /// If there is none, and one cannot be read.
     pub fn find(mounted: impl IntoIterator<Item = PathBuf>) -> io::Result<Option<Self>> {
-        let mut best: Option<Self> = None;
+        let (mut first, mut unread) = (None, None);
         for path in mounted {
-            match Self::at(&path)? {
-                Some(root) if root.is_whole => return Ok(Some(root)),
-                found => best = best.or(found),
+            match Self::at(&path) {
+                Ok(Some(root)) if root.is_whole => return Ok(Some(root)),
+                Ok(found) => first = first.or(found),
+                Err(error) => unread = Some(error),
             }
         }
-        Ok(best)
+        match (first, unread) {
+            (None, Some(error)) => Err(error),
+            (first, _) => Ok(first),
+        }
     }
 }
 

@@ -5,13 +5,13 @@
 //! whoever waits for an answer learns of it at once and connects anew, as resolvers do. Sockets that
 //! send to the frontend without being connected go elsewhere with the next datagram.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use proxy_common::{Family, V4, V6, backend::BackendId, socket::Translation};
 use tokio::{
     sync::watch,
     task::{JoinError, spawn_blocking},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -26,6 +26,9 @@ use crate::{
 /// backend that had left, and not have been there yet.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How many times as long as it takes to look for sockets must go by until the next look.
+const SHARE: u32 = 9;
+
 /// Why sockets are not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum EndError {
@@ -38,18 +41,6 @@ pub enum EndError {
     /// The network namespaces of the node cannot be listed.
     #[error("cannot list the network namespaces of this node")]
     List(#[source] procfs::ProcError),
-    /// Some of them cannot be entered.
-    #[error(
-        "cannot enter {count} network namespaces, so that UDP sockets there stay connected to \
-         endpoints that have gone: that takes CAP_SYS_ADMIN, CAP_SYS_PTRACE and the host's \
-         process ids"
-    )]
-    Enter {
-        /// How many.
-        count: usize,
-        /// What was said of one of them.
-        source: io::Error,
-    },
 }
 
 /// The UDP sockets of the served network namespaces.
@@ -73,60 +64,60 @@ impl LeftSockets {
         Ok(Self { told, v4, v6, others })
     }
 
-    /// Ends them whenever `left` says that backends have stopped serving. What fails is logged, and
-    /// tried again with growing pauses.
+    /// Ends them whenever `left` says that backends have stopped serving, and a second time a little
+    /// later. What fails is logged, and tried again with growing pauses.
     ///
     /// # Errors
     ///
     /// If ending them panics.
     pub async fn run(mut self, mut left: watch::Receiver<()>) -> Result<Infallible, JoinError> {
-        let mut again: Option<Instant> = None;
+        let (mut second, mut retry): (Option<Instant>, Option<Instant>) = (None, None);
         let mut failures = 0;
         loop {
+            let next = second.into_iter().chain(retry).min();
             tokio::select! {
                 changed = left.changed() => match changed {
-                    Ok(()) => again = Some(Instant::now() + AGAIN),
+                    Ok(()) => second = Some(Instant::now() + AGAIN),
                     Err(_) => std::future::pending().await,
                 },
-                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
-                    again = None;
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    second = second.filter(|second| *second > Instant::now());
                 }
             }
+            retry = None;
+            let begun = Instant::now();
             let ended;
             (self, ended) = spawn_blocking(move || {
                 let ended = self.end();
                 (self, ended)
             })
             .await?;
-            match ended {
-                Ok(ended) => {
-                    failures = 0;
-                    if ended > 0 {
-                        info!(
-                            ended,
-                            "ended UDP sockets that were connected to endpoints that have gone"
-                        );
-                    }
-                }
-                Err(error) => {
-                    let pause = backoff::pause(failures);
-                    failures += 1;
-                    let error = chain(&error);
-                    warn!(error, again_in = ?pause, "cannot end UDP sockets whose endpoints have gone");
-                    again = Some(Instant::now() + pause);
-                }
+            if let Err(error) = ended {
+                let error = chain(&error);
+                let pause = backoff::pause(failures);
+                failures += 1;
+                retry = Some(Instant::now() + pause);
+                warn!(error, again_in = ?pause, "cannot end UDP sockets whose endpoints have gone");
+            } else {
+                failures = 0;
             }
+            // Where much changes, most of the time is not for this.
+            sleep(begun.elapsed() * SHARE).await;
         }
     }
 
-    /// Ends those that are left, and says how many.
-    fn end(&self) -> Result<usize, EndError> {
+    /// Ends those that are left.
+    fn end(&self) -> Result<(), EndError> {
         let here = self.end_here()?;
         let others = match &self.others {
             Some(others) => others.each(|| self.end_here())?,
             None => 0,
         };
-        Ok(here + others)
+        let ended = here + others;
+        if ended > 0 {
+            info!(ended, "ended UDP sockets that were connected to endpoints that have gone");
+        }
+        Ok(())
     }
 
     /// Ends those of this thread's network namespace.

@@ -12,13 +12,14 @@ use std::{
     thread,
 };
 
+use caps::{CapSet, Capability, errors::CapsError};
 use nix::{getsockopt_impl, libc, sockopt_impl, sys::socket::getsockopt};
-use procfs::{ProcError, process::Process};
+use procfs::{ProcResult, process::Process};
 use rustix::{
     net::{AddressFamily, SocketType, socket},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
-use tracing::warn;
+use tracing::debug;
 
 use super::left::EndError;
 
@@ -60,7 +61,9 @@ fn within<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Result<T
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             Ok(work())
         };
-        scope.spawn(entered).join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        let thread = thread::Builder::new().name("netns".to_owned());
+        let thread = thread.spawn_scoped(scope, entered)?;
+        thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     })
 }
 
@@ -71,6 +74,8 @@ const HOST_PIDS: u64 = 0xefff_fffc;
 #[derive(Debug)]
 pub struct OtherNetns {
     own: u64,
+    /// Whether all processes of the node can be seen.
+    sees_all: bool,
 }
 
 impl OtherNetns {
@@ -79,74 +84,68 @@ impl OtherNetns {
     /// # Errors
     ///
     /// If this process's is not known.
-    pub fn new() -> procfs::ProcResult<Self> {
+    pub fn new() -> ProcResult<Self> {
         let namespaces = Process::myself()?.namespaces()?;
         let inode = |kind: &str| namespaces.0.get(OsStr::new(kind)).map(|found| found.identifier);
-        if inode("pid") != Some(HOST_PIDS) {
-            warn!(
-                "this is not the host's process id namespace: UDP sockets of pods stay connected to endpoints that have gone"
-            );
-        }
-        Ok(Self { own: inode("net").unwrap_or_default() })
+        let sees_all = inode("pid") == Some(HOST_PIDS);
+        Ok(Self { own: inode("net").unwrap_or_default(), sees_all })
     }
 
-    /// Has `work` done in each of them in which a process is, on a thread that has entered it, and
-    /// adds up what comes of it.
+    /// What this process lacks to find and to enter all of them.
     ///
     /// # Errors
     ///
-    /// The first error of `work`, or [`EndError::Enter`] if some cannot be entered: after all others
-    /// have been.
+    /// If its capabilities cannot be read.
+    pub fn lacks(&self) -> Result<Vec<&'static str>, CapsError> {
+        let effective = caps::read(None, CapSet::Effective)?;
+        let has = |capability| effective.contains(&capability);
+        let needed = [
+            (has(Capability::CAP_SYS_ADMIN), "CAP_SYS_ADMIN"),
+            (has(Capability::CAP_SYS_PTRACE), "CAP_SYS_PTRACE"),
+            (self.sees_all, "the host's process ids"),
+        ];
+        Ok(needed.into_iter().filter_map(|(has, name)| (!has).then_some(name)).collect())
+    }
+
+    /// Has `work` done in each of them in which a process is, on a thread that has entered it, and
+    /// adds up what comes of it. Those that cannot be entered are left as they are: that takes rights
+    /// which [`OtherNetns::lacks`] tells of.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `work`, after all others have had theirs.
     pub(super) fn each(
         &self,
         work: impl Fn() -> Result<usize, EndError> + Sync,
     ) -> Result<usize, EndError> {
         let (mut sum, mut first_error) = (0, None);
-        let mut closed: Option<(usize, io::Error)> = None;
-        let Found { paths, hidden } = self.find()?;
-        if hidden > 0 {
-            closed = Some((hidden, io::ErrorKind::PermissionDenied.into()));
-        }
-        for path in paths {
+        for path in self.paths()? {
             match within(&path, &work) {
                 Ok(Ok(count)) => sum += count,
                 Ok(Err(error)) => first_error = first_error.or(Some(error)),
-                // Its process has ended.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => closed = Some((closed.map_or(0, |(count, _)| count) + 1, error)),
-            }
-        }
-        match (first_error, closed) {
-            (Some(error), _) => Err(error),
-            (None, Some((count, source))) => Err(EndError::Enter { count, source }),
-            (None, None) => Ok(sum),
-        }
-    }
-
-    fn find(&self) -> Result<Found, EndError> {
-        let (mut paths, mut hidden) = (HashMap::new(), 0);
-        for process in procfs::process::all_processes().map_err(EndError::List)? {
-            match process.and_then(|process| process.namespaces()) {
-                Ok(namespaces) => {
-                    if let Some(net) = namespaces.0.get(OsStr::new("net"))
-                        && net.identifier != self.own
-                    {
-                        let _ = paths.insert(net.identifier, net.path.clone());
-                    }
+                Err(error) => {
+                    let namespace = path.display();
+                    debug!(%namespace, %error, "cannot enter a network namespace");
                 }
-                Err(ProcError::PermissionDenied(_)) => hidden += 1,
-                // It has ended meanwhile.
-                Err(_) => {}
             }
         }
-        Ok(Found { paths: paths.into_values().collect(), hidden })
+        first_error.map_or(Ok(sum), Err)
     }
-}
 
-/// The network namespaces of processes.
-struct Found {
-    /// A file of each.
-    paths: Vec<PathBuf>,
-    /// How many processes do not show theirs.
-    hidden: usize,
+    /// A file of each, of one of its processes.
+    fn paths(&self) -> Result<Vec<PathBuf>, EndError> {
+        let mut paths = HashMap::new();
+        for process in procfs::process::all_processes().map_err(EndError::List)? {
+            // It may end meanwhile, or not show it.
+            let Ok(namespaces) = process.and_then(|process| process.namespaces()) else {
+                continue;
+            };
+            if let Some(net) = namespaces.0.get(OsStr::new("net"))
+                && net.identifier != self.own
+            {
+                let _ = paths.insert(net.identifier, net.path.clone());
+            }
+        }
+        Ok(paths.into_values().collect())
+    }
 }
