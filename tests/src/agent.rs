@@ -6,11 +6,11 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -196,6 +196,15 @@ impl Agent<'_> {
     /// Kills it, as the kernel does when memory runs out.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// What `sixfour list` says of its tables, as JSON.
+    pub fn list(&self, what: &str) -> Result<Value> {
+        let mut list = Command::new(self.binary()?);
+        let _ = list.args(["list", what, "-o", "json", "--pin-root"]).arg(&self.pin_root);
+        let Output { status, stdout, stderr } = list.output()?;
+        ensure!(status.success(), "listing {what}: {}", String::from_utf8_lossy(&stderr));
+        Ok(serde_json::from_slice(&stdout)?)
     }
 
     /// The running process.

@@ -6,6 +6,7 @@
 //!   from one definition, on top of [`netns`] and [`cgroup`];
 //! * [`traffic`]: servers and clients inside of them;
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
+//! * [`cluster`]: all of that together, with a Service;
 //! * [`api`]: an API server for the agent, and faults on the way to it;
 //! * [`packet`]: packets for single programs, judged by a [`model`] of the NAT;
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
@@ -23,6 +24,7 @@ pub mod agent;
 pub mod api;
 pub mod cgroup;
 pub mod cleanup;
+pub mod cluster;
 pub mod family;
 mod leftovers;
 pub mod manifests;

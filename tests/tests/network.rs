@@ -4,7 +4,6 @@
 
 mod network {
     mod api;
-    mod cluster;
     mod collisions;
     mod devices;
     mod fragments;

@@ -93,10 +93,17 @@ impl Namespace {
     /// Sockets that it opens and processes that it starts stay in both,
     /// wherever they are used afterwards. A panic goes on in the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.run_beside_cgroup(|| {
+            self.cgroup.as_ref().map_or(Ok(()), Cgroup::enter)?;
+            work()
+        })
+    }
+
+    /// The same on a thread that stays in the control group of this process.
+    pub fn run_beside_cgroup<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let thread = thread::Builder::new().name(self.name.clone());
         thread::scope(|scope| {
             let work = || {
-                self.cgroup.as_ref().map_or(Ok(()), Cgroup::enter)?;
                 setns(&self.file, CloneFlags::CLONE_NEWNET)
                     .with_context(|| format!("entering network namespace {}", self.name))?;
                 work()

@@ -40,6 +40,12 @@ impl DatagramSocket {
         self.socket.connect(self.form.of(target))
     }
 
+    /// The socket itself, for more than one question at a time.
+    #[must_use]
+    pub const fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
     /// Whom the kernel says it is connected to.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::lifecycle::binary;
 use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +20,7 @@ use proxy_tests::api::pki::Authority;
 use proxy_tests::api::replay::{Door, ReplayServer};
 use proxy_tests::api::{kubeconfig, recorded};
 use proxy_tests::both_families;
+use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
 use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::manifests::{Service, node_object};
 use proxy_tests::protocol::Protocol;
@@ -27,9 +29,6 @@ use proxy_tests::topology::{NodeSpec, TopologySpec};
 use proxy_tests::traffic::{Client, Shares};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
-
-use super::cluster::{Cluster, PORT, WEB, eventually, web};
-use super::lifecycle::binary;
 
 both_families!(
     an_api_that_goes_and_comes_loses_no_request,

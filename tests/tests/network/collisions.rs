@@ -5,14 +5,13 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use proxy_tests::cluster::{Cluster, PORT, TARGET, WEB, web};
 use proxy_tests::{
     both_families,
     family::{DualAddress, TestFamily},
     topology::NodeSpec,
     traffic::Client,
 };
-
-use super::cluster::{Cluster, PORT, TARGET, WEB, web};
 
 both_families!(
     two_vips_and_a_direct_connection_share_a_port,

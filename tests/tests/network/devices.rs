@@ -7,8 +7,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::lifecycle::filters;
 use anyhow::{Result, ensure};
 use proxy_agent::bpf::object::INGRESS;
+use proxy_tests::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, eventually};
 use proxy_tests::{
     both_families,
     family::{DualAddress, IpFamily, TestFamily},
@@ -18,9 +20,6 @@ use proxy_tests::{
     traffic::Client,
 };
 use serde_json::json;
-
-use super::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, eventually};
-use super::lifecycle::filters;
 
 both_families!(a_pod_that_appears_is_served, an_address_of_the_node_makes_an_uplink);
 

@@ -5,14 +5,13 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+use proxy_tests::cluster::{Cluster, PORT, WEB};
 use proxy_tests::{
     both_families,
     family::TestFamily,
     topology::{BetweenNodes, NodeSpec, TopologySpec},
     traffic::Client,
 };
-
-use super::cluster::{Cluster, PORT, WEB};
 
 both_families!(
     long_datagrams_between_pods_of_one_node,

@@ -6,17 +6,16 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use super::socket_errors::{Told, next_error, remember_errors, set_hops};
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
+use proxy_tests::cluster::{Cluster, PORT, TARGET, WEB, eventually};
 use proxy_tests::{
     both_families,
     family::TestFamily,
     topology::{Host, NodeSpec, TopologySpec},
     traffic::Client,
 };
-
-use super::cluster::{Cluster, PORT, TARGET, WEB, eventually};
-use super::socket_errors::{Told, next_error, remember_errors, set_hops};
 
 both_families!(
     bridged_pods_trace_the_way_to_a_backend,

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use proxy_tests::cluster::{Cluster, PORT, WEB, eventually};
 use proxy_tests::{
     both_families,
     family::{IpFamily, TestFamily},
@@ -19,8 +20,6 @@ use proxy_tests::{
     protocol::Protocol,
     topology::NodeSpec,
 };
-
-use super::cluster::{Cluster, PORT, WEB, eventually};
 
 both_families!(a_client_without_ethernet_is_served, a_tunnel_without_ethernet_is_guarded);
 

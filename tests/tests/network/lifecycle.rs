@@ -11,9 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::agent::cgroup_root;
+use proxy_tests::cluster::Cluster;
 use proxy_tests::topology::NodeSpec;
-
-use super::cluster::Cluster;
 
 /// The binary of the agent.
 pub(crate) fn binary() -> Result<PathBuf> {

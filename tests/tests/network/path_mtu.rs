@@ -4,17 +4,16 @@
 
 use std::net::SocketAddr;
 
+use super::socket_errors::{discover_path_mtu, next_error, path_mtu, remember_errors};
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
+use proxy_tests::cluster::{Cluster, PORT, WEB, eventually};
 use proxy_tests::{
     both_families,
     family::{IpFamily, TestFamily},
     topology::{BetweenNodes, NodeSpec, TopologySpec},
     traffic::Client,
 };
-
-use super::cluster::{Cluster, PORT, WEB, eventually};
-use super::socket_errors::{discover_path_mtu, next_error, path_mtu, remember_errors};
 
 both_families!(
     bridged_pods_find_the_mtu_of_a_tunnel,

@@ -8,19 +8,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::lifecycle::binary;
 use anyhow::{Result, ensure};
 use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
 use proxy_tests::cgroup::Cgroup;
+use proxy_tests::cluster::{Cluster, PORT, WEB};
 use proxy_tests::family::TestFamily;
 use proxy_tests::netns::Namespace;
 use proxy_tests::protocol::Protocol;
 use proxy_tests::scratch::Scratch;
 use proxy_tests::topology::NodeSpec;
 use proxy_tests::traffic::Client;
-
-use super::cluster::{Cluster, PORT, WEB};
-use super::lifecycle::binary;
 
 both_families!(the_named_capabilities_are_enough);
 

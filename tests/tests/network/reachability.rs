@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+use proxy_tests::cluster::{Cluster, PORT, WEB};
 use proxy_tests::{
     both_families,
     family::TestFamily,
@@ -12,8 +13,6 @@ use proxy_tests::{
     topology::{BetweenNodes, Families, NodeSpec, TopologySpec},
     traffic::Client,
 };
-
-use super::cluster::{Cluster, PORT, WEB};
 
 both_families!(
     pods_behind_a_bridge,

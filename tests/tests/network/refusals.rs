@@ -5,6 +5,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, bail, ensure};
+use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
 use proxy_tests::{
     agent::Agent,
     both_families,
@@ -15,8 +16,6 @@ use proxy_tests::{
     traffic::Client,
 };
 use serde_json::json;
-
-use super::cluster::{Cluster, PORT, WEB, eventually, web};
 
 both_families!(
     services_without_endpoints_refuse,

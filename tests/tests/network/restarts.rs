@@ -3,19 +3,17 @@
 //! An agent that was killed, and one that is not alone.
 
 use std::net::SocketAddr;
-use std::process::{Command, Output};
 use std::time::Duration;
 
+use super::lifecycle::binary;
 use anyhow::{Context as _, Result, ensure};
-use proxy_tests::agent::{Agent, cgroup_root};
+use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
+use proxy_tests::cluster::{Cluster, PORT, WEB, web};
 use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::NodeSpec;
 use proxy_tests::traffic::Client;
-
-use super::cluster::{Cluster, PORT, WEB, web};
-use super::lifecycle::binary;
 
 both_families!(a_killed_agent_leaves_nothing_stale);
 
@@ -23,14 +21,6 @@ both_families!(a_killed_agent_leaves_nothing_stale);
 const OLD: DualAddress = DualAddress::cluster_ip(11);
 /// One that comes meanwhile.
 const NEW: DualAddress = DualAddress::cluster_ip(12);
-
-fn list(agent: &Agent<'_>, what: &str) -> Result<String> {
-    let mut list = Command::new(binary()?);
-    let _ = list.args(["list", what, "-o", "json", "--pin-root"]).arg(agent.pin_root());
-    let Output { status, stdout, stderr } = list.output()?;
-    ensure!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    Ok(String::from_utf8(stdout)?)
-}
 
 fn a_killed_agent_leaves_nothing_stale<F: TestFamily>() -> Result<()> {
     for attach in ["--attach=tcx", "--attach=clsact"] {
@@ -55,7 +45,7 @@ fn a_killed_agent_leaves_nothing_stale<F: TestFamily>() -> Result<()> {
             let old = ask(OLD, protocol);
             ensure!(old.is_err(), "{attach}: the Service that is gone leads to {old:?}");
         }
-        let services = list(&agent, "services")?;
+        let services = agent.list("services")?.to_string();
         ensure!(services.contains("/new:tcp") && services.contains("/web:tcp"), "{services}");
         ensure!(!services.contains("/old:"), "{services}");
         let pins = agent.pin_root().to_owned();
@@ -83,7 +73,7 @@ fn a_second_agent_says_that_there_is_one() -> Result<()> {
     );
     ensure!(output.status.code() == Some(1) && said == expected, "{said}");
     // The first has not been disturbed.
-    ensure!(list(&agent, "services")?.contains("/web:tcp"));
+    ensure!(agent.list("services")?.to_string().contains("/web:tcp"));
     ensure!(agent.stop()?.success());
     Ok(())
 }

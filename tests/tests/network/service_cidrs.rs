@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use proxy_tests::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, eventually, web};
 use proxy_tests::{
     both_families,
     family::{DualAddress, IpFamily, TestFamily},
@@ -15,8 +16,6 @@ use proxy_tests::{
     traffic::{Client, Failure, TcpServer, UdpServer},
 };
 use socket2::{Domain, Socket, Type};
-
-use super::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, eventually, web};
 
 both_families!(
     what_nobody_has_translated_stays,

@@ -13,9 +13,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv4Ttl, Ipv6RecvErr, Ipv6Ttl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
+use proxy_tests::cluster::PATIENCE;
 use proxy_tests::family::IpFamily;
-
-use super::cluster::PATIENCE;
 
 /// An error that a socket was told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,19 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::lifecycle::binary;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
+use proxy_tests::cluster::{Cluster, PORT, WEB, web};
 use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::process::Process;
 use proxy_tests::protocol::Protocol;
 use proxy_tests::scratch::Scratch;
 use proxy_tests::topology::NodeSpec;
 use proxy_tests::traffic::Client;
-
-use super::cluster::{Cluster, PORT, WEB, web};
-use super::lifecycle::binary;
 
 both_families!(a_flood_of_refusals_holds_nothing_up);
 

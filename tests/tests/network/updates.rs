@@ -5,11 +5,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
+use proxy_tests::cluster::{Cluster, PORT, WEB, eventually};
 use proxy_tests::{
     both_families, family::TestFamily, protocol::Protocol, topology::NodeSpec, traffic::Client,
 };
-
-use super::cluster::{Cluster, PORT, WEB, eventually};
 
 both_families!(
     scaling_under_traffic_loses_nothing,
