@@ -48,7 +48,7 @@ const MODULES: &[&str] = &["--test-threads=1", "modules::"];
 const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modules::netkit"];
 
 /// Every suite.
-pub(super) const SUITES: [Suite; 8] = [
+pub(super) const SUITES: [Suite; 9] = [
     Suite {
         name: "packet",
         what: "packets through the BPF programs, one by one",
@@ -61,6 +61,10 @@ pub(super) const SUITES: [Suite; 8] = [
     here("agent_runner", "the runner of agents"),
     here("teardown", "tests leave nothing behind, however they end"),
     here("sockets", "sockets of processes, listed and ended"),
+    Suite {
+        arguments: &["--test-threads=2"],
+        ..here("host_sockets", "Services for processes of nodes, at their sockets")
+    },
     Suite {
         name: "devices",
         what: "devices found, classified and fitted with programs",
