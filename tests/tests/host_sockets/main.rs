@@ -5,6 +5,7 @@
 //! What can be looked at beside each other is one test for each family: each agent has the kernel
 //! verify its programs, which takes longer than all that is then looked at.
 
+mod ended;
 mod load;
 mod mapped;
 mod modes;
