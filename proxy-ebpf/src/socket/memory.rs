@@ -82,16 +82,25 @@ pub(super) fn find_asked(sent: &mut Sent, asked: &SocketAddress) {
         } else if known.backend == BackendId::NONE {
             u32::MAX - 1
         } else {
-            // Of a socket that has sent 2^31 datagrams, all old ones are equally old.
-            (datagrams.wrapping_sub(order) & (u32::MAX >> 1)) + 1
+            age(datagrams, order) + 1
         }
     });
 }
 
-/// Finds for what the socket was given an address.
+/// Finds what the socket has asked last that it was given an address for; says whether anything.
 #[inline(always)]
 pub(super) fn find_given(sent: &mut Sent, given: &SocketAddress) -> bool {
-    find(sent, |known, _| u32::from(known.backend != BackendId::NONE && known.given.is(given)))
+    let datagrams = sent.datagrams;
+    find(sent, |known, order| {
+        let is_it = known.backend != BackendId::NONE && known.given.is(given);
+        if is_it { u32::MAX - age(datagrams, order) } else { 0 }
+    })
+}
+
+/// How many datagrams ago one was. Half of the numbers are enough to tell.
+#[inline(always)]
+fn age(datagrams: u32, order: u32) -> u32 {
+    datagrams.wrapping_sub(order) & (u32::MAX >> 1)
 }
 
 /// Finds the place that fits best; says whether any does more than nothing.
@@ -147,7 +156,7 @@ pub(super) fn is_given(sent: &Sent, new: &Translation) -> bool {
     })
 }
 
-/// Forgets why the socket was given an address: it now names that itself, or for another reason.
+/// Forgets why the socket was given an address: it now names that itself.
 #[inline(never)]
 pub(super) fn forget_given(sent: &mut Sent, given: &SocketAddress) {
     for known in &mut sent.translations {

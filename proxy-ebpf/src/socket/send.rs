@@ -57,8 +57,6 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     let Some(sent) = memory::sent_or_new(context) else {
         return fail::<F>(context, &asked, Reason::DropSocketMemory);
     };
-    // If there is no other backend, the answers are to what was asked last.
-    memory::forget_given(sent, &translation.given);
     *memory::found(sent) = translation;
     let _: &mut Translation = memory::use_found(sent, now);
     rename::<H>(context, &translation.given);
