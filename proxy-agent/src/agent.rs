@@ -95,7 +95,10 @@ async fn serve(
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let runner = Runner::new(node, arguments.reach());
+    let mut runner = Runner::new(node, arguments.reach());
+    if arguments.socket_lb != SocketLb::Off {
+        runner = runner.with_sockets();
+    }
     let served =
         keep_serving(source, facts, runner, patterns, &mut object, &mut devices, stop).await;
     devices.detach_all().await;

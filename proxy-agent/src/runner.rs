@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
+use unserved::Unserved;
 
 use crate::{
     chain::chain,
@@ -23,6 +24,8 @@ use crate::{
     reconcile::{Conflict, FamilyReconciler, Outcome, Rows, ServiceCidrError, ServiceCidrs},
     watch::Event,
 };
+
+mod unserved;
 
 /// The kinds that must be known in full before anything is written: with a part of them, what is
 /// there would look as if it had gone.
@@ -55,6 +58,7 @@ pub struct Runner {
     status: watch::Sender<Status>,
     node_addresses: watch::Sender<BTreeSet<IpAddr>>,
     left_sockets: watch::Sender<()>,
+    unserved: Option<Unserved>,
     started: Instant,
 }
 
@@ -72,6 +76,7 @@ impl Runner {
             status: watch::Sender::default(),
             node_addresses: watch::Sender::default(),
             left_sockets: watch::Sender::default(),
+            unserved: None,
             started: Instant::now(),
         }
     }
@@ -155,6 +160,7 @@ impl Runner {
     fn reconcile(&mut self) {
         let dirty = self.store.take_dirty();
         let service_cidrs = self.store.take_service_cidrs();
+        self.tell_unserved(&dirty);
         let started = self.started;
         let clock = || started.elapsed();
         for family in &mut self.families {
