@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     bpf::Object,
-    sockets::{CgroupRoot, LeftSockets, OtherNetns, SocketPrograms, diag::Diag},
+    sockets::{CgroupRoot, LeftSockets, OtherNetns, SocketPrograms, diag::Diag, forgetful},
 };
 
 /// Serves the processes of a control group at their sockets, for as long as what is returned is
@@ -25,6 +25,9 @@ pub(super) fn serve(
 ) -> anyhow::Result<SocketPrograms> {
     let programs = SocketPrograms::attach(object, &root.path)?;
     info!(cgroup = %root.path.display(), "serving processes at their sockets");
+    if let Some(forgetful) = forgetful() {
+        warn!("{forgetful}");
+    }
     match left_sockets(object) {
         Ok(sockets) => drop(tasks.spawn(sockets.run(left))),
         Err(error) => warn!(

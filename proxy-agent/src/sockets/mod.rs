@@ -5,10 +5,12 @@
 mod attach;
 mod cgroup;
 pub mod diag;
+mod kernel_clients;
 mod left;
 mod netns;
 
 pub use attach::{AttachError, SocketPrograms};
 pub use cgroup::CgroupRoot;
+pub use kernel_clients::{Forgetful, forgetful};
 pub use left::{EndError, LeftSockets};
 pub use netns::{OtherNetns, netns_cookie, netns_cookie_of};
