@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
+use crate::guest;
 use crate::netns::Namespace;
 use crate::process::Process;
 use crate::scratch::Scratch;
@@ -46,6 +47,7 @@ pub struct AgentSpec<'a> {
     /// Where its objects come from, if it is told: a flag, and its value.
     objects: Option<(&'static str, &'a Path)>,
     arguments: Vec<OsString>,
+    whole_machine: bool,
     binary: Option<PathBuf>,
     log_level: &'a str,
     patience: Duration,
@@ -71,14 +73,30 @@ impl<'a> AgentSpec<'a> {
     }
 
     const fn of(node: &'a Host, objects: Option<(&'static str, &'a Path)>) -> Self {
-        let patience = PATIENCE;
-        Self { node, objects, arguments: Vec::new(), binary: None, log_level: "debug", patience }
+        Self {
+            node,
+            objects,
+            arguments: Vec::new(),
+            whole_machine: false,
+            binary: None,
+            log_level: "debug",
+            patience: PATIENCE,
+        }
     }
 
     /// Adds an argument.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Serves the node's sockets wherever they are made, as by the kernel
+    /// itself, whose threads are in no control group but the root. It starts
+    /// in guests only.
+    #[must_use]
+    pub const fn whole_machine(mut self) -> Self {
+        self.whole_machine = true;
         self
     }
 
@@ -151,12 +169,18 @@ impl Agent<'_> {
         let namespace = self.spec.node.namespace();
         let mut command = namespace.command(self.binary()?);
         let objects = self.spec.objects;
+        let cgroup_root = if self.spec.whole_machine {
+            guest::ensure_here()?;
+            None
+        } else {
+            Some(cgroup_root(namespace)?)
+        };
         let _ = command
             .args(["run", "--log-level", self.spec.log_level, "--log-format", "json"])
             .args(["--hostname-override", self.spec.node.name()])
             .args(objects.into_iter().flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]))
             .args(["--pin-root".as_ref(), self.pin_root.as_path()])
-            .args(cgroup_root(namespace)?)
+            .args(cgroup_root.into_iter().flatten())
             .args(&self.spec.arguments)
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)

@@ -26,6 +26,7 @@ pub mod cgroup;
 pub mod cleanup;
 pub mod cluster;
 pub mod family;
+pub mod guest;
 mod leftovers;
 pub mod manifests;
 pub mod model;

@@ -2,8 +2,8 @@
 //! The image that a guest boots from: an archive that the kernel unpacks into memory.
 //!
 //! It has the test programs and `sixfour`, the tools that tests call, the libraries of all of
-//! them, the kernel's modules for networks, and busybox for the rest. Modules are loaded as on
-//! a node: by the kernel, when something asks for them.
+//! them, the kernel's modules for networks and file systems, and busybox for the rest. Modules are
+//! loaded as on a node: by the kernel, when something asks for them.
 
 use std::{
     fs::{self, Permissions},
@@ -32,7 +32,7 @@ use crate::{
 const INIT: &str = include_str!("init.sh");
 
 /// The folders of modules that tests need, with their dependencies.
-const MODULES: [&str; 5] = ["arch", "crypto", "drivers/net", "lib", "net"];
+const MODULES: [&str; 6] = ["arch", "crypto", "drivers/net", "fs", "lib", "net"];
 
 /// The list for depmod of what is built in, without which it cannot resolve names.
 const MODULE_LISTS: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];

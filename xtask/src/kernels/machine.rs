@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use proxy_tests::guest::WORD;
 
 use super::{
     Guest, Outcome,
@@ -56,7 +57,7 @@ pub(super) fn boot(
         .arg(kernel.image())
         .arg("-initrd")
         .arg(image)
-        .args(["-append", &format!("console=ttyS0 quiet panic=-1 {}", guest.parameters)])
+        .args(["-append", &format!("console=ttyS0 quiet panic=-1 {WORD} {}", guest.parameters)])
         .args(["-serial", &format!("file:{}", console.display())])
         .args(["-serial", &format!("file:{}", reports.display())])
         .spawn()

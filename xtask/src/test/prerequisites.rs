@@ -53,7 +53,7 @@ const fn on_demand(name: &'static str, package: &'static str, why: &'static str)
     Tool { name, package, why, stages: &[], in_guest: false }
 }
 
-const TOOLS: [Tool; 20] = [
+const TOOLS: [Tool; 21] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -71,6 +71,13 @@ const TOOLS: [Tool; 20] = [
         name: "wg",
         package: "wireguard-tools",
         why: "tunnels between nodes of tests",
+        stages: IMAGE,
+        in_guest: true,
+    },
+    Tool {
+        name: "mount",
+        package: "mount",
+        why: "to have the kernel connect, for NFS",
         stages: IMAGE,
         in_guest: true,
     },

@@ -47,6 +47,9 @@ const MODULES: &[&str] = &["--test-threads=1", "modules::"];
 /// All of these but netkit, which came with 6.7.
 const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modules::netkit"];
 
+/// All of these, those that need a machine for themselves included.
+const SOCKETS: &[&str] = &["--test-threads=1"];
+
 /// Every suite.
 pub(super) const SUITES: [Suite; 9] = [
     Suite {
@@ -60,7 +63,14 @@ pub(super) const SUITES: [Suite; 9] = [
     here("harness", "the networks of the tests, without a proxy"),
     here("agent_runner", "the runner of agents"),
     here("teardown", "tests leave nothing behind, however they end"),
-    here("sockets", "sockets of processes, listed and ended"),
+    Suite {
+        name: "sockets",
+        what: "sockets of processes: served, listed and ended",
+        stage: Stage::Network,
+        arguments: &["--skip=in_kernel::"],
+        guests: &[("6.1", SOCKETS), ("6.12", SOCKETS)],
+        guest_seconds: 900,
+    },
     Suite {
         arguments: &["--test-threads=2"],
         ..here("host_sockets", "Services for processes of nodes, at their sockets")
