@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -224,11 +224,16 @@ impl Agent<'_> {
 
     /// What `sixfour list` says of its tables, as JSON.
     pub fn list(&self, what: &str) -> Result<Value> {
-        let mut list = Command::new(self.binary()?);
-        let _ = list.args(["list", what, "-o", "json", "--pin-root"]).arg(&self.pin_root);
-        let Output { status, stdout, stderr } = list.output()?;
+        let Output { status, stdout, stderr } = self.command(&["list", what, "-o", "json"])?;
         ensure!(status.success(), "listing {what}: {}", String::from_utf8_lossy(&stderr));
         Ok(serde_json::from_slice(&stdout)?)
+    }
+
+    /// What `sixfour`, with these arguments and this agent's pins, says on the node.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.spec.node.namespace().command(self.binary()?);
+        let _ = command.args(arguments).arg("--pin-root").arg(&self.pin_root);
+        self.spec.node.namespace().run(|| Ok(command.output()?))
     }
 
     /// The running process.

@@ -67,7 +67,7 @@ pub(super) fn choose<F: Datapath>(
     translation: &mut Translation,
     protocol: Protocol,
     usage: Use,
-    sent: Option<&Sent>,
+    taken: Option<&Sent>,
 ) -> Choice {
     let address = <F as Family>::Addr::from_mapped(translation.asked.address);
     let look_up = || choice::look_up::<F>(address, translation.asked.port, protocol);
@@ -76,7 +76,7 @@ pub(super) fn choose<F: Datapath>(
             return Choice::Stays;
         };
         let mut found = *translation;
-        let choice = of_service::<F>(service, usage, sent, &mut found);
+        let choice = of_service::<F>(service, usage, taken, &mut found);
         // What was read may have been another frontend's: it is acted on only if it still holds.
         if look_up() == Some(service) {
             *translation = found;
@@ -90,7 +90,7 @@ pub(super) fn choose<F: Datapath>(
 fn of_service<F: Datapath>(
     service: ServiceIndex,
     usage: Use,
-    sent: Option<&Sent>,
+    taken: Option<&Sent>,
     translation: &mut Translation,
 ) -> Choice {
     match service {
@@ -120,7 +120,7 @@ fn of_service<F: Datapath>(
         translation.generation = backend.generation;
         // Only by its source port, which is the socket's, could a NAT tell apart what one backend
         // answers under two frontends.
-        if sent.is_none_or(|sent| !memory::is_given(sent, translation)) {
+        if taken.is_none_or(|sent| !memory::is_given(sent, translation)) {
             break;
         }
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! What a socket was given: in its own storage, which it has locked whenever a program runs.
 //!
+//! It outlives the programs that run: hence the lifetimes here.
+//!
 //! What a search has found lies in memory, read anew each time: so the verifier, for which it can be
 //! any, does not follow the rest of a program once for each place that it might be.
 
@@ -20,7 +22,7 @@ const ESTABLISHED: u32 = 1;
 
 /// What the socket was given when it was connected last, however that ended.
 #[inline(always)]
-pub(super) fn last_connected(context: &SockAddrContext) -> Option<&mut Translation> {
+pub(super) fn last_connected(context: &SockAddrContext) -> Option<&'static mut Translation> {
     // SAFETY: the storage is this socket's, which is locked.
     unsafe { CONNECTED.get_ptr_mut(context).as_mut() }
 }
@@ -28,7 +30,7 @@ pub(super) fn last_connected(context: &SockAddrContext) -> Option<&mut Translati
 /// What a UDP socket was given for whom it is connected to. That a socket is connected no more (by
 /// `AF_UNSPEC`, or by `SOCK_DESTROY`), no program is told.
 #[inline(always)]
-pub(super) fn connected(context: &SockAddrContext) -> Option<&mut Translation> {
+pub(super) fn connected(context: &SockAddrContext) -> Option<&'static mut Translation> {
     let known = last_connected(context)?;
     // SAFETY: the kernel gives programs a valid context, and its socket.
     let state = unsafe { (*(*context.sock_addr).__bindgen_anon_1.sk).state };
@@ -59,14 +61,14 @@ pub(super) fn remember_connected(context: &SockAddrContext, new: &mut Translatio
 
 /// What a socket was given that sends to addresses which it names.
 #[inline(always)]
-pub(super) fn sent(context: &SockAddrContext) -> Option<&mut Sent> {
+pub(super) fn sent(context: &SockAddrContext) -> Option<&'static mut Sent> {
     // SAFETY: the storage is this socket's, which is locked.
     unsafe { SENT.get_ptr_mut(context).as_mut() }
 }
 
 /// The same, made if need be and if there is room.
 #[inline(always)]
-pub(super) fn sent_or_new(context: &SockAddrContext) -> Option<&mut Sent> {
+pub(super) fn sent_or_new(context: &SockAddrContext) -> Option<&'static mut Sent> {
     // SAFETY: the storage is this socket's, which is locked.
     unsafe { SENT.get_or_insert_ptr_mut(context, None).as_mut() }
 }

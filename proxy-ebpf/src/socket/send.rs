@@ -67,11 +67,11 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
 /// What the socket was given for an address already, if that serves it still. To whom it is connected
 /// comes first: it hears nobody else.
 #[inline(always)]
-pub(super) fn already<'a, F: Datapath>(
-    context: &'a SockAddrContext,
+pub(super) fn already<F: Datapath>(
+    context: &SockAddrContext,
     asked: &SocketAddress,
     now: Tick,
-) -> Option<&'a mut Translation> {
+) -> Option<&'static mut Translation> {
     if let Some(known) = memory::connected(context)
         && known.asked.is(asked)
         && serves::<F>(known)

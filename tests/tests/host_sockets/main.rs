@@ -6,6 +6,7 @@
 //! verify its programs, which takes longer than all that is then looked at.
 
 mod ended;
+mod left_out;
 mod load;
 mod mapped;
 mod modes;

@@ -3,14 +3,19 @@
 //! A node with two pods that serve, and a Service.
 
 use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use proxy_tests::agent::AgentSpec;
 use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::manifests::{Manifests, Service};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{Host, NodeSpec, Topology, TopologySpec};
-use proxy_tests::traffic::{TcpServer, UdpServer};
+use proxy_tests::traffic::{Client, TcpServer, UdpServer};
+
+/// How long an agent may take to follow a change.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The node.
 const NODE: &str = "anc-node";
@@ -56,6 +61,21 @@ impl Rig {
             .port("other", Protocol::Tcp, OTHER_PORT, OTHER_TARGET)
             .pods(pods.iter().map(|pod| self.topology.pod(pod)));
         self.manifests.apply(&service)
+    }
+
+    /// Has the Service served by this pod, and waits until it is.
+    pub(crate) fn follows<F: TestFamily>(&self, pod: &str) -> Result<()> {
+        self.serve(&[pod])?;
+        let client = Client::new(self.node());
+        let deadline = Instant::now() + PATIENCE;
+        // Several times: by chance it is asked before the others are gone.
+        while !(0..20)
+            .all(|_| client.ask(Protocol::Tcp, web::<F>()).is_ok_and(|at| at.server == pod))
+        {
+            ensure!(Instant::now() < deadline, "the agent does not follow");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// The node.
