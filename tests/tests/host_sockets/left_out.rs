@@ -47,11 +47,11 @@ fn left_out<F: TestFamily>(rig: &Rig, agent: &Agent<'_>) -> Result<()> {
         anyhow::Ok(translated)
     };
     ensure!(at_socket(pod)? == [1, 1, 1]);
-    succeeds(agent, &["socket-lb", "exclude", "--netns", netns])?;
+    let _: String = succeeds(agent, &["socket-lb", "exclude", "--netns", netns])?;
     ensure!(at_socket(pod)? == [0, 0, 0]);
     ensure!(at_socket(other)? == [1, 1, 1]);
     let cookie = succeeds(agent, &["socket-lb", "list"])?;
-    succeeds(agent, &["socket-lb", "include", "--cookie", cookie.trim()])?;
+    let _: String = succeeds(agent, &["socket-lb", "include", "--cookie", cookie.trim()])?;
     ensure!(succeeds(agent, &["socket-lb", "list"])?.is_empty());
     ensure!(at_socket(pod)? == [1, 1, 1]);
 
