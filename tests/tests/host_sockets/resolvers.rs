@@ -26,6 +26,7 @@ fn connected_sockets_keep_their_backends<F: TestFamily>() -> Result<()> {
     let mut agent = rig.agent()?;
     for form in AddressForm::all(F::FAMILY) {
         socket_is_connected_anew::<F>(&rig, *form)?;
+        socket_names_its_peer::<F>(&rig, *form)?;
         socket_leaves_services::<F>(&rig, *form)?;
         ports_are_used_again::<F>(&rig, *form)?;
         questions_are_asked_at_once::<F>(&rig, *form)?;
@@ -53,6 +54,27 @@ fn socket_is_connected_anew<F: TestFamily>(rig: &Rig, form: AddressForm) -> Resu
         ensure!(answer.peer == form.of(target::<F>(SINGLE)), "{form:?} {answer:?}");
         ensure!(socket.peer()? == answer.peer, "{form:?} {:?}", socket.peer());
         socket.connect(target::<F>(WEB))?;
+    }
+    Ok(())
+}
+
+/// It hears only whom it is connected to: a datagram to the same Service by name goes there, too.
+/// Named first and connected to later, the Service gives it the same backend.
+fn socket_names_its_peer<F: TestFamily>(rig: &Rig, form: AddressForm) -> Result<()> {
+    let client = rig.client().form(form);
+    for _ in 0..5 {
+        let mut named_later = client.datagrams(target::<F>(WEB))?;
+        let mut named_first = client.unconnected(F::FAMILY)?;
+        let later = named_later.ask()?.server;
+        let first = named_first.ask_at(target::<F>(WEB))?.server;
+        named_first.connect(target::<F>(WEB))?;
+        for _ in 0..5 {
+            for (socket, server) in [(&mut named_later, &later), (&mut named_first, &first)] {
+                let answers = [socket.ask()?, socket.ask_at(target::<F>(WEB))?];
+                let same = answers.iter().all(|answer| answer.server == *server);
+                ensure!(same, "{form:?} {server} became one of {answers:?}");
+            }
+        }
     }
     Ok(())
 }

@@ -45,17 +45,17 @@ fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
     cluster.serve_web(&["web-1"])?;
     let _servers = cluster.servers(&["web-1"])?;
     cluster.topology.give_gateway(NOBODY)?;
-    let mut agents = cluster.agents()?;
+    let mut agent = cluster.agent("anc-node").argument("--socket-lb=off").start()?;
     let refused =
         || ask::<F>(&cluster, "client", NOBODY).is_err_and(|failure| failure.is_refusal());
     let stays = || ask::<F>(&cluster, "client", NOBODY).is_err_and(|failure| failure.is_timeout());
     ensure!(refused(), "without Service CIDRs it does not get out");
     cluster.manifests.apply_service_cidr()?;
     ensure!(eventually(stays), "it gets out");
-    let log = agents[0].log()?;
+    let log = agent.log()?;
     ensure!(log.contains("drop-service-cidr"), "nobody says so");
 
-    // Processes of the host are not translated today: a cluster IP refuses them at once.
+    // Processes of the host that are not served at their sockets: a cluster IP refuses them at once.
     let node = cluster.topology.node("anc-node").host();
     for protocol in Protocol::ALL {
         for port in [PORT, PORT + 1] {
@@ -68,7 +68,7 @@ fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
     ask::<F>(&cluster, "client", WEB).context("through the Service")?;
     cluster.manifests.remove("kubernetes")?;
     ensure!(eventually(refused), "it still does not get out");
-    ensure!(agents.remove(0).stop()?.success());
+    ensure!(agent.stop()?.success());
     Ok(())
 }
 
