@@ -41,33 +41,21 @@ pub(crate) fn backend_set(row: *const Service) -> BackendSet {
     }
 }
 
-/// A backend of a set that is not empty: the one that is drawn, or one so many behind it.
+/// The backend at a place of a set.
 #[inline(always)]
 pub(crate) fn backend<F: Datapath>(
     set: BackendSet,
-    draw: u32,
-    behind: u32,
+    place: u32,
 ) -> Option<(BackendId, &'static Backend<F>)> {
     let tables = F::tables();
-    let at = (scale(draw, set.count()) + behind).checked_rem(set.count())?;
-    let id = *tables.slots.get(set.start() + at)?;
+    let id = *tables.slots.get(set.start() + place)?;
     Some((id, tables.backends.get(id.0)?))
-}
-
-/// A number of which all values are equally likely.
-#[inline(always)]
-pub(crate) fn draw() -> u32 {
-    // SAFETY: the helper takes nothing.
-    unsafe { bpf_get_prandom_u32() }
 }
 
 /// A random number below `bound`, with a bias of less than one in 2^32 / `bound`.
 #[inline(always)]
 pub(crate) fn random(bound: u32) -> u32 {
-    scale(draw(), bound)
-}
-
-#[inline(always)]
-fn scale(draw: u32, bound: u32) -> u32 {
-    ((u64::from(draw) * u64::from(bound)) >> 32) as u32
+    // SAFETY: the helper takes nothing.
+    let random = unsafe { bpf_get_prandom_u32() };
+    ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }

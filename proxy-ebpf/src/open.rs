@@ -121,7 +121,7 @@ pub(crate) fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
         Some(EmptySet::Drop) => return Opening::NoLocalEndpoint,
         None => {}
     }
-    let Some((id, backend)) = choice::backend::<F>(set, choice::draw(), 0) else {
+    let Some((id, backend)) = choice::backend::<F>(set, random(set.count())) else {
         return Opening::Pass;
     };
     flow.backend = id;

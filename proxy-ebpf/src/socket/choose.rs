@@ -110,9 +110,11 @@ fn of_service<F: Datapath>(
     }
     translation.family = F::INDEX;
     translation.used = flow::now();
-    let draw = choice::draw();
+    let first = choice::random(set.count());
     for behind in 0..CHOICES {
-        let Some((id, backend)) = choice::backend::<F>(set, draw, behind) else {
+        let place = (first + behind).checked_rem(set.count());
+        let found = place.and_then(|place| choice::backend::<F>(set, place));
+        let Some((id, backend)) = found else {
             return Choice::Stays;
         };
         translation.given = SocketAddress::new(backend.address.to_mapped(), backend.port);
