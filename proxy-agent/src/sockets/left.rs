@@ -7,7 +7,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use proxy_common::{Family, V4, V6, backend::BackendId, socket::Translation};
+use proxy_common::{Family, V4, V6, socket::Translation};
 use tokio::{
     sync::watch,
     task::{JoinError, spawn_blocking},
@@ -123,7 +123,7 @@ impl LeftSockets {
     /// Ends those of this thread's network namespace.
     fn end_here(&self) -> Result<usize, EndError> {
         let mut left = self.told.read()?;
-        left.retain(|_, given| !self.serves(given));
+        left.retain(|_, given| has_left(&self.v4, given) || has_left(&self.v6, given));
         if left.is_empty() {
             return Ok(0);
         }
@@ -132,15 +132,10 @@ impl LeftSockets {
         };
         Ok(Diag::open()?.destroy_stale(is_left)?)
     }
+}
 
-    /// Whether the backend that a socket was given serves still.
-    fn serves(&self, given: &Translation) -> bool {
-        let generation = if given.family == V4::INDEX {
-            self.v4.backend(given.backend).map(|backend| backend.generation)
-        } else {
-            self.v6.backend(given.backend).map(|backend| backend.generation)
-        };
-        given.backend == BackendId::NONE
-            || generation.is_ok_and(|generation| generation == given.generation)
-    }
+/// Whether the backend that a socket was given, if it is of this family, has stopped serving.
+fn has_left<F: Family>(tables: &Tables<F>, given: &Translation) -> bool {
+    given.family == F::INDEX
+        && tables.backend(given.backend).is_ok_and(|now| now.generation != given.generation)
 }
