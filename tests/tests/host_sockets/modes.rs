@@ -13,6 +13,9 @@ use super::rig::{AT_ONCE, Counted, NODE, PODS, Rig, SILENCE, Way, flows, target}
 
 both_families!(off_leaves_processes_to_the_guard, all_serves_pods_at_their_sockets);
 
+/// Requests, to see that shares are fair: with fewer, chance alone is too far off too often.
+const ENOUGH: usize = 200;
+
 const EMPTY: DualAddress = DualAddress::cluster_ip(20);
 const SINGLE: DualAddress = DualAddress::cluster_ip(21);
 
@@ -35,7 +38,7 @@ fn off_leaves_processes_to_the_guard<F: TestFamily>() -> Result<()> {
     }
     let pod = Client::new(rig.pod("client"));
     for protocol in Protocol::ALL {
-        let shares = pod.ask_often(protocol, target::<F>(WEB), 60);
+        let shares = pod.ask_often(protocol, target::<F>(WEB), ENOUGH);
         ensure!(shares.is_fair(&PODS), "{protocol} {shares}");
     }
     ensure!(agent.stop()?.success());
@@ -62,7 +65,8 @@ fn all_serves_pods_at_their_sockets<F: TestFamily>() -> Result<()> {
                 let is_pod = host.name() != NODE;
                 let is_own = answer.source.ip() == host.address(F::FAMILY);
                 ensure!(!is_pod || is_own, "{answer:?}, {}", context());
-                let shares: Shares = (0..60).map(|_| way.ask(&client, target::<F>(WEB))).collect();
+                let shares: Shares =
+                    (0..ENOUGH).map(|_| way.ask(&client, target::<F>(WEB))).collect();
                 ensure!(shares.is_fair(&PODS), "{shares}, {}", context());
                 let failure = way.ask(&client, target::<F>(EMPTY)).err().with_context(context)?;
                 let at_once = failure.is_refusal() && failure.elapsed < AT_ONCE;
@@ -75,7 +79,7 @@ fn all_serves_pods_at_their_sockets<F: TestFamily>() -> Result<()> {
         }
     }
     let asked = hosts.len() * AddressForm::all(F::FAMILY).len() * Way::ALL.len();
-    let asked = (asked * 61 + hosts.len()) as u64;
+    let asked = (asked * (1 + ENOUGH) + hosts.len()) as u64;
     let after = Counted::read::<F>(&agent)?;
     ensure!(after.translated == before.translated + asked, "{asked}: {before:?} {after:?}");
     // What packets open directly to backends is noted, too, and not translated.

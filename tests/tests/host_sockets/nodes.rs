@@ -13,6 +13,18 @@ use super::rig::{NODE, OTHER_NODE, PODS, Rig, SILENCE, Way, target};
 
 /// A Service that one of the agents knows.
 const ONE_SIDED: DualAddress = DualAddress::cluster_ip(20);
+/// A Service that sockets cannot be served, in both families.
+const SCTP: &str = r#"{
+    "apiVersion": "v1", "kind": "Service",
+    "metadata": {"name": "signalling", "namespace": "default"},
+    "spec": {
+        "clusterIP": "10.96.0.21", "clusterIPs": ["10.96.0.21", "fd00:10:96::21"],
+        "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack",
+        "ports": [{"name": "sctp", "protocol": "SCTP", "port": 3868}]
+    }
+}"#;
+/// What an agent says of it.
+const SCTP_IS_NOT_SERVED: &str = "SCTP sockets of host processes are not served";
 
 /// What a process on each node gets for the cluster IP that both agents know, and for the other.
 fn serve_their_own<F: TestFamily>(rig: &Rig) -> Result<()> {
@@ -34,6 +46,7 @@ fn each_agent_serves_the_processes_of_its_node() -> Result<()> {
     let rig = Rig::new()?;
     rig.cluster.serve_web(&PODS[..1])?;
     rig.cluster.manifests.apply(&web(ONE_SIDED, "one-sided").pods(rig.pods(&PODS[..1])))?;
+    rig.cluster.manifests.write("sctp.json", SCTP)?;
     let others = Manifests::new()?;
     for node in rig.cluster.topology.nodes() {
         others.apply_node(node, None)?;
@@ -43,6 +56,14 @@ fn each_agent_serves_the_processes_of_its_node() -> Result<()> {
         [rig.agent()?, AgentSpec::new(rig.node(OTHER_NODE), others.directory()).start()?];
     serve_their_own::<V4>(&rig)?;
     serve_their_own::<V6>(&rig)?;
+    for (agent, told) in agents.iter().zip([1, 0]) {
+        let log = agent.log()?;
+        let tells = |line: &&str| line.contains(SCTP_IS_NOT_SERVED);
+        let lines: Vec<_> = log.lines().filter(tells).collect();
+        ensure!(lines.len() == told, "{lines:?}");
+        let names = |line: &&str| line.contains("default/signalling") && line.contains("3868");
+        ensure!(lines.iter().all(names), "{lines:?}");
+    }
     for agent in &mut agents {
         ensure!(agent.stop()?.success());
     }
