@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Backends: the endpoints that slots point at.
 
-use crate::{Family, Port, pod};
+use crate::{Family, Port, frontend::ServiceIndex, pod};
 
 /// The most backends in one family.
 pub const MAX_BACKENDS: u32 = 1 << 20;
@@ -27,23 +27,56 @@ pub struct Backend<F: Family> {
     pub address: F::Addr,
     /// The endpoint's port.
     pub port: Port,
-    /// Always zero.
-    reserved: u16,
+    /// What new flows may know of it; the one field that changes in place.
+    pub standing: Standing,
     /// Raised when the endpoint stops serving and when the row gets another endpoint: whoever
     /// remembers another generation refers to a backend that is gone.
     pub generation: u32,
+    /// The Service port that it belongs to.
+    pub service: ServiceIndex,
 }
 
-impl<F: Family> Backend<F> {
-    /// A backend.
+/// Which sets of its Service port a backend is in, and where it is, as bits. A client that has been
+/// served by it before is served by it again only if it is in the set that the client chooses from.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Standing(u16);
+
+impl Standing {
+    /// It is in the set of all nodes.
+    pub const IN_CLUSTER: Self = Self(1);
+    /// It is in the set of this node.
+    pub const IN_LOCAL: Self = Self(1 << 1);
+    /// It is on this node: what it answers comes back through here whoever has asked.
+    pub const ON_NODE: Self = Self(1 << 2);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
     #[inline(always)]
-    pub const fn new(address: F::Addr, port: Port, generation: u32) -> Self {
-        Self { address, port, reserved: 0, generation }
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These bits and those of `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
-pod!(BackendId);
+impl<F: Family> Backend<F> {
+    /// A backend, in no set and not known to be on this node.
+    #[inline(always)]
+    pub fn new(address: F::Addr, port: Port, generation: u32, service: ServiceIndex) -> Self {
+        Self { address, port, standing: Standing::default(), generation, service }
+    }
+
+    /// Where the standing lies in a row, in bytes: it is stored on its own.
+    pub const STANDING: usize = core::mem::offset_of!(Self, standing);
+}
+
+pod!(BackendId, Standing);
 pod!(generic Backend);
 
-const _: () = assert!(size_of::<Backend<crate::V4>>() == 12);
-const _: () = assert!(size_of::<Backend<crate::V6>>() == 24);
+const _: () = assert!(size_of::<Backend<crate::V4>>() == 16);
+const _: () = assert!(size_of::<Backend<crate::V6>>() == 28);

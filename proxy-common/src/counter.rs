@@ -36,6 +36,10 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// A flow was given another source port than its client's.
     SourcePortTranslated = "source-port-translated",
+    /// A flow was given the node's address as its source, as it leaves the node.
+    FlowMasqueraded = "flow-masqueraded",
+    /// A new flow went to the backend that its client was served by before.
+    AffinityKept = "affinity-kept",
     /// A socket was given a backend for the frontend that it named.
     SocketTranslated = "socket-translated",
     /// An ICMP error about a packet of a flow was translated.
@@ -50,6 +54,12 @@ reasons! {
     DropUpdateRace = "drop-update-race",
     /// Dropped: a Local traffic policy, and no endpoint on this node.
     DropPolicyLocal = "drop-no-local-endpoint",
+    /// Dropped: a client that is in none of a Service's source ranges.
+    DropSourceRange = "drop-source-range",
+    /// Dropped: a packet from or to a loopback address that was not the node's own.
+    DropLoopback = "drop-loopback",
+    /// Dropped: the node has no address to stand between a client and a backend elsewhere.
+    DropMasquerade = "drop-masquerade-no-node-address",
     /// Dropped: a pod is its own backend and the host has no address to stand between.
     DropHairpin = "drop-hairpin-no-host-address",
     /// Dropped: a fragment for a VIP whose first one has not been seen, or opened no flow.
@@ -62,6 +72,8 @@ reasons! {
     RejectNoEndpoints = "reject-no-endpoints",
     /// Refused: the cluster IP has no such port.
     RejectNoPort = "reject-no-port",
+    /// Refused: no free source port was found for a flow that leaves the node.
+    RejectSourcePorts = "reject-source-ports-exhausted",
     /// Refused: a packet amid a TCP connection that is not known.
     RejectNoFlow = "reject-no-flow",
     /// Refused: a packet to a cluster IP was about to leave the node.

@@ -16,30 +16,58 @@ pub struct Device {
     /// frame for the node goes to it. On an uplink or a tunnel it is the device's own: a frame of
     /// the node's comes from it.
     pub mac: [u8; 6],
-    /// Always zero.
-    reserved: u16,
+    /// What it is for.
+    pub traits: DeviceTraits,
+}
+
+/// What a device is for, as bits.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceTraits(u16);
+
+impl DeviceTraits {
+    /// Clients behind it count as the node's own pods, where devices tell (see
+    /// [`Locality`](crate::locality::Locality)).
+    pub const LOCAL_CLIENTS: Self = Self(1);
+    /// It leads out of the node: an uplink or a tunnel.
+    pub const OUTSIDE: Self = Self(1 << 1);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 impl Device {
     /// A port of the bridge with this index and MAC address.
     #[must_use]
     pub const fn bridge_port(bridge: u32, bridge_mac: [u8; 6]) -> Self {
-        Self { bridge, mac: bridge_mac, reserved: 0 }
+        Self { bridge, mac: bridge_mac, traits: DeviceTraits(0) }
     }
 
     /// An uplink or a tunnel with this MAC address.
     #[must_use]
     pub const fn uplink(mac: [u8; 6]) -> Self {
-        Self { bridge: 0, mac, reserved: 0 }
+        Self { bridge: 0, mac, traits: DeviceTraits::OUTSIDE }
     }
 
     /// A device that frames are routed from.
     #[must_use]
     pub const fn routed() -> Self {
-        Self { bridge: 0, mac: [0; 6], reserved: 0 }
+        Self { bridge: 0, mac: [0; 6], traits: DeviceTraits(0) }
+    }
+
+    /// This device, with clients that count as the node's own pods or not.
+    #[must_use]
+    pub const fn with_local_clients(mut self, are_local: bool) -> Self {
+        let local = DeviceTraits::LOCAL_CLIENTS.0;
+        self.traits.0 = if are_local { self.traits.0 | local } else { self.traits.0 & !local };
+        self
     }
 }
 
-pod!(Device);
+pod!(Device, DeviceTraits);
 
 const _: () = assert!(size_of::<Device>() == 12);

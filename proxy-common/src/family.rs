@@ -40,6 +40,8 @@ impl Plain for V6Addr {}
 pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAddr> {
     /// As many octets as the address has.
     type Octets: AsRef<[u8]>;
+    /// The address that nobody has: `0.0.0.0`, `::`.
+    const UNSPECIFIED: Self;
     /// The address octet by octet, in network order.
     fn octets(&self) -> Self::Octets;
     /// The address as 32-bit words, each as it lies in memory (that is, in network order).
@@ -48,6 +50,10 @@ pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAdd
     fn is_multicast(&self) -> bool;
     /// Whether this is a link-local address (RFC 3927, RFC 4291 section 2.5.6).
     fn is_link_local(&self) -> bool;
+    /// Whether this is a loopback address (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3).
+    fn is_loopback(&self) -> bool;
+    /// Whether this has the first bits of `prefix`, as many as are set in `mask`.
+    fn is_in(&self, prefix: &Self, mask: &Self) -> bool;
     /// This address, if `address` is of this family.
     fn from_ip(address: IpAddr) -> Option<Self>;
     /// How a socket of this family reaches an address of either; nothing if it cannot.
@@ -91,6 +97,7 @@ impl Family for V6 {
 
 impl Address for V4Addr {
     type Octets = [u8; 4];
+    const UNSPECIFIED: Self = Self([0]);
 
     #[inline(always)]
     fn octets(&self) -> Self::Octets {
@@ -111,6 +118,16 @@ impl Address for V4Addr {
     #[inline(always)]
     fn is_link_local(&self) -> bool {
         u32::from_be(self.0[0]) & 0xffff_0000 == 0xa9fe_0000
+    }
+
+    #[inline(always)]
+    fn is_loopback(&self) -> bool {
+        u32::from_be(self.0[0]) >> 24 == 127
+    }
+
+    #[inline(always)]
+    fn is_in(&self, prefix: &Self, mask: &Self) -> bool {
+        self.0[0] & mask.0[0] == prefix.0[0]
     }
 
     fn from_ip(address: IpAddr) -> Option<Self> {
@@ -137,6 +154,7 @@ impl Address for V4Addr {
 
 impl Address for V6Addr {
     type Octets = [u8; 16];
+    const UNSPECIFIED: Self = Self([0; 4]);
 
     #[inline(always)]
     fn octets(&self) -> Self::Octets {
@@ -156,6 +174,16 @@ impl Address for V6Addr {
     #[inline(always)]
     fn is_link_local(&self) -> bool {
         u32::from_be(self.0[0]) & 0xffc0_0000 == 0xfe80_0000
+    }
+
+    #[inline(always)]
+    fn is_loopback(&self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0 && self.0[3] == 1_u32.to_be()
+    }
+
+    #[inline(always)]
+    fn is_in(&self, prefix: &Self, mask: &Self) -> bool {
+        self.0.iter().zip(prefix.0).zip(mask.0).all(|((word, prefix), mask)| word & mask == prefix)
     }
 
     fn from_ip(address: IpAddr) -> Option<Self> {
@@ -264,6 +292,14 @@ mod tests {
         assert!(v6("ff02::1").is_multicast() && !v6("fe80::1").is_multicast());
         assert!(v4("169.254.1.1").is_link_local() && v6("fe80::1").is_link_local());
         assert!(!v4("10.0.0.1").is_link_local() && !v6("fd00::1").is_link_local());
+        assert!(v4("127.1.2.3").is_loopback() && v6("::1").is_loopback());
+        assert!(!v4("128.0.0.1").is_loopback() && !v6("::2").is_loopback());
+        assert!(!v6("1::1").is_loopback() && !V6Addr::UNSPECIFIED.is_loopback());
+        let (prefix, mask) = (v4("10.244.0.0"), v4("255.255.0.0"));
+        assert!(v4("10.244.3.4").is_in(&prefix, &mask) && !v4("10.245.3.4").is_in(&prefix, &mask));
+        let (prefix, mask) = (v6("fd00:10:244::"), v6("ffff:ffff:ffff:ff00::"));
+        assert!(v6("fd00:10:244:12::1").is_in(&prefix, &mask));
+        assert!(!v6("fd00:10:244:112::1").is_in(&prefix, &mask));
     }
 
     #[test]

@@ -53,9 +53,11 @@ impl<F: Family> Tuple<F> {
 pub struct Hook(u8);
 
 impl Hook {
-    /// The ingress of the client's device: forward entries, and both of a hairpin.
+    /// The ingress of the client's device: forward entries, and both of a hairpin. And of the
+    /// device to which masqueraded flows are answered: their reply entries.
     pub const INGRESS: Self = Self(0);
-    /// The egress of the client's device: reply entries.
+    /// The egress of the client's device: reply entries. And of the device by which masqueraded
+    /// flows leave: their forward entries.
     pub const EGRESS: Self = Self(1);
 }
 
@@ -147,12 +149,34 @@ impl Kind {
     pub const SAME_BRIDGE: u8 = 1 << 2;
     /// A direct connection to an endpoint, tracked for the sake of its reply tuple.
     pub const DIRECT: u8 = 1 << 3;
+    /// When packets of the client's leave the node by an uplink or a tunnel, their source becomes
+    /// the node's: or the backend's replies would not come back through here.
+    pub const MASQUERADE: u8 = 1 << 4;
+    /// The entries that do this: the forward one at the egress of the device by which the client's
+    /// packets leave, the reply's at the ingress of that by which the answers come.
+    pub const MASQUERADED: u8 = 1 << 5;
+    /// The client has reached the node by an uplink or a tunnel.
+    pub const OUTSIDE: u8 = 1 << 6;
 
     /// Whether any of these bits is set.
     #[must_use]
     #[inline(always)]
     pub const fn has(self, bits: u8) -> bool {
         self.0 & bits != 0
+    }
+
+    /// The hook at which the client's packets of such a flow are translated.
+    #[must_use]
+    #[inline(always)]
+    pub const fn forward_hook(self) -> Hook {
+        if self.has(Self::MASQUERADED) { Hook::EGRESS } else { Hook::INGRESS }
+    }
+
+    /// The hook at which the replies are.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reply_hook(self) -> Hook {
+        if self.has(Self::HAIRPIN | Self::MASQUERADED) { Hook::INGRESS } else { Hook::EGRESS }
     }
 }
 

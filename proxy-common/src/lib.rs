@@ -12,6 +12,7 @@
 //!   is part of the path under which the maps are pinned.
 #![no_std]
 
+pub mod affinity;
 pub mod backend;
 pub mod clock;
 pub mod counter;
@@ -20,6 +21,7 @@ pub mod family;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
+pub mod locality;
 pub mod map_names;
 pub mod name;
 pub mod port;
@@ -28,13 +30,14 @@ pub mod reject;
 pub mod service;
 pub mod service_cidr;
 pub mod socket;
+pub mod source_range;
 
 pub use family::{Address, Family, V4, V6};
 pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

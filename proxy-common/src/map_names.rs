@@ -23,6 +23,12 @@ pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
 pub const DEVICES: &str = "DEVICES";
 /// Prefixes of Service CIDRs, per family.
 pub const SERVICE_CIDRS: &str = "CIDRS";
+/// The ranges whose clients are served at load balancers' addresses, per family.
+pub const SOURCE_RANGES: &str = "RANGES";
+/// Which backend a client was served by, per family.
+pub const AFFINITY: &str = "AFFINITY";
+/// Which clients count as the node's own pods, per family.
+pub const LOCALITY: &str = "LOCALITY";
 /// What connected sockets were given; the sockets' own storage, not pinned.
 pub const CONNECTED: &str = "CONNECTED";
 /// Network namespaces that are not served at sockets.

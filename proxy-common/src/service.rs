@@ -125,7 +125,8 @@ impl BackendSet {
     }
 }
 
-/// Which set serves whom, as bits of one word.
+/// What becomes of new flows to a Service port, in one word: which set serves whom, as bits of the
+/// lower half; in the upper half the time for which clients stay with their backends.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Policy(u64);
@@ -133,6 +134,35 @@ pub struct Policy(u64);
 impl Policy {
     /// `internalTrafficPolicy: Local`: the ClusterIP is served from [`Service::local`].
     pub const INTERNAL_LOCAL: Self = Self(1);
+    /// `externalTrafficPolicy: Local`: all other frontends are served from [`Service::local`],
+    /// except for clients on this node.
+    pub const EXTERNAL_LOCAL: Self = Self(1 << 1);
+    /// `loadBalancerSourceRanges`: who is in none of them is not served at a load balancer's
+    /// address.
+    pub const SOURCE_RANGES: Self = Self(1 << 2);
+    /// One of the ranges holds this node: its processes are served.
+    pub const NODE_IN_RANGES: Self = Self(1 << 3);
+
+    /// This policy, with session affinity for so many seconds (the API allows 1 to
+    /// 86,400).
+    #[must_use]
+    pub const fn with_affinity(self, seconds: u32) -> Self {
+        Self(self.0 & u32::MAX as u64 | (seconds as u64) << 32)
+    }
+
+    /// For how many seconds after its last new flow a client stays with its backend; zero without
+    /// session affinity.
+    #[must_use]
+    #[inline(always)]
+    pub const fn affinity_seconds(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// These bits and those of `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// The word as it lies in the map.
     #[must_use]
@@ -193,5 +223,15 @@ mod tests {
     fn policies_are_bits() {
         assert!(Policy::INTERNAL_LOCAL.has(Policy::INTERNAL_LOCAL));
         assert!(!Policy::default().has(Policy::INTERNAL_LOCAL));
+        let both = Policy::INTERNAL_LOCAL.with(Policy::EXTERNAL_LOCAL);
+        assert!(both.has(Policy::EXTERNAL_LOCAL) && !both.has(Policy::SOURCE_RANGES));
+    }
+
+    #[test]
+    fn affinity_is_the_upper_half() {
+        let policy = Policy::EXTERNAL_LOCAL.with_affinity(86_400);
+        assert_eq!(policy.affinity_seconds(), 86_400);
+        assert!(policy.has(Policy::EXTERNAL_LOCAL));
+        assert_eq!(policy.with_affinity(0), Policy::EXTERNAL_LOCAL);
     }
 }

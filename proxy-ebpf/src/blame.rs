@@ -11,7 +11,7 @@ use proxy_common::{Address, counter::Reason};
 use crate::{counter::count, family::Datapath, verdict::Verdict, work::Work};
 
 /// The longest name of a reason, in bytes.
-const NAME: usize = 28;
+const NAME: usize = 32;
 /// The names of all reasons, filled up with spaces: a table without pointers, which an object
 /// cannot have in its read-only data.
 static NAMES: [[u8; NAME]; Reason::ALL.len()] = {

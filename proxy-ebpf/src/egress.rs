@@ -28,9 +28,12 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 #[inline(always)]
 fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
     work.direct_only = 0;
+    work.outside = 0;
     match work.packet.parse(context, network) {
         Parsed::Transport => {}
-        Parsed::Error => return icmp_error::forward(context, work, Hook::EGRESS),
+        Parsed::Error => {
+            return icmp_error::forward(context, work, Hook::EGRESS).unwrap_or(Verdict::Pass);
+        }
         Parsed::Nothing | Parsed::Other => return Verdict::Pass,
     }
     work.now = flow::now();
@@ -46,17 +49,27 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         return Verdict::Pass;
     };
     work.confirmed = u8::from(found.confirmed);
-    if !restores(work, &found) {
-        return Verdict::Pass;
+    restore(context, work, &found).unwrap_or(Verdict::Pass)
+}
+
+/// Restores the addresses and ports of a reply, if the flow that was found is alive.
+#[inline(always)]
+pub(crate) fn restore<F: Datapath>(
+    context: &TcContext,
+    work: &mut Work<F>,
+    found: &Found<F>,
+) -> Option<Verdict> {
+    if !restores(work, found) {
+        return None;
     }
     if !rewrite(context, &work.packet, &work.flow.to) {
         blame(work, Reason::DropRewrite);
-        return Verdict::Drop;
+        return Some(Verdict::Drop);
     }
     if work.packet.part == Part::FIRST {
         fragment::remember(work, Hook::EGRESS);
     }
-    Verdict::Pass
+    Some(Verdict::Pass)
 }
 
 /// Takes note of a reply; says whether its addresses and ports are to be restored.

@@ -8,7 +8,7 @@ use proxy_common::{
     Protocol,
     clock::{PER_SECOND, Tick},
     counter::Reason,
-    flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
+    flow::{Flow, FlowKey, Kind, Seen, Tuple},
 };
 
 use crate::{counter::count, family::Datapath, tcp, work::Work};
@@ -117,8 +117,8 @@ impl<F: Datapath> Found<F> {
     #[inline(always)]
     fn update(&self, work: &mut Work<F>, side: Side, bits: u8) {
         let hook = match side {
-            Side::Client => reply_hook(work.flow.kind),
-            Side::Backend => Hook::INGRESS,
+            Side::Client => work.flow.kind.reply_hook(),
+            Side::Backend => work.flow.kind.forward_hook(),
         };
         work.reply_key = FlowKey::new(work.flow.to.reversed(), work.packet.protocol, hook);
         note(work, self.entry, side == Side::Client, bits);
@@ -197,7 +197,7 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
         return;
     }
     work.reply_key =
-        FlowKey::new(forward_to.reversed(), work.packet.protocol, reply_hook(work.flow.kind));
+        FlowKey::new(forward_to.reversed(), work.packet.protocol, work.flow.kind.reply_hook());
     work.flow.label(&work.reply_key);
     work.flow.to = work.packet.tuple.reversed();
     work.flow.kind.0 |= Kind::REPLY;
@@ -222,19 +222,13 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     }
 }
 
-/// The hook at which the replies of a flow are translated.
-#[inline(always)]
-pub(crate) fn reply_hook(kind: Kind) -> Hook {
-    if kind.has(Kind::HAIRPIN) { Hook::INGRESS } else { Hook::EGRESS }
-}
-
 /// Forgets both entries of a flow, in both tables; but not the reply entry of another flow that
 /// has taken its key since.
 #[inline(never)]
 pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
     let found = Found { entry, confirmed: true };
     let flow = found.flow();
-    let reply_key = FlowKey::new(flow.to.reversed(), key.protocol, reply_hook(flow.kind));
+    let reply_key = FlowKey::new(flow.to.reversed(), key.protocol, flow.kind.reply_hook());
     if !found.is(key) {
         return;
     }

@@ -43,11 +43,12 @@ pub(crate) fn device(context: &TcContext) -> u32 {
     unsafe { (*context.skb.skb).ifindex }
 }
 
-/// Whether the node has got the frame's packet by a device, and not from a process of its own.
+/// The index of the device by which the node has got the frame's packet; zero if it is a process's
+/// of its own.
 #[inline(always)]
-pub(crate) fn is_forwarded(context: &TcContext) -> bool {
+pub(crate) fn came_by(context: &TcContext) -> u32 {
     // SAFETY: the kernel gives programs a valid context.
-    unsafe { (*context.skb.skb).ingress_ifindex != 0 }
+    unsafe { (*context.skb.skb).ingress_ifindex }
 }
 
 /// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as

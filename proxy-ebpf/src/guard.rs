@@ -7,7 +7,7 @@
 //! mode asks connection tracking whether a connection is new. Here, what begins one is held back,
 //! except towards whom has been heard of from outside: a cluster's range may be in use there.
 
-use aya_ebpf::{bindings::BPF_F_INGRESS, maps::lpm_trie::Key, programs::TcContext};
+use aya_ebpf::{maps::lpm_trie::Key, programs::TcContext};
 use proxy_common::{
     counter::Reason,
     frontend::{FrontendKey, ServiceIndex},
@@ -15,10 +15,10 @@ use proxy_common::{
 };
 
 use crate::{
-    blame::{self, blame},
+    blame::blame,
     family::Datapath,
-    flow,
     frame::{self, ETHERNET, pull, read},
+    hairpin::Back,
     maps::DEVICES,
     open::{Opening, choose, look_up},
     packet::Parsed,
@@ -31,7 +31,7 @@ use crate::{
 /// who there has an address of a Service CIDR. A VIP is nobody's: what comes from there is an
 /// answer of the node's own.
 #[inline(never)]
-pub(crate) fn notice<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+pub(crate) fn notice<F: Datapath>(context: &TcContext, network: usize) {
     if let Some([source, _]) = addresses::<F>(context, network)
         && is_of_service_cidr::<F>(&source)
         && F::tables().outsiders.get_ptr(source).is_none()
@@ -40,19 +40,23 @@ pub(crate) fn notice<F: Datapath>(context: &TcContext, network: usize) -> i32 {
         // If there is no room, which an LRU does not say, the next packet tries.
         let _: Result<(), i32> = F::tables().outsiders.insert(source, Outsider::YES, 0);
     }
-    Verdict::Pass.to_action()
 }
 
-/// Handles a frame that leaves the node, with its network header at `network`.
-#[inline(never)]
-pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+/// Handles a frame that leaves the node, with its network header at `network`, and holds this.
+#[inline(always)]
+pub(crate) fn run<F: Datapath>(
+    context: &TcContext,
+    work: &mut Work<F>,
+    network: usize,
+    parsed: Parsed,
+) -> Verdict {
     let addresses = addresses::<F>(context, network);
     if !addresses.is_some_and(|[_, destination]| is_of_service_cidr::<F>(&destination))
         || network >= ETHERNET && !is_of_node(context)
     {
-        return Verdict::Pass.to_action();
+        return Verdict::Pass;
     }
-    blame::decide(context, |context, work| decide::<F>(context, work, network))
+    decide(context, work, parsed)
 }
 
 /// The source and the destination of a frame's packet.
@@ -80,10 +84,7 @@ fn is_of_node(context: &TcContext) -> bool {
 /// served there: its sender tries again, and its device may have its programs by then. Other
 /// addresses are nobody's, and kube-proxy's nftables mode drops what goes there.
 #[inline(always)]
-fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
-    let parsed = work.packet.parse(context, network);
-    work.now = flow::now();
-    work.direct_only = 0;
+fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, parsed: Parsed) -> Verdict {
     let destination = &work.packet.tuple.destination;
     if F::tables().frontends.get_ptr(FrontendKey::whole(*destination)).is_none() {
         let is_amid = parsed == Parsed::Transport && work.packet.is_amid_connection();
@@ -92,7 +93,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         }
     } else if is_refused(context, work, parsed) {
         // Its sender is on this side: the answer comes in as if from there where it went to.
-        return reject::refuse(context, work, Reason::RejectServiceCidr, BPF_F_INGRESS.into());
+        return reject::refuse(context, work, Reason::RejectServiceCidr, Back::In);
     }
     blame(work, Reason::DropServiceCidr);
     Verdict::Drop
@@ -101,13 +102,13 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
 #[inline(always)]
 fn is_refused<F: Datapath>(context: &TcContext, work: &mut Work<F>, parsed: Parsed) -> bool {
     match parsed {
-        Parsed::Transport if work.packet.opens_flow() => match choose(work) {
+        Parsed::Transport if work.packet.opens_flow() => match choose(context, work) {
             Opening::NoEndpoints | Opening::NoPort => true,
             // Processes of the host have no device.
-            Opening::Opened => !frame::is_forwarded(context),
+            Opening::Opened => frame::came_by(context) == 0,
             _ => false,
         },
-        Parsed::Other => look_up(&work.packet) == Some(ServiceIndex::REFUSE),
+        Parsed::Other => look_up(&work.packet) == Some(ServiceIndex::REFUSE.into()),
         _ => false,
     }
 }

@@ -5,12 +5,27 @@
 //! by, and the host would take a packet from its own address for a martian. The pod sees the
 //! host's address as the client, or it would answer itself directly.
 
-use aya_ebpf::{helpers::generated::bpf_redirect, programs::TcContext};
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::BPF_F_INGRESS,
+    helpers::generated::{bpf_redirect, bpf_redirect_neigh},
+    programs::TcContext,
+};
 
 use crate::{family::Datapath, frame, packet::Packet, verdict::Verdict};
 
-/// The flags of `bpf_redirect` for a frame that leaves by its device.
-pub(crate) const OUT: u64 = 0;
+/// The way back to who has sent a packet.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub(crate) enum Back {
+    /// Out of the frame's device.
+    Out,
+    /// In by the frame's device: the sender is the node, or behind it.
+    In,
+    /// By the node's routes, over the device with this index.
+    Route(u32),
+}
 
 /// Sends a frame back out of the device that it came by.
 #[inline(always)]
@@ -21,14 +36,21 @@ pub(crate) fn turn_around<F: Datapath>(
     if packet.has_link_header() {
         frame::swap_mac_addresses(context)?;
     }
-    Ok(send_back(context, OUT))
+    Ok(send_back(context, Back::Out))
 }
 
-/// Sends a frame, as it is, through its device again, in the direction that `flags` of
-/// `bpf_redirect` say.
+/// Sends a frame back, as it is.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "an action of the kernel's")]
-pub(crate) fn send_back(context: &TcContext, flags: u64) -> Verdict {
-    // SAFETY: the helper takes integers.
-    Verdict::Redirect(unsafe { bpf_redirect(frame::device(context), flags) } as i32)
+pub(crate) fn send_back(context: &TcContext, back: Back) -> Verdict {
+    let device = frame::device(context);
+    // SAFETY: the helpers take integers; without parameters, the second looks the route up.
+    let action = unsafe {
+        match back {
+            Back::Out => bpf_redirect(device, 0),
+            Back::In => bpf_redirect(device, BPF_F_INGRESS.into()),
+            Back::Route(by) => bpf_redirect_neigh(by, ptr::null_mut(), 0, 0),
+        }
+    };
+    Verdict::Redirect(action as i32)
 }

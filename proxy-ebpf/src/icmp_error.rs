@@ -34,13 +34,20 @@ const CHECKSUM: usize = 2;
 /// The length of what a quote must have of its transport header, in bytes.
 const PORTS: u32 = 4;
 
-/// Handles an ICMP error. It does not keep a flow alive: anybody can send one.
-#[inline(never)]
-pub(crate) fn forward<F: Datapath>(context: &TcContext, work: &mut Work<F>, hook: Hook) -> Verdict {
+/// Handles an ICMP error, if it is about a packet of a flow that is translated here. It does not keep
+/// the flow alive: anybody can send one.
+#[inline(always)]
+pub(crate) fn forward<F: Datapath>(
+    context: &TcContext,
+    work: &mut Work<F>,
+    hook: Hook,
+) -> Option<Verdict> {
     work.now = flow::now();
-    if !belongs(context, work, hook) {
-        return Verdict::Pass;
-    }
+    belongs(context, work, hook).then(|| follow(context, work))
+}
+
+#[inline(never)]
+fn follow<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if translate(context, work).is_err() {
         blame(work, Reason::DropRewrite);
         return Verdict::Drop;

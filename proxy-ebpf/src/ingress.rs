@@ -3,39 +3,48 @@
 
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
-    Protocol,
-    clock::PER_SECOND,
+    Address as _, Protocol,
     counter::Reason,
-    flow::{Flow, FlowKey, Hook, Kind, Seen},
-    frontend::ServiceIndex,
+    flow::{FlowKey, Hook},
+    frontend::{Frontend, ServiceIndex},
 };
 
 use crate::{
     blame::{self, blame},
     bridge::{self, Addressee},
     family::Datapath,
-    flow::{self, Found, Side},
-    fragment,
-    frame::store,
-    hairpin, icmp_error,
+    flow,
+    follow::{self, Follow, Serving},
+    fragment, guard,
+    hairpin::{self, Back},
+    icmp_error,
     open::{Opening, look_up, open},
-    packet::{Parsed, Part},
+    packet::{Packet, Parsed, Part},
     reject,
-    rewrite::rewrite,
-    tcp,
     verdict::Verdict,
     work::Work,
 };
 
-/// Handles a frame from a client, with its network header at `network`. A function of its own, as
-/// each family has its own stack.
+/// Handles a frame from a client behind a device of the node's own, with its network header at
+/// `network`. A function of its own, as each family has its own stack.
 #[inline(never)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    blame::decide(context, |context, work| decide::<F>(context, work, network))
+    blame::decide(context, |context, work| decide::<F, false>(context, work, network))
+}
+
+/// Handles a frame that comes from outside: from a client there, or an answer to a client anywhere.
+#[inline(never)]
+pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    guard::notice::<F>(context, network);
+    blame::decide(context, |context, work| decide::<F, true>(context, work, network))
 }
 
 #[inline(always)]
-fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
+fn decide<F: Datapath, const OUTSIDE: bool>(
+    context: &TcContext,
+    work: &mut Work<F>,
+    network: usize,
+) -> Verdict {
     let addressee = bridge::addressee(context);
     if addressee == Addressee::Nobody {
         return Verdict::Pass;
@@ -43,11 +52,15 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
     // What is sent to a neighbour's MAC address is not for the node: only direct connections to
     // endpoints are of interest there.
     work.direct_only = u8::from(addressee == Addressee::Neighbour);
+    work.outside = u8::from(OUTSIDE);
     let parsed = work.packet.parse(context, network);
     work.now = flow::now();
     match parsed {
         Parsed::Transport => {}
-        Parsed::Error => return icmp_error::forward(context, work, Hook::INGRESS),
+        Parsed::Error if names_loopback(&work.packet) => return drop_loopback(work),
+        Parsed::Error => {
+            return icmp_error::forward(context, work, Hook::INGRESS).unwrap_or(Verdict::Pass);
+        }
         Parsed::Other => return answer_other(context, work),
         Parsed::Nothing => return Verdict::Pass,
     }
@@ -59,47 +72,120 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         Part::LATER if work.packet.protocol == Protocol::SCTP => return Verdict::Pass,
         _ => {}
     }
+    let reason = match handle(context, work) {
+        Handled::Passed => return Verdict::Pass,
+        Handled::Dropped => return Verdict::Drop,
+        Handled::TurnsAround => {
+            return hairpin::turn_around(context, &work.packet).unwrap_or_else(|()| {
+                blame(work, Reason::DropRewrite);
+                Verdict::Drop
+            });
+        }
+        Handled::NoEndpoints => Reason::RejectNoEndpoints,
+        Handled::NoPort => Reason::RejectNoPort,
+        Handled::NoFlow => Reason::RejectNoFlow,
+    };
+    reject::refuse(context, work, reason, Back::Out)
+}
+
+/// What became of a packet.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handled {
+    /// It goes on its way.
+    Passed,
+    /// It does not; this has been counted.
+    Dropped,
+    /// It goes back out of its device.
+    TurnsAround,
+    /// To be refused: the Service has no endpoints.
+    NoEndpoints,
+    /// To be refused: the VIP has no such port.
+    NoPort,
+    /// To be refused: it is amid a connection that is not known.
+    NoFlow,
+}
+
+/// Has a packet follow its flow, or opens one for it.
+#[inline(never)]
+fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
-    if let Some(found) = flow::find(&work.key) {
+    let mut known = flow::find(&work.key);
+    if let Some(found) = known {
         work.confirmed = u8::from(found.confirmed);
-        match serves(work, found.entry) {
-            Serving::Yes => return forward(context, work, found.entry),
-            Serving::NotOurs => return Verdict::Pass,
-            Serving::NoMore => flow::forget(&work.key, found.entry),
+        match follow::serves(work, found.entry) {
+            Serving::Yes => {}
+            Serving::NotOurs => return Handled::Passed,
+            Serving::NoMore => {
+                flow::forget(&work.key, found.entry);
+                known = None;
+            }
         }
     }
-    if work.packet.part == Part::LATER {
-        return overtaken(work);
-    }
-    match open(context, work) {
-        Opening::Opened => {}
-        Opening::Pass => return Verdict::Pass,
-        // The second is counted where it is decided, and never comes here.
-        Opening::Drop | Opening::NoLocalEndpoint => return Verdict::Drop,
-        Opening::NoEndpoints => {
-            return reject::refuse(context, work, Reason::RejectNoEndpoints, hairpin::OUT);
-        }
-        Opening::NoPort => {
-            return reject::refuse(context, work, Reason::RejectNoPort, hairpin::OUT);
-        }
-        Opening::NoFlow => {
-            return reject::refuse(context, work, Reason::RejectNoFlow, hairpin::OUT);
+    if known.is_none() {
+        match begin(context, work) {
+            Opening::Opened => known = flow::find(&work.key),
+            Opening::Pass => return Handled::Passed,
+            // The first is what the others are once they have been counted.
+            Opening::Drop | Opening::NoLocalEndpoint | Opening::NotAdmitted | Opening::Race => {
+                return Handled::Dropped;
+            }
+            Opening::NoEndpoints => return Handled::NoEndpoints,
+            Opening::NoPort => return Handled::NoPort,
+            Opening::NoFlow => return Handled::NoFlow,
         }
     }
-    let Some(found) = flow::find(&work.key) else {
+    let Some(found) = known else {
         blame(work, Reason::DropFlowInsert);
-        return Verdict::Drop;
+        return Handled::Dropped;
     };
     work.confirmed = u8::from(found.confirmed);
-    forward(context, work, found.entry)
+    match follow::translate(context, work, found.entry) {
+        Follow::Pass => Handled::Passed,
+        Follow::Drop => Handled::Dropped,
+        Follow::TurnAround => Handled::TurnsAround,
+    }
+}
+
+/// What becomes of a packet that belongs to no flow.
+#[inline(always)]
+fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
+    if names_loopback(&work.packet) {
+        blame(work, Reason::DropLoopback);
+        return Opening::Drop;
+    }
+    if work.packet.part != Part::LATER {
+        return open(context, work);
+    }
+    match overtaken(work) {
+        Verdict::Pass => Opening::Pass,
+        _ => Opening::Drop,
+    }
+}
+
+/// Whether a packet is from or to a loopback address. None may come by a device (RFC 1122 section
+/// 3.2.1.3, RFC 4291 section 2.5.3): it would reach what listens for the node itself only, where
+/// `route_localnet` lets it (CVE-2020-8558).
+#[inline(always)]
+fn names_loopback<F: Datapath>(packet: &Packet<F>) -> bool {
+    packet.tuple.source.is_loopback() || packet.tuple.destination.is_loopback()
+}
+
+#[inline(always)]
+fn drop_loopback<F: Datapath>(work: &mut Work<F>) -> Verdict {
+    blame(work, Reason::DropLoopback);
+    Verdict::Drop
 }
 
 /// What is neither TCP nor UDP. No Service port is for it, and a VIP is nobody who could answer it
 /// otherwise: kube-proxy's nftables mode rejects it, too.
 #[inline(never)]
 fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
-    if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE) {
-        return reject::refuse(context, work, Reason::RejectNoPort, hairpin::OUT);
+    if names_loopback(&work.packet) {
+        return drop_loopback(work);
+    }
+    if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE.into()) {
+        return reject::refuse(context, work, Reason::RejectNoPort, Back::Out);
     }
     if work.packet.part == Part::FIRST && work.packet.protocol == Protocol::SCTP {
         fragment::remember(work, Hook::INGRESS);
@@ -111,156 +197,10 @@ fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict
 /// it belongs to, and to hold it back until then is not in our power.
 #[inline(never)]
 fn overtaken<F: Datapath>(work: &mut Work<F>) -> Verdict {
-    let is_direct = |service| service == ServiceIndex::DIRECT;
+    let is_direct = |frontend: Frontend| frontend.service() == ServiceIndex::DIRECT;
     if work.direct_only != 0 || look_up(&work.packet).is_none_or(is_direct) {
         return Verdict::Pass;
     }
     blame(work, Reason::DropFragment);
     Verdict::Drop
-}
-
-/// What a flow that was found is to the packet.
-#[repr(u32)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Serving {
-    /// It does.
-    Yes,
-    /// It has ended, and the packet is as if it had never been.
-    NoMore,
-    /// It has ended, and the packet was an answer in it; or the frame is for a neighbour, where
-    /// only direct connections are of interest.
-    NotOurs,
-}
-
-/// Whether a flow that was found serves the packet.
-#[inline(never)]
-fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Serving {
-    let packet = &work.packet;
-    let found = Found { entry, confirmed: work.confirmed != 0 };
-    let flow = found.flow();
-    if work.direct_only != 0 && !flow.kind.has(Kind::DIRECT) {
-        return Serving::NotOurs;
-    }
-    if flow.kind.has(Kind::REPLY) {
-        return if found.is_expired(packet.protocol, work.now) {
-            Serving::NotOurs
-        } else {
-            Serving::Yes
-        };
-    }
-    if found.is_expired(packet.protocol, work.now) {
-        return Serving::NoMore;
-    }
-    if !packet.opens_flow() {
-        return Serving::Yes;
-    }
-    if packet.is_tcp() && flow.is_closed() {
-        return Serving::NoMore;
-    }
-    // A datagram, or a SYN: are its replies still the flow's own? While it is half-open, its reply
-    // entry may have been pushed out, and another flow have taken the key.
-    if !found.confirmed {
-        let key = FlowKey::new(flow.to.reversed(), packet.protocol, flow::reply_hook(flow.kind));
-        let reply = F::tables().half_open.get_ptr_mut(&key);
-        let answers = |entry| Found { entry, confirmed: false }.answers(&packet.tuple);
-        if reply.is_some_and(|entry| !answers(entry)) {
-            return Serving::NoMore;
-        }
-    }
-    // And does the backend still serve?
-    let serves = flow.service == ServiceIndex::DIRECT
-        || F::tables()
-            .backends
-            .get(flow.backend.0)
-            .is_some_and(|backend| backend.generation == flow.generation);
-    if serves { Serving::Yes } else { Serving::NoMore }
-}
-
-/// Sends a packet of a flow on to its backend.
-#[inline(always)]
-fn forward<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut Flow<F>) -> Verdict {
-    match translate(context, work, entry) {
-        Forward::Pass => Verdict::Pass,
-        Forward::Drop => Verdict::Drop,
-        Forward::TurnAround => hairpin::turn_around(context, &work.packet).unwrap_or_else(|()| {
-            blame(work, Reason::DropRewrite);
-            Verdict::Drop
-        }),
-    }
-}
-
-/// How a packet of a flow goes on.
-#[repr(u32)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Forward {
-    /// On its way.
-    Pass,
-    /// Not at all; this has been counted.
-    Drop,
-    /// Back out of its device.
-    TurnAround,
-}
-
-#[inline(never)]
-fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut Flow<F>) -> Forward {
-    let found = Found { entry, confirmed: work.confirmed != 0 };
-    let flow = found.flow();
-    let mut kind = flow.kind;
-    let mut mac = flow.mac;
-    let stale = work.now.since(flow.last_seen) >= PER_SECOND;
-    work.flow.to = flow.to;
-    work.flow.kind = kind;
-    if !found.is(&work.key) {
-        return Forward::Pass;
-    }
-    let proven = is_proof(work, &found);
-    let side = if kind.has(Kind::REPLY) { Side::Backend } else { Side::Client };
-    found.observe(work, side);
-    if proven {
-        // The node may have learned the backend's MAC address since the flow was opened. Its
-        // replies have been switched all the time.
-        if kind.0 == 0 && bridge::neighbour(context, &work.flow.to, &mut mac) {
-            kind.0 = Kind::SAME_BRIDGE;
-            if found.is(&work.key) {
-                // SAFETY: map memory, see `Found`.
-                unsafe {
-                    (*entry).mac = mac;
-                    (*entry).kind = kind;
-                }
-            }
-        }
-        flow::confirm(work, entry);
-    }
-    if kind.has(Kind::DIRECT) && work.flow.to == work.packet.tuple {
-        return Forward::Pass;
-    }
-    if !rewrite(context, &work.packet, &work.flow.to) {
-        blame(work, Reason::DropRewrite);
-        return Forward::Drop;
-    }
-    if work.packet.part == Part::FIRST {
-        fragment::remember(work, Hook::INGRESS);
-    }
-    if kind.has(Kind::HAIRPIN) {
-        return Forward::TurnAround;
-    }
-    if kind.has(Kind::SAME_BRIDGE) {
-        if stale && bridge::neighbour(context, &work.flow.to, &mut mac) && found.is(&work.key) {
-            // SAFETY: map memory, see `Found`.
-            unsafe { (*entry).mac = mac };
-        }
-        let _: Result<(), ()> = store(context, 0, &mac, 0);
-    }
-    Forward::Pass
-}
-
-/// Whether a packet of the client's proves that the client is there: that it has seen the
-/// backend's answer. For TCP the acknowledgement of the backend's SYN says so.
-#[inline(always)]
-fn is_proof<F: Datapath>(work: &Work<F>, found: &Found<F>) -> bool {
-    let (packet, flow) = (&work.packet, found.flow());
-    if found.confirmed || flow.kind.has(Kind::REPLY) || !flow.backend_seen.has(Seen::ANY) {
-        return false;
-    }
-    !packet.is_tcp() || packet.is_segment(tcp::ACK) && packet.segment.acknowledgement == flow.proof
 }

@@ -27,6 +27,7 @@
     reason = "keys and values stay in map memory; by value they would be copied to the stack"
 )]
 
+mod affinity;
 mod blame;
 mod bridge;
 mod choice;
@@ -35,13 +36,16 @@ mod counter;
 mod egress;
 mod family;
 mod flow;
+mod follow;
 mod fragment;
 mod frame;
 mod guard;
 mod hairpin;
 mod icmp_error;
 mod ingress;
+mod leave;
 mod maps;
+mod masquerade;
 mod open;
 mod packet;
 mod reject;
@@ -79,16 +83,16 @@ pub fn sixfour_egress(context: TcContext) -> i32 {
     by_family(&context, egress::run::<V4>, egress::run::<V6>, ETHERNET)
 }
 
-/// At the ingress of uplinks and tunnels: who is outside.
+/// At the ingress of uplinks and tunnels: requests from outside, and answers to what left there.
 #[classifier]
-pub fn sixfour_notice(context: TcContext) -> i32 {
-    by_family(&context, guard::notice::<V4>, guard::notice::<V6>, ETHERNET)
+pub fn sixfour_up_in(context: TcContext) -> i32 {
+    by_family(&context, ingress::from_outside::<V4>, ingress::from_outside::<V6>, ETHERNET)
 }
 
-/// At the egress of uplinks and tunnels: what must not leave the node.
+/// At the egress of uplinks and tunnels: replies to outside, and what is masqueraded or held back.
 #[classifier]
-pub fn sixfour_guard(context: TcContext) -> i32 {
-    by_family(&context, guard::run::<V4>, guard::run::<V6>, ETHERNET)
+pub fn sixfour_up_out(context: TcContext) -> i32 {
+    by_family(&context, leave::run::<V4>, leave::run::<V6>, ETHERNET)
 }
 
 /// [`sixfour_ingress`], where frames have no Ethernet header.
@@ -103,16 +107,16 @@ pub fn sixfour_l3_out(context: TcContext) -> i32 {
     by_family(&context, egress::run::<V4>, egress::run::<V6>, NO_HEADER)
 }
 
-/// [`sixfour_notice`], where frames have no Ethernet header.
+/// [`sixfour_up_in`], where frames have no Ethernet header.
 #[classifier]
-pub fn sixfour_l3note(context: TcContext) -> i32 {
-    by_family(&context, guard::notice::<V4>, guard::notice::<V6>, NO_HEADER)
+pub fn sixfour_l3upin(context: TcContext) -> i32 {
+    by_family(&context, ingress::from_outside::<V4>, ingress::from_outside::<V6>, NO_HEADER)
 }
 
-/// [`sixfour_guard`], where frames have no Ethernet header.
+/// [`sixfour_up_out`], where frames have no Ethernet header.
 #[classifier]
-pub fn sixfour_l3guard(context: TcContext) -> i32 {
-    by_family(&context, guard::run::<V4>, guard::run::<V6>, NO_HEADER)
+pub fn sixfour_l3upout(context: TcContext) -> i32 {
+    by_family(&context, leave::run::<V4>, leave::run::<V6>, NO_HEADER)
 }
 
 /// Has a frame handled by its family, with its network header at `network`.

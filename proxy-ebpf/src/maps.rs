@@ -10,24 +10,27 @@ use aya_ebpf::{
 };
 use proxy_common::{
     Family, V4, V6,
+    affinity::{Affinity, AffinityKey, MAX_AFFINITIES},
     backend::{Backend, BackendId, MAX_BACKENDS},
     counter,
     device::{Device, MAX_DEVICES},
     flow::{Flow, FlowKey, MAX_FLOWS, MAX_HALF_OPEN},
     fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
-    frontend::{FrontendKey, MAX_FRONTENDS, ServiceIndex},
+    frontend::{Frontend, FrontendKey, MAX_FRONTENDS, ServiceIndex},
+    locality::Locality,
     name::ServiceName,
     reject::Budget,
     service::{MAX_SERVICES, MAX_SLOTS, Service},
     service_cidr::{Guarded, MAX_OUTSIDERS, MAX_SERVICE_CIDRS, Outsider},
     socket::{LeftOut, MAX_LEFT_OUT, Sent, Translation},
+    source_range::{Admitted, MAX_SOURCE_RANGES, Ranged},
 };
 
 use crate::{family::Datapath, work::Work};
 
 /// The tables of one family.
 pub(crate) struct Tables<F: Datapath> {
-    pub(crate) frontends: &'static HashMap<FrontendKey<F>, ServiceIndex>,
+    pub(crate) frontends: &'static HashMap<FrontendKey<F>, Frontend>,
     pub(crate) services: &'static Array<Service>,
     pub(crate) slots: &'static Array<BackendId>,
     pub(crate) backends: &'static Array<Backend<F>>,
@@ -36,6 +39,9 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) host_addresses: &'static HashMap<u32, <F as Family>::Addr>,
     pub(crate) fragments: &'static LruHashMap<FragmentKey<F>, Fragmented>,
     pub(crate) service_cidrs: &'static LpmTrie<<F as Family>::Addr, Guarded>,
+    pub(crate) source_ranges: &'static LpmTrie<Ranged<F>, Admitted>,
+    pub(crate) affinities: &'static LruHashMap<AffinityKey<F>, Affinity>,
+    pub(crate) locality: &'static Array<Locality<F>>,
     pub(crate) outsiders: &'static LruHashMap<<F as Family>::Addr, Outsider>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
@@ -44,9 +50,10 @@ pub(crate) struct Tables<F: Datapath> {
 macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
      $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
-     $service_cidrs:ident, $outsiders:ident, $work:ident) => {
+     $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $affinities:ident,
+     $locality:ident, $work:ident) => {
         #[map]
-        static $frontends: HashMap<FrontendKey<$family>, ServiceIndex> =
+        static $frontends: HashMap<FrontendKey<$family>, Frontend> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
         #[map]
         static $services: Array<Service> = Array::pinned(MAX_SERVICES, BPF_F_MMAPABLE);
@@ -77,6 +84,14 @@ macro_rules! tables {
         static $outsiders: LruHashMap<<$family as Family>::Addr, Outsider> =
             LruHashMap::with_max_entries(MAX_OUTSIDERS, 0);
         #[map]
+        static $source_ranges: LpmTrie<Ranged<$family>, Admitted> =
+            LpmTrie::pinned(MAX_SOURCE_RANGES, 0);
+        #[map]
+        static $affinities: LruHashMap<AffinityKey<$family>, Affinity> =
+            LruHashMap::pinned(MAX_AFFINITIES, 0);
+        #[map]
+        static $locality: Array<Locality<$family>> = Array::pinned(1, BPF_F_MMAPABLE);
+        #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
         #[inline(always)]
@@ -92,6 +107,9 @@ macro_rules! tables {
                 fragments: &$fragments,
                 service_cidrs: &$service_cidrs,
                 outsiders: &$outsiders,
+                source_ranges: &$source_ranges,
+                affinities: &$affinities,
+                locality: &$locality,
                 work: &$work,
             }
         }
@@ -99,9 +117,11 @@ macro_rules! tables {
 }
 
 tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
-    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, WORK_V4);
+    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
+    AFFINITY_V4, LOCALITY_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
-    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, WORK_V6);
+    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
+    AFFINITY_V6, LOCALITY_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]
@@ -134,6 +154,11 @@ pub(crate) static HOST_NETNS: Global<u64> = Global::new(0);
 /// Whether sockets of other network namespaces are served, too (not zero); set by the agent.
 #[unsafe(no_mangle)]
 pub(crate) static ALL_NETNS: Global<u32> = Global::new(0);
+
+/// The families whose node ports processes of the host find at loopback addresses, too, as bits of
+/// [`Family::INDEX`]; set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static LOOPBACK_NODE_PORTS: Global<u32> = Global::new(0);
 
 /// The ports that translated sources take, first (upper half) and last (lower half), as numbers;
 /// set by the agent.

@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Opening flows: from a frontend to a backend, once per flow.
 
-use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
+use aya_ebpf::programs::TcContext;
 use proxy_common::{
-    Port,
+    affinity::AffinityKey,
     backend::BackendId,
+    clock::Tick,
     counter::Reason,
-    flow::{FlowKey, Kind, Seen},
-    frontend::ServiceIndex,
-    service::EmptySet,
+    flow::{FlowKey, Hook, Kind},
+    frontend::{Frontend, FrontendKind, ServiceIndex},
+    service::{EmptySet, Policy},
 };
 
 use crate::{
+    affinity,
     blame::blame,
     bridge,
     choice::{self, random},
-    claim::{claim, enter},
+    claim::{Entered, enter_with_free_port, source_port},
     counter::count,
     family::Datapath,
-    flow::reply_hook,
+    flow::find,
     frame::device,
-    maps::SOURCE_PORTS,
+    masquerade,
     packet::Packet,
     tcp,
     work::Work,
 };
-
-/// Source ports that are tried before a new flow is given up.
-const PORT_ATTEMPTS: u32 = 8;
 
 /// What became of a packet that belongs to no flow.
 #[repr(u32)]
@@ -39,8 +38,12 @@ pub(crate) enum Opening {
     Pass,
     /// It must go; this has been counted.
     Drop,
+    /// It must go: the tables changed under each look.
+    Race,
     /// It must go: the Service's traffic policy wants an endpoint on this node.
     NoLocalEndpoint,
+    /// It must go: the client is in none of the Service's source ranges.
+    NotAdmitted,
     /// To be refused: the Service has no endpoints.
     NoEndpoints,
     /// To be refused: the VIP has no such port.
@@ -53,46 +56,54 @@ pub(crate) enum Opening {
 /// connection to an endpoint.
 #[inline(never)]
 pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
+    let mut opening = Opening::Race;
     // A set may be replaced between two looks; twice in a row is not worth a third.
     for _ in 0..2 {
-        let opening = choose(work);
-        if opening == Opening::Pass {
-            return opening;
+        let chosen = choose(context, work);
+        if chosen == Opening::Pass {
+            return chosen;
         }
         // What was read may have been another frontend's: it is acted on only if it still holds.
-        if look_up(&work.packet) == Some(work.flow.service) {
-            return match opening {
-                Opening::Opened => establish(context, work),
-                Opening::NoLocalEndpoint => {
-                    blame(work, Reason::DropPolicyLocal);
-                    Opening::Drop
-                }
-                refused => refused,
-            };
+        if look_up(&work.packet) == Some(work.frontend) {
+            opening = chosen;
+            break;
         }
     }
-    blame(work, Reason::DropUpdateRace);
+    let reason = match opening {
+        Opening::Opened => return establish(context, work),
+        Opening::NoLocalEndpoint => Reason::DropPolicyLocal,
+        Opening::NotAdmitted => Reason::DropSourceRange,
+        Opening::Race => Reason::DropUpdateRace,
+        refused => return refused,
+    };
+    blame(work, reason);
     Opening::Drop
 }
 
 /// The entry of a packet's destination: of its port, or of the whole address.
 #[inline(always)]
-pub(crate) fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<ServiceIndex> {
+pub(crate) fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<Frontend> {
     let tuple = &packet.tuple;
     choice::look_up::<F>(tuple.destination, tuple.destination_port, packet.protocol)
 }
 
 /// Chooses a backend for [`Work::flow`], uniformly at random among the eligible.
 #[inline(never)]
-pub(crate) fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
-    let tables = F::tables();
+pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     let (packet, flow) = (&work.packet, &mut work.flow);
-    let Some(service) = look_up(packet) else {
+    let Some(frontend) = look_up(packet) else {
         return Opening::Pass;
     };
+    work.frontend = frontend;
+    let service = frontend.service();
     flow.service = service;
     if service == ServiceIndex::DIRECT {
         if !packet.opens_flow() || packet.tuple.source == packet.tuple.destination {
+            return Opening::Pass;
+        }
+        // Of those that come from elsewhere there may be many, which no client's device here
+        // translates: they are only kept out of the way of flows.
+        if work.outside != 0 && !is_in_the_way(packet, work.now) {
             return Opening::Pass;
         }
         flow.backend = BackendId::NONE;
@@ -105,59 +116,78 @@ pub(crate) fn choose<F: Datapath>(work: &mut Work<F>) -> Opening {
         return Opening::Pass;
     }
     if !packet.opens_flow() {
-        // A RST is never answered (RFC 9293 section 3.10.7.1).
+        // A RST is never answered (RFC 9293 section 3.10.7.1). At a node port the node answers, and
+        // may have a connection of its own that uses the port.
         let reset = packet.segment.flags & tcp::RST != 0;
-        return if reset { Opening::Pass } else { Opening::NoFlow };
+        let is_nodes = frontend.kind() == FrontendKind::NodePort;
+        return if reset || is_nodes { Opening::Pass } else { Opening::NoFlow };
     }
     if service == ServiceIndex::REFUSE {
         return Opening::NoPort;
     }
-    let Some(row) = tables.services.get_ptr(service.0) else {
+    let Some(row) = choice::service::<F>(service) else {
         return Opening::Pass;
     };
-    let set = choice::backend_set(row).within_family();
+    let (client, kind) = (packet.tuple.source, frontend.kind());
+    let policy = choice::policy(row);
+    if kind == FrontendKind::LoadBalancer
+        && policy.has(Policy::SOURCE_RANGES)
+        && !choice::is_admitted::<F>(service, &client)
+    {
+        return Opening::NotAdmitted;
+    }
+    let is_local = choice::is_local::<F>(device(context), &client);
+    let (set, standing) = choice::backend_set(row, policy, kind, is_local);
+    let set = set.within_family();
     match set.when_empty() {
         Some(EmptySet::Reject) => return Opening::NoEndpoints,
         Some(EmptySet::Drop) => return Opening::NoLocalEndpoint,
         None => {}
     }
-    let Some((id, backend)) = choice::backend::<F>(set, random(set.count())) else {
+    work.masquerades = u8::from(masquerade::is_wanted::<F>(kind, policy, is_local));
+    let affinity = AffinityKey { service, netns: 0, client };
+    let (stays, now) = (policy.affinity_seconds(), work.now);
+    let known = if stays == 0 { None } else { affinity::recall(&affinity, stays, standing, now) };
+    let Some((id, backend)) = known.or_else(|| choice::backend::<F>(set, random(set.count())))
+    else {
         return Opening::Pass;
     };
     flow.backend = id;
     flow.generation = backend.generation;
     flow.to.destination = backend.address;
     flow.to.destination_port = backend.port;
+    if stays != 0 && known.is_none() {
+        affinity::remember(&affinity, id, flow.generation, now);
+    }
     Opening::Opened
 }
 
-/// A random port of those that translated sources take.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "two ports in one word")]
-fn source_port() -> Port {
-    let range = SOURCE_PORTS.load();
-    let (first, last) = (range >> 16, range & 0xffff);
-    Port::new((first + random(last - first + 1)) as u16)
+/// Whether a flow of a client from outside has the replies of a direct connection that begins with
+/// this packet.
+#[inline(never)]
+fn is_in_the_way<F: Datapath>(packet: &Packet<F>, now: Tick) -> bool {
+    let replies = FlowKey::new(packet.tuple.reversed(), packet.protocol, Hook::EGRESS);
+    find(&replies).is_some_and(|found| {
+        let kind = found.flow().kind;
+        kind.has(Kind::REPLY) && kind.has(Kind::OUTSIDE) && !found.is_expired(packet.protocol, now)
+    })
 }
 
-/// Enters [`Work::flow`] into the tables: the replies' entry first, so that whoever finds the
-/// flow finds all of it.
+/// Enters [`Work::flow`] into the tables.
 #[inline(always)]
 fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     let (packet, flow) = (&work.packet, &mut work.flow);
     flow.to.source = packet.tuple.source;
     flow.to.source_port = packet.tuple.source_port;
-    flow.last_seen = work.now;
-    // Until the backend's SYN tells it: a number that nobody can know.
-    // SAFETY: the helper takes nothing.
-    flow.proof = unsafe { bpf_get_prandom_u32() };
     flow.mac = [0; 6];
-    flow.client_seen = Seen(Seen::ANY);
-    flow.backend_seen = Seen::default();
-    flow.reserved = [0; 3];
+    let is_outside = work.outside != 0;
+    let is_own_backend = flow.to.destination == packet.tuple.source;
     let kind = if flow.service == ServiceIndex::DIRECT {
         Kind::DIRECT
-    } else if flow.to.destination == packet.tuple.source {
+    } else if is_own_backend && is_outside {
+        // It would answer itself directly.
+        Kind::MASQUERADE
+    } else if is_own_backend {
         // SAFETY: written once per device; a torn read would need two changes at once.
         let host = unsafe { F::tables().host_addresses.get(device(context)) };
         let Some(host) = host else {
@@ -168,34 +198,26 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         // The client's own port would take the replies of the host's own connections to the pod.
         flow.to.source_port = source_port();
         Kind::HAIRPIN
-    } else if bridge::neighbour(context, &flow.to, &mut flow.mac) {
+    } else if !is_outside && bridge::neighbour(context, &flow.to, &mut flow.mac) {
         Kind::SAME_BRIDGE
+    } else if work.masquerades != 0 {
+        Kind::MASQUERADE
     } else {
         0
     };
-
-    let mut to = flow.to;
-    for attempt in 0..PORT_ATTEMPTS {
-        work.reply_key = FlowKey::new(to.reversed(), work.packet.protocol, reply_hook(Kind(kind)));
-        work.flow.to = work.packet.tuple.reversed();
-        work.flow.kind.0 = kind | Kind::REPLY;
-        work.flow.label(&work.reply_key);
-        if claim(work) {
-            if attempt > 0 {
+    flow.kind.0 = if is_outside { kind | Kind::OUTSIDE } else { kind };
+    let entered = enter_with_free_port(work);
+    let reason = match entered {
+        Entered::AsIs | Entered::WithAnotherPort => {
+            if entered == Entered::WithAnotherPort {
                 count::<F>(Reason::SourcePortTranslated);
             }
-            work.flow.to = to;
-            work.flow.kind.0 = kind;
-            work.flow.label(&work.key);
-            if enter(work) {
-                count::<F>(Reason::FlowCreated);
-                return Opening::Opened;
-            }
-            blame(work, Reason::DropFlowInsert);
-            return Opening::Drop;
+            count::<F>(Reason::FlowCreated);
+            return Opening::Opened;
         }
-        to.source_port = source_port();
-    }
-    blame(work, Reason::DropSourcePorts);
+        Entered::NoRoom => Reason::DropFlowInsert,
+        Entered::NoPort => Reason::DropSourcePorts,
+    };
+    blame(work, reason);
     Opening::Drop
 }

@@ -17,7 +17,7 @@ use crate::{
     blame::blame,
     family::Datapath,
     frame::{RECOMPUTE, store, swap_mac_addresses},
-    hairpin,
+    hairpin::{Back, send_back},
     maps::BUDGETS,
     packet::Packet,
     rewrite::{carry, fold},
@@ -36,14 +36,13 @@ const ICMP_HEADER: usize = 8;
 /// The length of a TCP header without options, in bytes.
 const TCP_HEADER: u16 = size_of::<TcpHeader>() as u16;
 
-/// Refuses a packet, within this processor's budget. The answer goes back through the packet's
-/// device, in the direction that `flags` of `bpf_redirect` say.
+/// Refuses a packet, within this processor's budget.
 #[inline(always)]
 pub(crate) fn refuse<F: Datapath>(
     context: &TcContext,
     work: &mut Work<F>,
     reason: Reason,
-    flags: u64,
+    back: Back,
 ) -> Verdict {
     // SAFETY: a row of a per-processor array is this processor's alone while a program runs.
     let budget = BUDGETS.get_ptr_mut(0).map(|budget| unsafe { &mut *budget });
@@ -61,7 +60,7 @@ pub(crate) fn refuse<F: Datapath>(
         return Verdict::Drop;
     }
     blame(work, reason);
-    hairpin::send_back(context, flags)
+    send_back(context, back)
 }
 
 /// Turns a segment into the RST that answers it (RFC 9293 section 3.10.7.1).

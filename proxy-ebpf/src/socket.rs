@@ -64,12 +64,27 @@ fn protocol(context: &SockAddrContext) -> Protocol {
     Protocol::new(unsafe { ptr::read_volatile(&raw const (*context.sock_addr).protocol) } as u8)
 }
 
-/// Whether processes of the socket's network namespace are served here.
-#[inline(always)]
-fn is_served(context: &SockAddrContext) -> bool {
-    // SAFETY: the kernel gives programs a valid context.
-    let cookie = unsafe { bpf_get_netns_cookie(context.as_ptr()) };
-    cookie == HOST_NETNS.load() || ALL_NETNS.load() != 0 && LEFT_OUT.get_ptr(cookie).is_none()
+/// The network namespace of a socket, by its cookie.
+#[derive(Clone, Copy)]
+struct Netns(u64);
+
+impl Netns {
+    #[inline(always)]
+    fn of(context: &SockAddrContext) -> Self {
+        // SAFETY: the kernel gives programs a valid context.
+        Self(unsafe { bpf_get_netns_cookie(context.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn is_host(self) -> bool {
+        self.0 == HOST_NETNS.load()
+    }
+
+    /// Whether processes there are served here.
+    #[inline(always)]
+    fn is_served(self) -> bool {
+        self.is_host() || ALL_NETNS.load() != 0 && LEFT_OUT.get_ptr(self.0).is_none()
+    }
 }
 
 /// Whether the backend of a translation still serves.
@@ -108,7 +123,7 @@ const fn errno(reason: Reason) -> i32 {
     const EHOSTUNREACH: i32 = 113;
     match reason {
         Reason::DropSocketMemory => ENOBUFS,
-        Reason::DropPolicyLocal | Reason::DropUpdateRace => EHOSTUNREACH,
+        Reason::DropPolicyLocal | Reason::DropSourceRange | Reason::DropUpdateRace => EHOSTUNREACH,
         _ => ECONNREFUSED,
     }
 }

@@ -8,8 +8,10 @@
 //! takes this.
 
 use proxy_common::{
+    Port,
     clock::Tick,
-    flow::{Flow, FlowKey, Tuple},
+    flow::{Flow, FlowKey, Kind, Tuple},
+    frontend::Frontend,
 };
 
 use crate::{family::Datapath, packet::Packet, reject::Quote};
@@ -21,6 +23,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) packet: Packet<F>,
     /// What it quotes, if it is an ICMP error.
     pub(crate) quoted: Packet<F>,
+    /// The frontend that it is for, if it opens a flow.
+    pub(crate) frontend: Frontend,
     /// The key of its flow at this hook.
     pub(crate) key: FlowKey<F>,
     /// The present.
@@ -30,12 +34,20 @@ pub(crate) struct Work<F: Datapath> {
     /// Whether the frame is for a neighbour of its sender's (not zero), so that only direct
     /// connections are of interest.
     pub(crate) direct_only: u8,
+    /// Whether the device leads out of the node (not zero).
+    pub(crate) outside: u8,
+    /// Whether the flow that is being made is to be masqueraded where it leaves (not zero).
+    pub(crate) masquerades: u8,
     /// The reason why the packet is dropped or refused, plus one; 0 if it is not.
     pub(crate) blamed: u8,
     /// The key of the replies of a flow that is being made.
     pub(crate) reply_key: FlowKey<F>,
-    /// Where packets of the replies of another flow went that had this key.
+    /// Where packets of the replies of another flow went that had this key, and what kind of flow
+    /// that is.
     pub(crate) former: Tuple<F>,
+    pub(crate) former_kind: Kind,
+    /// The source port that it is to have.
+    pub(crate) source: Port,
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
     /// What an ICMP error quotes.

@@ -24,18 +24,18 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sixfour
 pub const INGRESS: &str = "sixfour_ingress";
 /// The program at the egress of client devices.
 pub const EGRESS: &str = "sixfour_egress";
-/// The program at the egress of uplinks and tunnels.
-pub const GUARD: &str = "sixfour_guard";
 /// The program at the ingress of uplinks and tunnels.
-pub const NOTICE: &str = "sixfour_notice";
+pub const UPLINK_INGRESS: &str = "sixfour_up_in";
+/// The program at the egress of uplinks and tunnels.
+pub const UPLINK_EGRESS: &str = "sixfour_up_out";
 /// [`INGRESS`], where frames have no Ethernet header.
 pub const L3_INGRESS: &str = "sixfour_l3_in";
 /// [`EGRESS`], where frames have no Ethernet header.
 pub const L3_EGRESS: &str = "sixfour_l3_out";
-/// [`GUARD`], where frames have no Ethernet header.
-pub const L3_GUARD: &str = "sixfour_l3guard";
-/// [`NOTICE`], where frames have no Ethernet header.
-pub const L3_NOTICE: &str = "sixfour_l3note";
+/// [`UPLINK_INGRESS`], where frames have no Ethernet header.
+pub const L3_UPLINK_INGRESS: &str = "sixfour_l3upin";
+/// [`UPLINK_EGRESS`], where frames have no Ethernet header.
+pub const L3_UPLINK_EGRESS: &str = "sixfour_l3upout";
 
 /// The programs that give sockets backends.
 pub const SOCKET_REQUESTS: [&str; 4] =
@@ -94,7 +94,7 @@ impl Object {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
         let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
-        for name in [INGRESS, EGRESS, GUARD, NOTICE] {
+        for name in [INGRESS, EGRESS, UPLINK_INGRESS, UPLINK_EGRESS] {
             let _: &mut SchedClassifier = verified(&mut ebpf, name)?;
         }
         let mut object = Self { ebpf, pins, serves_all_netns };

@@ -11,7 +11,7 @@ use proxy_common::{
     Family,
     backend::{Backend, BackendId},
     flow::{Flow, FlowKey},
-    frontend::{FrontendKey, ServiceIndex},
+    frontend::{Frontend, FrontendKey, ServiceIndex},
     map_names::{self, family_ending},
     name::ServiceName,
     service::{BackendSet, Policy, Service},
@@ -23,7 +23,7 @@ use super::{Error, mapped::MappedArray, object::pinned, table::Table};
 /// The tables of one family.
 #[derive(Debug)]
 pub struct Tables<F: Family> {
-    frontends: Table<FrontendKey<F>, ServiceIndex>,
+    frontends: Table<FrontendKey<F>, Frontend>,
     names: Table<ServiceIndex, ServiceName>,
     flows: Table<FlowKey<F>, Flow<F>>,
     half_open: Table<FlowKey<F>, Flow<F>>,
@@ -76,8 +76,12 @@ impl<F: Family> Tables<F> {
     /// # Errors
     ///
     /// If the map cannot be written.
-    pub fn put_frontend(&mut self, key: FrontendKey<F>, index: ServiceIndex) -> Result<(), Error> {
-        self.frontends.put(key, index)
+    pub fn put_frontend(
+        &mut self,
+        key: FrontendKey<F>,
+        frontend: impl Into<Frontend>,
+    ) -> Result<(), Error> {
+        self.frontends.put(key, frontend.into())
     }
 
     /// Removes a frontend.
@@ -215,7 +219,7 @@ impl<F: Family> Tables<F> {
     /// All frontends, in no order.
     pub fn frontends(
         &self,
-    ) -> impl Iterator<Item = Result<(FrontendKey<F>, ServiceIndex), Error>> + '_ {
+    ) -> impl Iterator<Item = Result<(FrontendKey<F>, Frontend), Error>> + '_ {
         self.frontends.entries()
     }
 

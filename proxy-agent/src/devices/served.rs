@@ -22,12 +22,12 @@ pub struct ServedDevice {
     pub programs: Programs,
     /// What the programs look up of it.
     pub device: Device,
-    /// The host's addresses towards the pods behind it, if it leads to pods.
+    /// The host's addresses towards who is behind it.
     pub host_addresses: HostAddresses,
 }
 
-/// Per family, the global address that the host would use towards the pods behind a device, if
-/// it has any: the source of hairpin connections.
+/// Per family, the global address that the host would use towards who is behind a device, if it has
+/// any: the source of hairpin connections, and of what is masqueraded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses([Option<IpAddr>; 2]);
 
@@ -77,6 +77,16 @@ fn bridge_of(snapshot: &Snapshot, index: u32) -> Option<(u32, [u8; 6])> {
     (bridge.kind == LinkKind::Bridge).then_some((master, bridge.mac))
 }
 
+/// The addresses of a device that packets of the node's own would leave it with, as a masquerade
+/// would choose them: one by which the Node is known, if there is one.
+fn own_addresses(snapshot: &Snapshot, device: u32) -> HostAddresses {
+    let of_node = |address: &IpAddr| snapshot.node_addresses.contains(address);
+    let own = HostAddresses::find(|is_of_family| {
+        snapshot.best_address(device, |address| is_of_family(address) && of_node(address))
+    });
+    own.or(HostAddresses::find(|is_of_family| snapshot.best_address(device, is_of_family)))
+}
+
 /// Describes all devices with a role, by interface index.
 ///
 /// `choices` holds, by the index of the [`host_side`], the source addresses that the kernel
@@ -89,9 +99,10 @@ pub(super) fn describe(
 ) -> BTreeMap<u32, ServedDevice> {
     let uplinks = roles.iter().filter(|(_, role)| **role == Role::Uplink);
     let uplinks: Vec<_> = uplinks.map(|(index, _)| *index).collect();
-    let of_uplinks = HostAddresses::find(|is_of_family| {
-        uplinks.iter().find_map(|uplink| snapshot.best_address(*uplink, is_of_family))
-    });
+    let of_uplinks = uplinks
+        .iter()
+        .map(|uplink| own_addresses(snapshot, *uplink))
+        .fold(HostAddresses::default(), HostAddresses::or);
     let described = |(&index, &role): (&u32, &Role)| {
         let link = snapshot.links.get(&index)?;
         let has_ethernet_header = link.header == LinkHeader::Ethernet;
@@ -101,17 +112,16 @@ pub(super) fn describe(
             name: link.name.clone(),
             programs,
             device: Device::uplink(link.mac),
-            host_addresses: HostAddresses::default(),
+            host_addresses: own_addresses(snapshot, index).or(of_uplinks),
         };
         if role == Role::Workload {
             let bridge = bridge_of(snapshot, index);
-            served.device =
+            let device =
                 bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
+            served.device = device.with_local_clients(true);
             let host_side = host_side(snapshot, index);
             let chosen = choices.get(&host_side).copied().unwrap_or_default();
-            let own =
-                HostAddresses::find(|is_of_family| snapshot.best_address(host_side, is_of_family));
-            served.host_addresses = own.or(chosen).or(of_uplinks);
+            served.host_addresses = own_addresses(snapshot, host_side).or(chosen).or(of_uplinks);
         }
         Some((index, served))
     };

@@ -42,7 +42,7 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<BackendR
     let names = Names::read(tables)?;
     let mut indices = BTreeSet::new();
     for entry in tables.frontends() {
-        let (_, index) = entry?;
+        let index = entry?.1.service();
         if index >= ServiceIndex::FIRST {
             let _: bool = indices.insert(index);
         }

@@ -48,7 +48,8 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<Frontend
     let names = Names::read(tables)?;
     let mut rows = Vec::new();
     for entry in tables.frontends() {
-        let (key, index) = entry?;
+        let (key, frontend) = entry?;
+        let index = frontend.service();
         if index < ServiceIndex::FIRST {
             continue;
         }

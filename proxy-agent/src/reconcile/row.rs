@@ -178,6 +178,7 @@ impl<F: Family> Row<F> {
         now: Duration,
     ) -> Result<Vec<Op<F>>, Exhausted> {
         let mut ops = Vec::new();
+        let service = self.index;
         for endpoint in serving {
             if !self.backends.contains_key(endpoint) {
                 let (id, generation) = ids.take_backend(now)?;
@@ -186,7 +187,8 @@ impl<F: Family> Row<F> {
             }
             let held = &self.backends[endpoint];
             if !held.written {
-                let backend = Backend::new(endpoint.address, endpoint.port, held.generation);
+                let backend =
+                    Backend::new(endpoint.address, endpoint.port, held.generation, service);
                 ops.push(Op::PutBackend { id: held.id, backend });
             }
         }
@@ -202,13 +204,14 @@ impl<F: Family> Row<F> {
         now: Duration,
         ops: &mut Vec<Op<F>>,
     ) {
+        let service = self.index;
         self.backends.retain(|endpoint, held| {
             if serving.binary_search(endpoint).is_ok() {
                 return true;
             }
             if held.written {
                 let generation = ids.raise_generation(held.id);
-                let backend = Backend::new(endpoint.address, endpoint.port, generation);
+                let backend = Backend::new(endpoint.address, endpoint.port, generation, service);
                 ops.push(Op::RetireBackend { id: held.id, backend });
             } else {
                 ids.release_backend(held.id, now);

@@ -2,15 +2,17 @@
 //! A backend for what a process has named.
 
 use proxy_common::{
-    Address as _, Family, Protocol,
+    Address as _, Family, Port, Protocol,
+    affinity::AffinityKey,
+    backend::{Backend, BackendId},
     counter::Reason,
-    frontend::ServiceIndex,
-    service::EmptySet,
+    frontend::{Frontend, FrontendKind, ServiceIndex},
+    service::{EmptySet, Policy},
     socket::{Sent, SocketAddress, Translation},
 };
 
-use super::memory;
-use crate::{choice, family::Datapath, flow};
+use super::{Netns, memory};
+use crate::{affinity, choice, family::Datapath, flow, maps::LOOPBACK_NODE_PORTS};
 
 /// How often a choice is made while tables change under it.
 const ATTEMPTS: usize = 2;
@@ -32,6 +34,8 @@ pub(super) enum Choice {
     NoEndpoints,
     /// Refused: the Service's traffic policy wants an endpoint on this node.
     NoLocalEndpoint,
+    /// Refused: the node is in none of the Service's source ranges.
+    NotAdmitted,
     /// Refused: the tables changed under each attempt.
     Race,
 }
@@ -45,6 +49,7 @@ impl Choice {
             Self::NoPort => Some(Reason::RejectNoPort),
             Self::NoEndpoints => Some(Reason::RejectNoEndpoints),
             Self::NoLocalEndpoint => Some(Reason::DropPolicyLocal),
+            Self::NotAdmitted => Some(Reason::DropSourceRange),
             Self::Race => Some(Reason::DropUpdateRace),
         }
     }
@@ -60,25 +65,26 @@ pub(super) enum Use {
     Send,
 }
 
-/// Chooses a backend for [`Translation::asked`], uniformly at random among the eligible. If it is one
-/// that the socket was given for another address already, the next that is not takes its place.
+/// Chooses a backend for [`Translation::asked`]: the one that the namespace was served by before, if
+/// the Service port has session affinity, else one uniformly at random among the eligible. If that is
+/// one that the socket was given for another address already, the next that is not takes its place.
 #[inline(never)]
 pub(super) fn choose<F: Datapath>(
     translation: &mut Translation,
     protocol: Protocol,
     usage: Use,
     taken: Option<&Sent>,
+    netns: Netns,
 ) -> Choice {
     let address = <F as Family>::Addr::from_mapped(translation.asked.address);
-    let look_up = || choice::look_up::<F>(address, translation.asked.port, protocol);
     for _ in 0..ATTEMPTS {
-        let Some(service) = look_up() else {
+        let Some(frontend) = look_up::<F>(address, translation.asked.port, protocol, netns) else {
             return Choice::Stays;
         };
         let mut found = *translation;
-        let choice = of_service::<F>(service, usage, taken, &mut found);
+        let choice = of_frontend::<F>(frontend, usage, taken, netns, &mut found);
         // What was read may have been another frontend's: it is acted on only if it still holds.
-        if look_up() == Some(service) {
+        if look_up::<F>(address, translation.asked.port, protocol, netns) == Some(frontend) {
             *translation = found;
             return choice;
         }
@@ -86,30 +92,67 @@ pub(super) fn choose<F: Datapath>(
     Choice::Race
 }
 
+/// What a process names. The node's own find node ports at loopback addresses, too: there is no
+/// packet that would have to go there.
 #[inline(always)]
-fn of_service<F: Datapath>(
-    service: ServiceIndex,
+fn look_up<F: Datapath>(
+    address: <F as Family>::Addr,
+    port: Port,
+    protocol: Protocol,
+    netns: Netns,
+) -> Option<Frontend> {
+    if address.is_loopback() && netns.is_host() && LOOPBACK_NODE_PORTS.load() & 1 << F::INDEX != 0 {
+        return choice::node_port::<F>(port, protocol);
+    }
+    choice::look_up::<F>(address, port, protocol)
+}
+
+#[inline(always)]
+fn of_frontend<F: Datapath>(
+    frontend: Frontend,
     usage: Use,
     taken: Option<&Sent>,
+    netns: Netns,
     translation: &mut Translation,
 ) -> Choice {
+    let (service, kind) = (frontend.service(), frontend.kind());
     match service {
         ServiceIndex::DIRECT => return Choice::Stays,
         ServiceIndex::REFUSE => return Choice::NoPort,
         _ => {}
     }
-    let Some(row) = F::tables().services.get_ptr(service.0) else {
+    let Some(row) = choice::service::<F>(service) else {
         return Choice::Stays;
     };
-    let set = choice::backend_set(row);
+    let policy = choice::policy(row);
+    if kind == FrontendKind::LoadBalancer && policy.has(Policy::SOURCE_RANGES) {
+        // Which address a pod's packets have is known at its device only.
+        if !netns.is_host() {
+            return Choice::Stays;
+        }
+        if !policy.has(Policy::NODE_IN_RANGES) {
+            return Choice::NotAdmitted;
+        }
+    }
+    let (set, standing) = choice::backend_set(row, policy, kind, true);
     let set = if usage == Use::Send { set.within_family() } else { set };
     match set.when_empty() {
         Some(EmptySet::Reject) => return Choice::NoEndpoints,
         Some(EmptySet::Drop) => return Choice::NoLocalEndpoint,
         None => {}
     }
+    let now = flow::now();
     translation.family = F::INDEX;
-    translation.used = flow::now();
+    translation.used = now;
+    let stays = policy.affinity_seconds();
+    let client = <F as Family>::Addr::UNSPECIFIED;
+    let affinity = AffinityKey { service, netns: netns.0 as u32, client };
+    if stays != 0
+        && let Some((id, backend)) = affinity::recall::<F>(&affinity, stays, standing, now)
+    {
+        give(translation, id, backend);
+        return Choice::Given;
+    }
     let first = choice::random(set.count());
     for behind in 0..CHOICES {
         let place = (first + behind).checked_rem(set.count());
@@ -117,14 +160,22 @@ fn of_service<F: Datapath>(
         let Some((id, backend)) = found else {
             return Choice::Stays;
         };
-        translation.given = SocketAddress::new(backend.address.to_mapped(), backend.port);
-        translation.backend = id;
-        translation.generation = backend.generation;
+        give(translation, id, backend);
         // Only by its source port, which is the socket's, could a NAT tell apart what one backend
         // answers under two frontends.
         if taken.is_none_or(|sent| !memory::is_given(sent, translation)) {
             break;
         }
     }
+    if stays != 0 {
+        affinity::remember::<F>(&affinity, translation.backend, translation.generation, now);
+    }
     Choice::Given
+}
+
+#[inline(always)]
+fn give<F: Datapath>(translation: &mut Translation, id: BackendId, backend: &Backend<F>) {
+    translation.given = SocketAddress::new(backend.address.to_mapped(), backend.port);
+    translation.backend = id;
+    translation.generation = backend.generation;
 }

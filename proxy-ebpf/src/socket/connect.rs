@@ -5,8 +5,9 @@ use aya_ebpf::programs::SockAddrContext;
 use proxy_common::{Protocol, backend::BackendId, counter::Reason, socket::Translation};
 
 use super::{
+    Netns,
     choose::{Choice, Use, choose},
-    fail, is_served, memory, named, protocol, rename, send,
+    fail, memory, named, protocol, rename, send,
 };
 use crate::{counter::count_in_process, family::Datapath, flow, verdict::CallVerdict};
 
@@ -20,7 +21,8 @@ pub(crate) fn run<H: Datapath, F: Datapath>(context: &SockAddrContext) -> i32 {
 fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     let protocol = protocol(context);
     let is_udp = protocol == Protocol::UDP;
-    if !is_udp && protocol != Protocol::TCP || !is_served(context) {
+    let netns = Netns::of(context);
+    if !is_udp && protocol != Protocol::TCP || !netns.is_served() {
         return CallVerdict::Go;
     }
     let asked = named::<H>(context);
@@ -31,7 +33,7 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
         translation = *known;
         Choice::Given
     } else {
-        choose::<F>(&mut translation, protocol, Use::Connect, None)
+        choose::<F>(&mut translation, protocol, Use::Connect, None, netns)
     };
     if let Some(reason) = choice.refusal() {
         return fail::<F>(context, &asked, reason);

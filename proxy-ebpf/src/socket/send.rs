@@ -14,8 +14,9 @@ use proxy_common::{
 };
 
 use super::{
+    Netns,
     choose::{Choice, Use, choose},
-    fail, is_served, memory, named, protocol, rename, serves,
+    fail, memory, named, protocol, rename, serves,
 };
 use crate::{counter::count_in_process, family::Datapath, flow::now, verdict::CallVerdict};
 
@@ -27,7 +28,8 @@ pub(crate) fn run<H: Datapath, F: Datapath>(context: &SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
-    if protocol(context) != Protocol::UDP || !is_served(context) {
+    let netns = Netns::of(context);
+    if protocol(context) != Protocol::UDP || !netns.is_served() {
         return CallVerdict::Go;
     }
     let asked = named::<H>(context);
@@ -44,7 +46,7 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     }
     let mut translation = Translation { asked, ..Translation::default() };
     let sent = memory::sent(context).map(|sent| &*sent);
-    let choice = choose::<F>(&mut translation, Protocol::UDP, Use::Send, sent);
+    let choice = choose::<F>(&mut translation, Protocol::UDP, Use::Send, sent, netns);
     if let Some(reason) = choice.refusal() {
         return fail::<F>(context, &asked, reason);
     }

@@ -2,26 +2,38 @@
 
 //! ICMP errors (`docs/packets.md`): about packets of flows they are translated, outside and inside.
 
+use std::net::SocketAddr;
+
 use anyhow::Result;
 
 use super::expect::Expected;
+use super::flows::Flow;
 use super::frame::{Kind, View};
 use super::judge::Addressee;
 use super::{FlowKey, Hook, Model, Rule, Run, Verdict};
+use crate::protocol::Protocol;
+
+/// What a flow makes of an error about one of its packets.
+pub(super) struct Known {
+    quote: View,
+    protocol: Protocol,
+    flow: Flow,
+    /// What the quoted packet was sent from and to.
+    sent: [SocketAddr; 2],
+    is_about_reply: bool,
+}
 
 impl Model {
-    pub(super) fn judge_error(
-        &mut self,
+    /// The flow that translates an error, if there is one.
+    pub(super) fn known_error(
+        &self,
         hook: Hook,
         addressee: Addressee,
         view: &View,
         run: &Run<'_>,
-    ) -> Result<Rule> {
-        let quote = view.read_quote(run.sent).filter(|quote| quote.source == view.destination);
-        let Some((quote, Kind::Transport(protocol))) = quote.map(|quote| (quote, quote.kind))
-        else {
-            return run.is_untouched().map(|()| Rule::ErrorPassed);
-        };
+    ) -> Option<Known> {
+        let quote = view.read_quote(run.sent).filter(|quote| quote.source == view.destination)?;
+        let Kind::Transport(protocol) = quote.kind else { return None };
         let (from, to) = (quote.source_socket(), quote.destination_socket());
         // About what has been answered: it goes where that came from.
         let about_reply = FlowKey { protocol, client: to, frontend: from };
@@ -39,9 +51,20 @@ impl Model {
             let is_untranslated = flow.number.is_none() && flow.source == key.client;
             !is_untranslated && (addressee == Addressee::Node || flow.number.is_none())
         });
-        let Some((_, flow, [source, destination])) = known else {
+        known.map(|(_, flow, sent)| Known { quote, protocol, flow, sent, is_about_reply })
+    }
+
+    pub(super) fn judge_error(
+        &mut self,
+        hook: Hook,
+        addressee: Addressee,
+        view: &View,
+        run: &Run<'_>,
+    ) -> Result<Rule> {
+        let Some(known) = self.known_error(hook, addressee, view, run) else {
             return run.is_untouched().map(|()| Rule::ErrorPassed);
         };
+        let Known { quote, protocol, flow, sent: [source, destination], is_about_reply } = known;
         // Routers keep their addresses, the other end has the one that it is known by.
         let reporter =
             if view.source == quote.destination { destination.ip() } else { view.source };

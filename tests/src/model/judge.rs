@@ -66,7 +66,7 @@ impl Model {
         match hook {
             Hook::Ingress => self.judge_ingress(view, run),
             Hook::Egress => self.judge_egress(view, run),
-            Hook::Guard => self.judge_guard(view, run),
+            Hook::UplinkEgress => self.judge_leaving(view, run),
         }
     }
 
@@ -118,6 +118,35 @@ impl Model {
             return self.expect_reply(Hook::Egress, key, &view, run);
         }
         run.is_untouched().map(|()| Rule::NobodysReply)
+    }
+
+    /// By an uplink leaves what is translated as on its way to a client, and what may leave.
+    fn judge_leaving(&mut self, view: Option<View>, run: &Run<'_>) -> Result<Rule> {
+        let belongs = match view.map(|view| (view, view.kind)) {
+            None | Some((_, Kind::Other)) => false,
+            Some((view, Kind::Error)) => {
+                self.known_error(Hook::Egress, Addressee::Node, &view, run).is_some()
+            }
+            Some((mut view, kind)) => {
+                let protocol = if let Kind::Transport(protocol) = kind {
+                    self.forget_namesake(Hook::Egress, &view);
+                    Some(protocol)
+                } else {
+                    self.recall(Hook::Egress, &view).map(|(protocol, ports)| {
+                        view.follow(ports);
+                        protocol
+                    })
+                };
+                let (backend, source) = (view.source_socket(), view.destination_socket());
+                let known = protocol
+                    .and_then(|protocol| self.flow_of_reply(protocol, backend, source, false));
+                if let Some(key) = known {
+                    return self.expect_reply_that_leaves(key, &view, run);
+                }
+                false
+            }
+        };
+        if belongs { self.judge_egress(view, run) } else { self.judge_guard(view, run) }
     }
 
     fn addressee(&self, frame: &[u8]) -> Addressee {

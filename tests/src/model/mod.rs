@@ -44,8 +44,8 @@ pub enum Hook {
     Ingress,
     /// Frames to a client.
     Egress,
-    /// Frames that leave the node.
-    Guard,
+    /// Frames that leave the node: the egress of an uplink.
+    UplinkEgress,
 }
 
 /// What a program decided about a packet.

@@ -219,6 +219,22 @@ impl Model {
         Ok(rule(view, if flow.is_hairpin { Rule::HairpinReply } else { Rule::Reply }))
     }
 
+    /// The same at an uplink, where what is not translated may be kept from leaving.
+    pub(super) fn expect_reply_that_leaves(
+        &mut self,
+        key: FlowKey,
+        view: &View,
+        run: &Run<'_>,
+    ) -> Result<Rule> {
+        let now = self.now;
+        let flow = self.flows.get_mut(&key).context("the model lost a flow")?;
+        if flow.number.is_none() && flow.source == key.client {
+            let _ = flow.observe(view, key.protocol, Side::Backend, now);
+            return self.judge_guard(Some(*view), run);
+        }
+        self.expect_reply(Hook::Egress, key, view, run)
+    }
+
     fn remember_translated(&mut self, hook: Hook, protocol: Protocol, view: &View) {
         if view.is_first {
             self.remember(hook, view, protocol);

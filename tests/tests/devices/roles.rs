@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::tc::qdisc_add_clsact;
 use proxy_agent::bpf::object::{
-    EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS, L3_NOTICE, NOTICE,
+    EGRESS, INGRESS, L3_EGRESS, L3_INGRESS, L3_UPLINK_EGRESS, L3_UPLINK_INGRESS, UPLINK_EGRESS,
+    UPLINK_INGRESS,
 };
 use proxy_agent::devices::{AttachMode, Attached, Programs, Role};
 use proxy_tests::both_families;
@@ -59,11 +60,11 @@ fn seen(mode: AttachMode, ingress: &[&str], egress: &[&str]) -> Seen {
 fn each_role_has_its_programs_and_they_are_exchanged() -> Result<()> {
     let cases: [(Role, bool, &[&str], &[&str]); 6] = [
         (Role::Workload, true, &[INGRESS], &[EGRESS]),
-        (Role::Uplink, true, &[NOTICE], &[GUARD]),
-        (Role::Tunnel, true, &[NOTICE], &[GUARD]),
+        (Role::Uplink, true, &[UPLINK_INGRESS], &[UPLINK_EGRESS]),
+        (Role::Tunnel, true, &[UPLINK_INGRESS], &[UPLINK_EGRESS]),
         (Role::Workload, false, &[L3_INGRESS], &[L3_EGRESS]),
-        (Role::Uplink, false, &[L3_NOTICE], &[L3_GUARD]),
-        (Role::Tunnel, false, &[L3_NOTICE], &[L3_GUARD]),
+        (Role::Uplink, false, &[L3_UPLINK_INGRESS], &[L3_UPLINK_EGRESS]),
+        (Role::Tunnel, false, &[L3_UPLINK_INGRESS], &[L3_UPLINK_EGRESS]),
     ];
     for mode in ways() {
         let mut scene = Scene::new()?;
@@ -92,7 +93,7 @@ fn a_guard_that_was_left_in_clsact_is_removed() -> Result<()> {
     std::mem::forget(killed);
     let mut attacher = scene.attacher(AttachMode::Clsact)?;
     assert_eq!(scene.attach_as(&mut attacher, index, uplink)?, Attached::Now);
-    assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[NOTICE], &[GUARD]));
+    assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[UPLINK_INGRESS], &[UPLINK_EGRESS]));
     scene.detach_all(&mut attacher)?;
     assert_eq!(scene.seen()?, Seen::default());
     Ok(())
@@ -103,7 +104,7 @@ fn a_guard_that_was_left_in_clsact_is_removed() -> Result<()> {
 fn a_guard_comes_after_other_filters_at_egress() -> Result<()> {
     let uplink = Programs { role: Role::Uplink, has_ethernet_header: true };
     let pod = Programs { role: Role::Workload, has_ethernet_header: true };
-    for (programs, egress) in [(uplink, [INGRESS, GUARD]), (pod, [EGRESS, INGRESS])] {
+    for (programs, egress) in [(uplink, [INGRESS, UPLINK_EGRESS]), (pod, [EGRESS, INGRESS])] {
         let mut scene = Scene::new()?;
         let index = scene.index()?;
         scene.node.run(|| Ok(qdisc_add_clsact("veth1")?))?;

@@ -155,16 +155,23 @@ fn a_bridge_port_is_followed<F: TestFamily>() -> Result<()> {
     let device = watch.appeared()?;
     ensure!(started.elapsed() < AT_ONCE, "told after {:?}", started.elapsed());
     assert_eq!((device.index, device.name.as_str()), (index, "veth1"));
-    assert_eq!((device.device, host_address::<F>(&device)), (Device::routed(), None));
+    assert_eq!(
+        (device.device, host_address::<F>(&device)),
+        (Device::routed().with_local_clients(true), None)
+    );
 
     netlink.enslave("veth1", bridge)?;
-    watch.changed_until(|pod| pod.device == Device::bridge_port(bridge_index, MAC))?;
+    watch.changed_until(|pod| {
+        pod.device == Device::bridge_port(bridge_index, MAC).with_local_clients(true)
+    })?;
     netlink.add_address(bridge, Prefix(address::<F>(1), 24))?;
     watch.changed_until(|pod| host_address::<F>(pod) == Some(address::<F>(1)))?;
     let mut mac = MAC;
     mac[5] = 77;
     hands.set_mac("cni0", mac)?;
-    watch.changed_until(|pod| pod.device == Device::bridge_port(bridge_index, mac))?;
+    watch.changed_until(|pod| {
+        pod.device == Device::bridge_port(bridge_index, mac).with_local_clients(true)
+    })?;
     netlink.delete("veth1")?;
     watch.gone(index)
 }

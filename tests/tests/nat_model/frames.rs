@@ -69,21 +69,21 @@ fn direct_connections_to_neighbours_are_flows<F: TestFamily>() -> Result<()> {
 
 fn what_nobody_has_translated_does_not_leave<F: TestFamily>() -> Result<()> {
     let mut model = model::<F>();
-    assert_eq!(passes(&mut model, Hook::Guard, &opening::<F>(NODE))?, Rule::Leaves);
+    assert_eq!(passes(&mut model, Hook::UplinkEgress, &opening::<F>(NODE))?, Rule::Leaves);
     model.add_service_cidr(F::cluster_ip(0), if F::FAMILY == IpFamily::V4 { 16 } else { 112 });
     let (from, vip) = (client::<F>(1), frontend::<F>(1));
     let dropped = |model: &mut Model, packet: &Packet| {
         let frame = packet.build()?;
-        model.judge(Hook::Guard, &frame, Verdict::Drop, &frame)
+        model.judge(Hook::UplinkEgress, &frame, Verdict::Drop, &frame)
     };
     let nobody = Packet::opening(Protocol::Udp, from, frontend::<F>(200));
     let amid = Packet::tcp(from, frontend::<F>(200), TcpFlags::ACK);
-    assert_eq!(passes(&mut model, Hook::Guard, &amid)?, Rule::LeavesAmidConnection);
+    assert_eq!(passes(&mut model, Hook::UplinkEgress, &amid)?, Rule::LeavesAmidConnection);
     for flags in [TcpFlags::RST, TcpFlags::ACK] {
         assert_eq!(dropped(&mut model, &Packet::tcp(from, vip, flags))?, Rule::GuardDropped);
     }
     for packet in [Packet::tcp(from, vip, TcpFlags::RST), nobody] {
-        assert!(passes(&mut model, Hook::Guard, &packet).is_err());
+        assert!(passes(&mut model, Hook::UplinkEgress, &packet).is_err());
         assert_eq!(dropped(&mut model, &packet)?, Rule::GuardDropped);
     }
     let asked = Packet::opening(Protocol::Udp, from, vip);
@@ -91,9 +91,9 @@ fn what_nobody_has_translated_does_not_leave<F: TestFamily>() -> Result<()> {
     let mut answer = Packet::port_unreachable(vip.ip(), &asked)?;
     std::mem::swap(&mut answer.link.source, &mut answer.link.destination);
     let (sent, answer) = (asked.build()?, answer.build()?);
-    let rule = model.judge(Hook::Guard, &sent, Verdict::SendBack, &answer)?;
+    let rule = model.judge(Hook::UplinkEgress, &sent, Verdict::SendBack, &answer)?;
     assert_eq!(rule, Rule::GuardRefused);
     let outside = Packet::opening(Protocol::Udp, from, backend::<F>(12));
-    assert_eq!(passes(&mut model, Hook::Guard, &outside)?, Rule::Leaves);
+    assert_eq!(passes(&mut model, Hook::UplinkEgress, &outside)?, Rule::Leaves);
     Ok(())
 }

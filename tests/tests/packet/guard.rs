@@ -62,7 +62,7 @@ fn amid<F: Tabled>(to: SocketAddr) -> [Packet; 4] {
 
 fn leaves<F: Tabled>(rig: &Rig<F>, packet: &Packet) -> Result<()> {
     let frame = packet.build()?;
-    let outcome = rig.programs.run(At::Guard, &frame)?;
+    let outcome = rig.programs.run(At::UplinkEgress, &frame)?;
     assert_eq!((outcome.verdict, outcome.frame), (Verdict::Pass, frame), "{packet:?}");
     Ok(())
 }
@@ -84,7 +84,7 @@ fn what_nobody_has_translated_does_not_leave<F: Tabled>() -> Result<()> {
     let mut first = first_packets::<F>(nobody);
     first.push(udp(client::<F>(12, 40_000), nobody, &[7; 100]).fragments(5)?[1].clone());
     for (count, packet) in (1..).zip(&first) {
-        rig.programs.run(At::Guard, &packet.build()?)?.is_dropped();
+        rig.programs.run(At::UplinkEgress, &packet.build()?)?.is_dropped();
         assert_eq!(rig.count(Reason::DropServiceCidr)?, count);
     }
     Ok(())
@@ -99,22 +99,22 @@ fn who_is_outside_gets_answers<F: Tabled>() -> Result<()> {
         leaves(&rig, &packet)?;
     }
     let arriving = udp(outsider, client::<F>(12, 40_000), b"hello").build()?;
-    let noticed = rig.programs.run(At::Notice, &arriving)?;
+    let noticed = rig.programs.run(At::UplinkIngress, &arriving)?;
     assert_eq!((noticed.verdict, noticed.frame), (Verdict::Pass, arriving));
     for packet in first_packets::<F>(outsider).iter().chain(&amid::<F>(outsider)) {
         leaves(&rig, packet)?;
     }
     // Only there; and a VIP is never outside: what comes from it the node has said itself.
     rig.programs
-        .run(At::Guard, &opening(Protocol::Udp, outsider, vip::<F>(201)).build()?)?
+        .run(At::UplinkEgress, &opening(Protocol::Udp, outsider, vip::<F>(201)).build()?)?
         .is_dropped();
     let own = udp(vip::<F>(1), client::<F>(12, 40_000), b"refused").build()?;
-    assert_eq!(rig.programs.run(At::Notice, &own)?.verdict, Verdict::Pass);
+    assert_eq!(rig.programs.run(At::UplinkIngress, &own)?.verdict, Verdict::Pass);
     let sent = opening(Protocol::Tcp, client::<F>(12, 40_000), vip::<F>(1)).build()?;
-    assert_eq!(rig.programs.run(At::Guard, &sent)?.verdict, Verdict::Redirect);
+    assert_eq!(rig.programs.run(At::UplinkEgress, &sent)?.verdict, Verdict::Redirect);
     // Nor when its Service is gone, and the address nobody's.
     rig.tables.remove_frontend(&FrontendKey::whole(address::<F>(vip::<F>(1))))?;
-    rig.programs.run(At::Guard, &sent)?.is_dropped();
+    rig.programs.run(At::UplinkEgress, &sent)?.is_dropped();
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn frames_of_others_leave<F: Tabled>() -> Result<()> {
     let mut rig = guarded::<F>()?;
     let sent = syn(client::<F>(12, 40_000), vip::<F>(1));
     rig.set_device(Device::uplink(sent.link.source))?;
-    assert_eq!(rig.programs.run(At::Guard, &sent.build()?)?.verdict, Verdict::Redirect);
+    assert_eq!(rig.programs.run(At::UplinkEgress, &sent.build()?)?.verdict, Verdict::Redirect);
     rig.set_device(Device::uplink([2, 0, 0, 0, 0, 99]))?;
     leaves(&rig, &sent)
 }
@@ -134,7 +134,8 @@ fn a_vip_refuses_what_would_leave<F: Tabled>() -> Result<()> {
     wrong.set_port(81);
     let sent = first_packets::<F>(vip::<F>(1)).into_iter().chain(first_packets::<F>(wrong));
     for (count, sent) in (1..).zip(sent) {
-        let answer = rig.programs.run(At::Guard, &sent.build()?)?.packet(Verdict::Redirect)?;
+        let answer =
+            rig.programs.run(At::UplinkEgress, &sent.build()?)?.packet(Verdict::Redirect)?;
         assert_eq!((answer.source, answer.destination), (sent.destination, sent.source));
         // To whom it came from, on this side of the device.
         assert_eq!(answer.link.destination, sent.link.source);
@@ -169,7 +170,7 @@ fn what_must_not_be_answered_is_dropped<F: Tabled>() -> Result<()> {
     let frame = syn(from, to).build()?;
     frames.push(frame[..frame.len() - 1].to_vec());
     for (count, frame) in (1..).zip(frames) {
-        rig.programs.run(At::Guard, &frame)?.is_dropped();
+        rig.programs.run(At::UplinkEgress, &frame)?.is_dropped();
         assert_eq!(rig.count(Reason::DropServiceCidr)?, count);
     }
     Ok(())

@@ -98,7 +98,8 @@ impl<F: Tabled> Loaded<F> {
         for row in 0..ROWS {
             self.tables.clear_service(ServiceIndex(row))?;
             self.tables.put_slots(row, &[BackendId::NONE])?;
-            self.tables.put_backend(BackendId(row), Backend::new(nobody, Port::ANY, 0))?;
+            self.tables
+                .put_backend(BackendId(row), Backend::new(nobody, Port::ANY, 0, ServiceIndex(0)))?;
         }
         (self.next_service, self.next_backend, self.next_slot) =
             (ServiceIndex::FIRST.0, BackendId::FIRST.0, 0);

@@ -12,7 +12,7 @@ use aya::util::KernelVersion;
 use nix::errno::Errno;
 use nix::libc;
 use proxy_agent::bpf::Object;
-use proxy_agent::bpf::object::{EGRESS, GUARD, INGRESS, NOTICE};
+use proxy_agent::bpf::object::{EGRESS, INGRESS, UPLINK_EGRESS, UPLINK_INGRESS};
 use proxy_tests::model;
 use proxy_tests::packet::Packet;
 use serde::{Deserialize, Serialize};
@@ -96,9 +96,9 @@ pub(crate) enum At {
     /// Frames to the client.
     Egress,
     /// Frames that leave the node: the egress of an uplink.
-    Guard,
+    UplinkEgress,
     /// Frames that come to it: the ingress of an uplink.
-    Notice,
+    UplinkIngress,
 }
 
 /// The programs. They are opened from pins, so that threads can share them.
@@ -106,8 +106,8 @@ pub(crate) enum At {
 pub(crate) struct Programs {
     ingress: SchedClassifier,
     egress: SchedClassifier,
-    guard: SchedClassifier,
-    notice: SchedClassifier,
+    uplink_egress: SchedClassifier,
+    uplink_ingress: SchedClassifier,
 }
 
 impl Programs {
@@ -121,8 +121,8 @@ impl Programs {
         Ok(Self {
             ingress: open(INGRESS)?,
             egress: open(EGRESS)?,
-            guard: open(GUARD)?,
-            notice: open(NOTICE)?,
+            uplink_egress: open(UPLINK_EGRESS)?,
+            uplink_ingress: open(UPLINK_INGRESS)?,
         })
     }
 
@@ -201,8 +201,8 @@ impl Programs {
         match at {
             At::Ingress => &mut self.ingress,
             At::Egress => &mut self.egress,
-            At::Guard => &mut self.guard,
-            At::Notice => &mut self.notice,
+            At::UplinkEgress => &mut self.uplink_egress,
+            At::UplinkIngress => &mut self.uplink_ingress,
         }
     }
 
@@ -210,8 +210,8 @@ impl Programs {
         match at {
             At::Ingress => &self.ingress,
             At::Egress => &self.egress,
-            At::Guard => &self.guard,
-            At::Notice => &self.notice,
+            At::UplinkEgress => &self.uplink_egress,
+            At::UplinkIngress => &self.uplink_ingress,
         }
     }
 }

@@ -165,7 +165,10 @@ impl<F: Tabled> Loaded<F> {
         socket: SocketAddr,
         generation: u32,
     ) -> Result<()> {
-        let backend = Backend::new(address::<F>(socket), Port::new(socket.port()), generation);
+        // The Service port that was made last.
+        let service = ServiceIndex(self.next_service - 1);
+        let port = Port::new(socket.port());
+        let backend = Backend::new(address::<F>(socket), port, generation, service);
         Ok(self.tables.put_backend(id, backend)?)
     }
 

@@ -4,7 +4,10 @@
 use aya::programs::{LinkOrder, TcAttachType};
 
 use crate::{
-    bpf::object::{EGRESS, GUARD, INGRESS, L3_EGRESS, L3_GUARD, L3_INGRESS, L3_NOTICE, NOTICE},
+    bpf::object::{
+        EGRESS, INGRESS, L3_EGRESS, L3_INGRESS, L3_UPLINK_EGRESS, L3_UPLINK_INGRESS, UPLINK_EGRESS,
+        UPLINK_INGRESS,
+    },
     devices::classify::Role,
 };
 
@@ -21,8 +24,10 @@ impl Side {
     /// Whether this is the name of one of our programs for this side.
     pub(super) fn has(self, program: &str) -> bool {
         match self {
-            Self::Ingress => [INGRESS, L3_INGRESS, NOTICE, L3_NOTICE].contains(&program),
-            Self::Egress => [EGRESS, L3_EGRESS, GUARD, L3_GUARD].contains(&program),
+            Self::Ingress => {
+                [INGRESS, L3_INGRESS, UPLINK_INGRESS, L3_UPLINK_INGRESS].contains(&program)
+            }
+            Self::Egress => [EGRESS, L3_EGRESS, UPLINK_EGRESS, L3_UPLINK_EGRESS].contains(&program),
         }
     }
 
@@ -59,10 +64,10 @@ impl Programs {
             (Role::Workload, Side::Ingress, false) => L3_INGRESS,
             (Role::Workload, Side::Egress, true) => EGRESS,
             (Role::Workload, Side::Egress, false) => L3_EGRESS,
-            (Role::Uplink | Role::Tunnel, Side::Ingress, true) => NOTICE,
-            (Role::Uplink | Role::Tunnel, Side::Ingress, false) => L3_NOTICE,
-            (Role::Uplink | Role::Tunnel, Side::Egress, true) => GUARD,
-            (Role::Uplink | Role::Tunnel, Side::Egress, false) => L3_GUARD,
+            (Role::Uplink | Role::Tunnel, Side::Ingress, true) => UPLINK_INGRESS,
+            (Role::Uplink | Role::Tunnel, Side::Ingress, false) => L3_UPLINK_INGRESS,
+            (Role::Uplink | Role::Tunnel, Side::Egress, true) => UPLINK_EGRESS,
+            (Role::Uplink | Role::Tunnel, Side::Egress, false) => L3_UPLINK_EGRESS,
         }
     }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use proxy_common::{V4, V6, device::Device};
 
@@ -47,23 +50,32 @@ fn addresses(texts: [&str; 2]) -> HostAddresses {
     addresses
 }
 
+fn both(of: HostAddresses) -> [Option<IpAddr>; 2] {
+    [of.of::<V4>().map(Into::into), of.of::<V6>().map(Into::into)]
+}
+
 /// The pod's device, and its host addresses in both families.
 fn pod(
     snapshot: &Snapshot,
     choices: &BTreeMap<u32, HostAddresses>,
 ) -> (Device, [Option<IpAddr>; 2]) {
+    let [(device, addresses), _] = pod_and_uplink(snapshot, choices);
+    (device, addresses)
+}
+
+/// The same of both devices.
+fn pod_and_uplink(
+    snapshot: &Snapshot,
+    choices: &BTreeMap<u32, HostAddresses>,
+) -> [(Device, [Option<IpAddr>; 2]); 2] {
     let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
     let mut devices = describe(snapshot, &roles, choices);
     let pod = devices.remove(&POD).unwrap();
     assert_eq!(pod.name, "veth0");
     let uplink = devices.remove(&UPLINK).unwrap();
-    assert_eq!(
-        (uplink.programs.role, uplink.host_addresses),
-        (Role::Uplink, HostAddresses::default())
-    );
+    assert_eq!(uplink.programs.role, Role::Uplink);
     assert!(devices.is_empty());
-    let of = pod.host_addresses;
-    (pod.device, [of.of::<V4>().map(Into::into), of.of::<V6>().map(Into::into)])
+    [pod, uplink].map(|served| (served.device, both(served.host_addresses)))
 }
 
 fn some(texts: [&str; 2]) -> [Option<IpAddr>; 2] {
@@ -76,7 +88,10 @@ fn a_bridge_port_is_known_by_its_bridge() {
     snapshot.links.get_mut(&POD).unwrap().master = Some(BRIDGE);
     give(&mut snapshot, BRIDGE, ["10.1.0.1", "2001:db8:1::1"]);
     assert_eq!(host_side(&snapshot, POD), BRIDGE);
-    let expected = (Device::bridge_port(BRIDGE, BRIDGE_MAC), some(["10.1.0.1", "2001:db8:1::1"]));
+    let expected = (
+        Device::bridge_port(BRIDGE, BRIDGE_MAC).with_local_clients(true),
+        some(["10.1.0.1", "2001:db8:1::1"]),
+    );
     assert_eq!(pod(&snapshot, &BTreeMap::new()), expected);
 }
 
@@ -85,7 +100,10 @@ fn the_part_of_anything_else_is_routed() {
     let mut snapshot = node();
     snapshot.links.get_mut(&POD).unwrap().master = Some(UPLINK);
     assert_eq!(host_side(&snapshot, POD), POD);
-    assert_eq!(pod(&snapshot, &BTreeMap::new()), (Device::routed(), [None; 2]));
+    assert_eq!(
+        pod(&snapshot, &BTreeMap::new()),
+        (Device::routed().with_local_clients(true), [None; 2])
+    );
 }
 
 #[test]
@@ -109,4 +127,19 @@ fn each_family_is_found_by_itself() {
     assert_eq!(pod(&snapshot, &BTreeMap::new()).1, some(["10.1.0.1", "2001:db8::1"]));
     let _ = snapshot.addresses.insert(POD, only("2001:db8:1::1"));
     assert_eq!(pod(&snapshot, &BTreeMap::new()).1, some(["192.0.2.1", "2001:db8:1::1"]));
+}
+
+#[test]
+fn an_uplink_masquerades_as_the_node_before_anything_else() {
+    let mut snapshot = node();
+    let of_uplink = |snapshot: &Snapshot| pod_and_uplink(snapshot, &BTreeMap::new())[1];
+    assert_eq!(of_uplink(&snapshot), (Device::uplink([2; 6]), [None; 2]));
+    give(&mut snapshot, UPLINK, ["192.0.2.7", "2001:db8::7"]);
+    assert_eq!(of_uplink(&snapshot).1, some(["192.0.2.7", "2001:db8::7"]));
+    let more = ["192.0.2.1", "192.0.2.9", "2001:db8::1", "2001:db8::9"];
+    let more = more.map(|address| (address.parse().unwrap(), Standing::Preferred));
+    snapshot.addresses.entry(UPLINK).or_default().extend(more);
+    assert_eq!(of_uplink(&snapshot).1, some(["192.0.2.1", "2001:db8::1"]));
+    snapshot.node_addresses = BTreeSet::from([more[1].0, more[3].0]);
+    assert_eq!(of_uplink(&snapshot).1, some(["192.0.2.9", "2001:db8::9"]));
 }

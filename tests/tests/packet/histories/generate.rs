@@ -206,7 +206,7 @@ impl Generator {
             flow.to = Target::Nobody;
         }
         let mut sent = self.send(Who::Request(flow), what);
-        sent.at = Some(At::Guard);
+        sent.at = Some(At::UplinkEgress);
         Step::Send(sent)
     }
 
@@ -220,7 +220,7 @@ impl Generator {
                 sent.dress.to =
                     self.one_of(&[Receiver::Bridge, Receiver::Neighbour, Receiver::Group]);
             }
-            6 => sent.at = Some(self.one_of(&[At::Ingress, At::Egress, At::Guard])),
+            6 => sent.at = Some(self.one_of(&[At::Ingress, At::Egress, At::UplinkEgress])),
             7 | 8 => {
                 for _ in 0..self.one_of(&[1, 1, 2, 5, 6, 7]) {
                     sent.changes.push(Change::Extension(self.one_of(&[0, 43, 60])));

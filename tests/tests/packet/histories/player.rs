@@ -230,7 +230,7 @@ impl<'a, F: Tabled> Player<'a, F> {
         }
         let at = sent.at.unwrap_or(due);
         // What is for the node where it arrives, is the node's own where it leaves.
-        if at == At::Guard && sent.dress.to == Receiver::Node && frame.len() >= 12 {
+        if at == At::UplinkEgress && sent.dress.to == Receiver::Node && frame.len() >= 12 {
             frame[6..12].copy_from_slice(&self.own_mac);
         }
         Ok(can_run(&frame).then_some((at, frame)))
@@ -271,8 +271,8 @@ fn hook(at: At) -> Hook {
     match at {
         At::Ingress => Hook::Ingress,
         At::Egress => Hook::Egress,
-        At::Guard => Hook::Guard,
-        At::Notice => panic!("nothing is decided there"),
+        At::UplinkEgress => Hook::UplinkEgress,
+        At::UplinkIngress => panic!("nothing is decided there"),
     }
 }
 

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A packet for which a flow was found: whether that serves it, and how the packet follows it.
+
+use aya_ebpf::programs::TcContext;
+use proxy_common::{
+    clock::PER_SECOND,
+    counter::Reason,
+    flow::{Flow, FlowKey, Kind, Seen},
+    frontend::ServiceIndex,
+};
+
+use crate::{
+    blame::blame,
+    bridge,
+    family::Datapath,
+    flow::{self, Found, Side},
+    fragment,
+    frame::store,
+    packet::Part,
+    rewrite::rewrite,
+    tcp,
+    work::Work,
+};
+
+/// What a flow that was found is to the packet.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// It does.
+    Yes,
+    /// It has ended, and the packet is as if it had never been.
+    NoMore,
+    /// It has ended, and the packet was an answer in it; or the frame is for a neighbour, where
+    /// only direct connections are of interest.
+    NotOurs,
+}
+
+/// Whether a flow that was found serves the packet.
+#[inline(never)]
+pub(crate) fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Serving {
+    let packet = &work.packet;
+    let found = Found { entry, confirmed: work.confirmed != 0 };
+    let flow = found.flow();
+    if work.direct_only != 0 && !flow.kind.has(Kind::DIRECT) {
+        return Serving::NotOurs;
+    }
+    if flow.kind.has(Kind::REPLY) {
+        return if found.is_expired(packet.protocol, work.now) {
+            Serving::NotOurs
+        } else {
+            Serving::Yes
+        };
+    }
+    if found.is_expired(packet.protocol, work.now) {
+        return Serving::NoMore;
+    }
+    if !packet.opens_flow() {
+        return Serving::Yes;
+    }
+    if packet.is_tcp() && flow.is_closed() {
+        return Serving::NoMore;
+    }
+    // A datagram, or a SYN: are its replies still the flow's own? While it is half-open, its reply
+    // entry may have been pushed out, and another flow have taken the key.
+    if !found.confirmed {
+        let key = FlowKey::new(flow.to.reversed(), packet.protocol, flow.kind.reply_hook());
+        let reply = F::tables().half_open.get_ptr_mut(&key);
+        let answers = |entry| Found { entry, confirmed: false }.answers(&packet.tuple);
+        if reply.is_some_and(|entry| !answers(entry)) {
+            return Serving::NoMore;
+        }
+    }
+    // And does the backend still serve?
+    let serves = flow.service == ServiceIndex::DIRECT
+        || F::tables()
+            .backends
+            .get(flow.backend.0)
+            .is_some_and(|backend| backend.generation == flow.generation);
+    if serves { Serving::Yes } else { Serving::NoMore }
+}
+
+/// How a packet of a flow goes on.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// On its way.
+    Pass,
+    /// Not at all; this has been counted.
+    Drop,
+    /// Back out of its device.
+    TurnAround,
+}
+
+/// Takes note of a packet in its flow, and rewrites it.
+#[inline(never)]
+pub(crate) fn translate<F: Datapath>(
+    context: &TcContext,
+    work: &mut Work<F>,
+    entry: *mut Flow<F>,
+) -> Follow {
+    let found = Found { entry, confirmed: work.confirmed != 0 };
+    let flow = found.flow();
+    let mut kind = flow.kind;
+    let mut mac = flow.mac;
+    let stale = work.now.since(flow.last_seen) >= PER_SECOND;
+    work.flow.to = flow.to;
+    work.flow.kind = kind;
+    if !found.is(&work.key) {
+        return Follow::Pass;
+    }
+    let proven = is_proof(work, &found);
+    let side = if kind.has(Kind::REPLY) { Side::Backend } else { Side::Client };
+    found.observe(work, side);
+    if proven {
+        // The node may have learned the backend's MAC address since the flow was opened. Its
+        // replies have been switched all the time.
+        if kind.0 & !Kind::MASQUERADE == 0 && bridge::neighbour(context, &work.flow.to, &mut mac) {
+            kind.0 = Kind::SAME_BRIDGE;
+            if found.is(&work.key) {
+                // SAFETY: map memory, see `Found`.
+                unsafe {
+                    (*entry).mac = mac;
+                    (*entry).kind = kind;
+                }
+            }
+        }
+        flow::confirm(work, entry);
+    }
+    if kind.has(Kind::DIRECT) && work.flow.to == work.packet.tuple {
+        return Follow::Pass;
+    }
+    if !rewrite(context, &work.packet, &work.flow.to) {
+        blame(work, Reason::DropRewrite);
+        return Follow::Drop;
+    }
+    if work.packet.part == Part::FIRST {
+        fragment::remember(work, work.key.hook);
+    }
+    if kind.has(Kind::HAIRPIN) {
+        return Follow::TurnAround;
+    }
+    if kind.has(Kind::SAME_BRIDGE) {
+        if stale && bridge::neighbour(context, &work.flow.to, &mut mac) && found.is(&work.key) {
+            // SAFETY: map memory, see `Found`.
+            unsafe { (*entry).mac = mac };
+        }
+        let _: Result<(), ()> = store(context, 0, &mac, 0);
+    }
+    Follow::Pass
+}
+
+/// Whether a packet of the client's proves that the client is there: that it has seen the
+/// backend's answer. For TCP the acknowledgement of the backend's SYN says so.
+#[inline(always)]
+fn is_proof<F: Datapath>(work: &Work<F>, found: &Found<F>) -> bool {
+    let (packet, flow) = (&work.packet, found.flow());
+    if found.confirmed || flow.kind.has(Kind::REPLY) || !flow.backend_seen.has(Seen::ANY) {
+        return false;
+    }
+    !packet.is_tcp() || packet.is_segment(tcp::ACK) && packet.segment.acknowledgement == flow.proof
+}
