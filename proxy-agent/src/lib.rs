@@ -8,6 +8,8 @@
 
 pub mod agent;
 mod backoff;
+#[cfg(test)]
+mod both_families;
 pub mod bpf;
 pub mod chain;
 pub mod cli;

@@ -3,8 +3,11 @@
 
 use proxy_common::{Family, Port, Protocol, frontend::FrontendKey, frontend::ServiceIndex, name};
 
-use super::{Bench, Spec, State::*, address, in_both_families, web};
-use crate::{dataplane::Op, model::ObjectName, reconcile::Conflict};
+use super::{Bench, Spec, State::*, address, web};
+use crate::{
+    both_families::in_both_families,
+    {dataplane::Op, model::ObjectName, reconcile::Conflict},
+};
 
 in_both_families!(
     the_older_service_has_the_frontend_and_the_other_takes_over,

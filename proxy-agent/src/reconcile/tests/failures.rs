@@ -8,8 +8,9 @@ use proxy_common::{
     frontend::{FrontendKey, ServiceIndex},
 };
 
-use super::{Bench, Spec, State::*, in_both_families, web};
+use super::{Bench, Spec, State::*, web};
 use crate::{
+    both_families::in_both_families,
     dataplane::{Op, fake::Fake},
     model::TrafficPolicy,
     reconcile::{Exhausted, ReconcileError, Rows, allocator::REST},

@@ -29,19 +29,6 @@ use crate::{
     plan::{EndpointAddress, Reach, ServicePlan, categorize::NodeContext, plan},
 };
 
-/// Runs each of these functions, generic over the family, for both.
-macro_rules! in_both_families {
-    ($($name:ident),+ $(,)?) => { $(
-        mod $name {
-            #[test]
-            fn v4() { super::$name::<proxy_common::V4>(); }
-            #[test]
-            fn v6() { super::$name::<proxy_common::V6>(); }
-        }
-    )+ };
-}
-pub(super) use in_both_families;
-
 /// What becomes of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {

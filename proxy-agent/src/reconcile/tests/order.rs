@@ -6,8 +6,9 @@ use proxy_common::{
     service::BackendSet,
 };
 
-use super::{Bench, State::*, address, endpoint, in_both_families, web};
+use super::{Bench, State::*, address, endpoint, web};
 use crate::{
+    both_families::in_both_families,
     dataplane::{Op, SetKind},
     model::TrafficPolicy,
     reconcile::allocator::REST,
