@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body, core::Status};
 use tokio::{
@@ -17,6 +17,7 @@ use tokio::{
     task::{self, JoinHandle},
     time::timeout,
 };
+use tower::service_fn;
 
 use super::{
     Timing,
@@ -67,17 +68,12 @@ impl Connection {
 
     /// Asks for what is at a path.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let request = Request::get(path).header(header::ACCEPT, "application/json");
+        let request = request.body(Body::empty());
+        let request = request.map_err(|error| Failure::Unreachable(error.to_string()))?;
         let limit = self.timing.answer;
         let answer = async {
-            let Current { client, token } = self.current().await?;
-            let mut request = Request::get(path);
-            if let Some(token) = token {
-                request = request.header(header::AUTHORIZATION, token.header()?);
-            }
-            let request = request.header(header::ACCEPT, "application/json").body(Body::empty());
-            let request = request.map_err(|error| Failure::Unreachable(error.to_string()))?;
-            let sent = client.send(request).await;
-            let answer = sent.map_err(|error| Failure::Unreachable(chain(&error)))?;
+            let answer = self.send(request).await?;
             if answer.status().is_success() {
                 return Ok(Answer { body: answer.into_body() });
             }
@@ -86,11 +82,49 @@ impl Connection {
         timeout(limit, answer).await.unwrap_or(Err(Failure::NoAnswer(limit)))
     }
 
+    /// A client of kube's that makes its requests here.
+    pub(super) fn client(self: &Arc<Self>) -> Client {
+        let connection = Arc::clone(self);
+        let service = service_fn(move |request| {
+            let connection = Arc::clone(&connection);
+            async move { connection.send_once(request).await }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Sends a request for a client that nobody tells of failures: it is looked here whether the
+    /// next one needs other credentials, or another connection.
+    async fn send_once(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let limit = self.timing.answer;
+        let sent = timeout(limit, self.send(request)).await;
+        let sent = sent.unwrap_or(Err(Failure::NoAnswer(limit)));
+        let useless = match &sent {
+            Err(failure) => failure.wants_another_client(),
+            Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
+        };
+        if useless {
+            self.renew().await;
+        }
+        sent
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let Current { client, token } = self.current().await?;
+        if let Some(token) = token {
+            let _ = request.headers_mut().insert(header::AUTHORIZATION, token.header()?);
+        }
+        client.send(request).await.map_err(|error| Failure::Unreachable(chain(&error)))
+    }
+
     /// Gives the client up, if that may help against a failure.
     pub(super) async fn renew_after(&self, failure: &Failure) {
         if failure.wants_another_client() {
-            drop(self.state.lock().await.current.take());
+            self.renew().await;
         }
+    }
+
+    async fn renew(&self) {
+        drop(self.state.lock().await.current.take());
     }
 
     async fn current(&self) -> Result<Current, Failure> {

@@ -32,6 +32,7 @@ mod version;
 
 use std::{net::IpAddr, sync::Arc};
 
+use kube::Client;
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
@@ -101,6 +102,17 @@ impl Kubernetes {
         let host = reached.host().unwrap_or_default().to_owned();
         let connection = Arc::new(Connection::new(configuration, timing));
         Ok(Self { connection, node: node.to_owned(), timing, host })
+    }
+
+    /// A client for what else is asked of the API, with the same connections and credentials, which
+    /// are renewed as needed.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.connection.client()
     }
 }
 
