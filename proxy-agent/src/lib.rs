@@ -16,6 +16,7 @@ pub mod cli;
 pub mod collector;
 pub mod dataplane;
 pub mod devices;
+pub mod events;
 #[cfg(test)]
 mod golden;
 pub mod host_settings;

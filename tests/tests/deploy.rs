@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use proxy_agent::watch::api;
 use serde::Serialize;
@@ -60,10 +62,15 @@ fn a_field_that_is_not_known_is_noticed() -> Result<()> {
     Ok(())
 }
 
-/// The group and the name of a kind that the agent lists and watches, as JSON has them.
-fn used<K: api::Resource>() -> (String, String) {
+/// The group and the name of a kind, and what the agent does with its objects, as JSON has them.
+fn used(group: &str, plural: &str, verbs: [&str; 2]) -> (String, String, String) {
+    (json!(group).to_string(), json!(plural).to_string(), json!(verbs).to_string())
+}
+
+/// A kind that the agent lists and watches.
+fn followed<K: api::Resource>() -> (String, String, String) {
     let group = K::API_VERSION.rsplit_once('/').map_or("", |(group, _)| group);
-    (json!(group).to_string(), json!(K::PLURAL).to_string())
+    used(group, K::PLURAL, ["list", "watch"])
 }
 
 #[test]
@@ -81,17 +88,18 @@ fn the_pod_has_no_more_rights_than_it_needs() -> Result<()> {
     let (role, binding) = (&objects["ClusterRole"], &objects["ClusterRoleBinding"]);
     let mut allowed = BTreeSet::new();
     for rule in role["rules"].as_array().context("rules")? {
-        ensure!(rule["verbs"] == json!(["list", "watch"]), "{rule}");
+        let (group, verbs) = (rule["apiGroups"][0].to_string(), rule["verbs"].to_string());
         for resource in rule["resources"].as_array().context("resources")? {
-            let _ =
-                allowed.insert((rule["apiGroups"][0].clone().to_string(), resource.to_string()));
+            let _ = allowed.insert((group.clone(), resource.to_string(), verbs.clone()));
         }
     }
     let used = [
-        used::<api::Service>(),
-        used::<api::EndpointSlice>(),
-        used::<api::Node>(),
-        used::<api::ServiceCidr>(),
+        followed::<api::Service>(),
+        followed::<api::EndpointSlice>(),
+        followed::<api::Node>(),
+        followed::<api::ServiceCidr>(),
+        // Made, and made a series of.
+        used(Event::GROUP, Event::URL_PATH_SEGMENT, ["create", "patch"]),
     ];
     ensure!(allowed == used.into(), "{allowed:?}");
     ensure!(binding["roleRef"]["name"] == role["metadata"]["name"]);

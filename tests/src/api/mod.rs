@@ -14,6 +14,7 @@ pub mod recorded;
 pub mod replay;
 
 mod client;
+mod events;
 mod listener;
 mod relay;
 mod selector;

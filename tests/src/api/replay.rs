@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use super::events::EventStore;
 use super::kind::{Kind, name_of};
 use super::listener::{Body, Listener, Reply};
 use super::query::{Query, behind, status};
@@ -43,6 +44,7 @@ pub struct ReplayServer {
 
 pub(super) struct Shared {
     pub(super) store: Store,
+    events: EventStore,
     /// How often streams get a bookmark.
     pub(super) bookmarks: Mutex<Duration>,
     token: Mutex<Option<String>>,
@@ -55,6 +57,7 @@ impl ReplayServer {
     pub fn start(door: Door<'_>, runtime: &Handle) -> Result<Self> {
         let shared = Arc::new(Shared {
             store: Store::new(),
+            events: EventStore::default(),
             bookmarks: Mutex::new(Duration::from_millis(200)),
             token: Mutex::new(door.token),
             pages: Mutex::default(),
@@ -98,6 +101,12 @@ impl ReplayServer {
     pub fn apply(&self, object: &Value) -> Result<()> {
         ensure!(self.shared.store.write(object, false, false), "{object} is of no known kind");
         Ok(())
+    }
+
+    /// The Events that were made, by namespace and name.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.shared.events.all()
     }
 
     /// Forgets how the objects came to be, as the API does after some minutes.
@@ -165,6 +174,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Reply {
         && given.is_none_or(|given| *given != format!("Bearer {token}"))
     {
         return Ok(refusal(&status(401, "Unauthorized", "Unauthorized")));
+    }
+    if EventStore::is_at(request.uri().path()) {
+        return shared.events.answer(request).await;
     }
     if request.method() != Method::GET {
         return write(&shared, request).await;

@@ -38,7 +38,7 @@ pub(crate) struct Fixture {
     server: ReplayServer,
 }
 
-fn loopback(family: IpFamily) -> IpAddr {
+pub(crate) fn loopback(family: IpFamily) -> IpAddr {
     match family {
         IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
         IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
