@@ -19,6 +19,7 @@ pub mod devices;
 pub mod events;
 #[cfg(test)]
 mod golden;
+pub mod health_check;
 pub mod host_settings;
 pub mod list;
 pub mod logging;
