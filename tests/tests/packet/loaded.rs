@@ -7,20 +7,24 @@
 //! nothing is left when the process ends, however it ends.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
 use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
+use proxy_common::affinity::{Affinity, AffinityKey};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::fragment::{FragmentKey, Fragmented};
 use proxy_common::frontend::ServiceIndex;
+use proxy_common::locality::Locality;
 use proxy_common::reject::Budget;
 use proxy_common::service_cidr::{Outsider, Prefix as ServicePrefix};
+use proxy_common::source_range::{Admitted, Ranged};
 use proxy_common::{Family, Port, counter, map_names};
 use proxy_tests::scratch::Scratch;
 
@@ -28,7 +32,7 @@ use crate::programs::Programs;
 use crate::rig::{Tabled, address};
 
 /// The ports that translated sources take.
-pub(crate) const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
+pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 61_000..=65_535;
 
 /// Rows of each array that scenarios use at the most.
 pub(crate) const ROWS: u32 = 1 << 12;
@@ -43,6 +47,9 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
     pub(crate) fragments: HashMap<MapData, FragmentKey<F::Abi>, Fragmented>,
+    pub(crate) affinities: HashMap<MapData, AffinityKey<F::Abi>, Affinity>,
+    pub(crate) locality: Array<MapData, Locality<F::Abi>>,
+    pub(crate) ranges: LpmTrie<MapData, Ranged<F::Abi>, Admitted>,
     outsiders: HashMap<MapData, <F::Abi as Family>::Addr, Outsider>,
     budgets: PerCpuArray<MapData, Budget>,
     /// The first rows that are not used yet.
@@ -56,9 +63,17 @@ pub(crate) struct Loaded<F: Tabled> {
 impl<F: Tabled> Loaded<F> {
     /// Loads the object with flow tables of these sizes.
     pub(crate) fn new(capacity: FlowCapacity) -> Result<Self> {
+        Self::with_source_ports(capacity, SOURCE_PORTS)
+    }
+
+    /// The same with these ports for translated sources.
+    pub(crate) fn with_source_ports(
+        capacity: FlowCapacity,
+        source_ports: RangeInclusive<u16>,
+    ) -> Result<Self> {
         let scratch = Scratch::new("packet")?;
         let root = scratch.mount_bpffs()?;
-        let settings = Settings { source_ports: SOURCE_PORTS, capacity, sockets: None };
+        let settings = Settings { source_ports, capacity, sockets: None };
         let mut object = Object::load(&root, &settings)?;
         let programs = Programs::new(&mut object, &root)?;
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
@@ -75,6 +90,9 @@ impl<F: Tabled> Loaded<F> {
             half_open: pinned(pins, &of_family(map_names::HALF_OPEN))?.try_into()?,
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
+            affinities: pinned(pins, &of_family(map_names::AFFINITY))?.try_into()?,
+            locality: pinned(pins, &of_family(map_names::LOCALITY))?.try_into()?,
+            ranges: pinned(pins, &of_family(map_names::SOURCE_RANGES))?.try_into()?,
             counters: pinned(pins, map_names::COUNTERS)?.try_into()?,
             fragments: fragments.try_into()?,
             outsiders: outsiders.try_into()?,
@@ -111,6 +129,11 @@ impl<F: Tabled> Loaded<F> {
         clear(&mut self.fragments)?;
         clear(&mut self.outsiders)?;
         clear(&mut self.devices)?;
+        clear(&mut self.affinities)?;
+        self.locality.set(0, Locality::of_devices(), 0)?;
+        for range in self.ranges.keys().collect::<Result<Vec<_>, _>>()? {
+            self.ranges.remove(&range)?;
+        }
         clear(&mut self.host_addresses)?;
         // What one scenario has spent on refusals, another would miss.
         self.refill()?;

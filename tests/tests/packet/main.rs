@@ -27,6 +27,7 @@ mod icmp_errors;
 mod lifetime;
 mod malformed;
 mod other_protocols;
+mod outside;
 mod overload;
 mod races;
 mod reconciled;

@@ -136,6 +136,33 @@ impl Programs {
         self.run(At::Egress, &packet.build()?)
     }
 
+    /// A frame that comes to the node by its uplink.
+    pub(crate) fn arrives(&self, packet: &Packet) -> Result<Outcome> {
+        self.run(At::UplinkIngress, &packet.build()?)
+    }
+
+    /// A frame that leaves the node by its uplink, and has come to it by the device with this index;
+    /// from a process of the node's own with none.
+    pub(crate) fn leaves(&self, packet: &Packet, came_by: u32) -> Result<Outcome> {
+        let frame = packet.build()?;
+        let mut out = vec![0; frame.len() + HEADROOM];
+        let mut context = SocketBuffer { ingress_ifindex: came_by, ..SocketBuffer::default() };
+        let mut attributes = TestRunAttributes {
+            program: self.at(At::UplinkEgress).fd()?.as_fd().as_raw_fd().cast_unsigned(),
+            data_size_in: u32::try_from(frame.len())?,
+            data_size_out: u32::try_from(out.len())?,
+            data_in: frame.as_ptr() as u64,
+            data_out: out.as_mut_ptr() as u64,
+            context_size_in: u32::try_from(size_of::<SocketBuffer>())?,
+            context_in: (&raw mut context) as u64,
+            repeat: 1,
+            ..TestRunAttributes::default()
+        };
+        test_run(&mut attributes)?;
+        out.truncate(usize::try_from(attributes.data_size_out)?);
+        Ok(Outcome { verdict: Verdict::of(attributes.result)?, frame: out })
+    }
+
     /// Runs the program of a hook on a frame that has come from the network, without a checksum
     /// that somebody has verified.
     pub(crate) fn run(&self, at: At, frame: &[u8]) -> Result<Outcome> {
@@ -164,13 +191,7 @@ impl Programs {
             flags: CHECKSUM_COMPLETE,
             ..TestRunAttributes::default()
         };
-        // SAFETY: the attributes, the frame and the buffer live for the call, and their sizes are
-        // theirs.
-        let result = unsafe {
-            let attributes = &raw mut attributes;
-            libc::syscall(libc::SYS_bpf, TEST_RUN, attributes, size_of::<TestRunAttributes>())
-        };
-        let _: i64 = Errno::result(result)?;
+        test_run(&mut attributes)?;
         out.truncate(usize::try_from(attributes.data_size_out)?);
         Ok(Outcome { verdict: Verdict::of(attributes.result)?, frame: out })
     }
@@ -214,6 +235,25 @@ impl Programs {
             At::UplinkIngress => &self.uplink_ingress,
         }
     }
+}
+
+/// Runs a program. What the attributes point at must live, and have the sizes that they say.
+fn test_run(attributes: &mut TestRunAttributes) -> Result<()> {
+    // SAFETY: as the callers see to.
+    let result = unsafe {
+        let attributes: *mut TestRunAttributes = attributes;
+        libc::syscall(libc::SYS_bpf, TEST_RUN, attributes, size_of::<TestRunAttributes>())
+    };
+    let _: i64 = Errno::result(result)?;
+    Ok(())
+}
+
+/// The beginning of `struct __sk_buff`, of which `BPF_PROG_TEST_RUN` takes the last field.
+#[repr(C)]
+#[derive(Default)]
+struct SocketBuffer {
+    before: [u32; 9],
+    ingress_ifindex: u32,
 }
 
 /// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` takes. The library that loads the

@@ -3,7 +3,7 @@
 //! The programs and their tables, for one scenario at a time.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, RangeInclusive};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -15,8 +15,8 @@ use proxy_common::backend::{Backend, BackendId};
 use proxy_common::clock::{Tick, seconds};
 use proxy_common::counter::Reason;
 use proxy_common::device::Device;
-use proxy_common::flow::FlowKey;
-use proxy_common::frontend::{FrontendKey, ServiceIndex};
+use proxy_common::flow::{FlowKey, Kind};
+use proxy_common::frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex};
 use proxy_common::service::BackendSet;
 use proxy_common::service_cidr::Prefix;
 use proxy_common::{Address as _, Family, Port};
@@ -87,6 +87,14 @@ impl<F: Tabled> Rig<F> {
         Ok(Self { loaded: Some(loaded), is_pooled: true })
     }
 
+    /// The same with these ports for translated sources, and with programs and tables that no other
+    /// scenario has used or will use.
+    pub(crate) fn with_source_ports(ports: RangeInclusive<u16>) -> Result<Self> {
+        enter_namespaces()?;
+        let capacity = FlowCapacity { confirmed: 1 << 12, half_open: HALF_OPEN };
+        Ok(Self { loaded: Some(Loaded::with_source_ports(capacity, ports)?), is_pooled: false })
+    }
+
     /// The same with flow tables of these sizes, and with programs and tables that no other
     /// scenario has used or will use.
     pub(crate) fn with_capacity(capacity: FlowCapacity) -> Result<Self> {
@@ -141,6 +149,18 @@ impl<F: Tabled> Loaded<F> {
         self.tables.publish_cluster(index, set)?;
         self.tables.put_frontend(frontend_key::<F>(frontend, protocol), index)?;
         Ok(index)
+    }
+
+    /// Adds another frontend of a Service port: a node port, if it has no address.
+    pub(crate) fn frontend(
+        &mut self,
+        socket: SocketAddr,
+        protocol: Protocol,
+        service: ServiceIndex,
+        kind: FrontendKind,
+    ) -> Result<()> {
+        let key = frontend_key::<F>(socket, protocol);
+        Ok(self.tables.put_frontend(key, Frontend::new(service, kind))?)
     }
 
     /// Writes backends into fresh rows and fresh slots.
@@ -212,6 +232,17 @@ impl<F: Tabled> Loaded<F> {
     pub(crate) fn set_host_address(&mut self, host: IpAddr) -> Result<()> {
         let address = address::<F>(SocketAddr::new(host, 0));
         Ok(self.host_addresses.insert(DEVICE, address, 0)?)
+    }
+
+    /// Forgets which flows are masqueraded as what.
+    pub(crate) fn forget_masquerades(&mut self) -> Result<()> {
+        for table in [&mut self.flows, &mut self.half_open] {
+            let entries = table.iter().collect::<Result<Vec<_>, _>>()?;
+            for (key, _) in entries.iter().filter(|(_, flow)| flow.kind.has(Kind::MASQUERADED)) {
+                table.remove(key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes an entry of one of the flow tables older: what the programs read as the time of its
