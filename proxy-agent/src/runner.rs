@@ -202,7 +202,8 @@ impl Runner {
         };
         tell(&self.status, status);
         let node = self.store.node();
-        tell(&self.node_addresses, node.map(|node| node.addresses.clone()).unwrap_or_default());
+        let addresses = node.into_iter().flat_map(|node| &node.addresses);
+        tell(&self.node_addresses, addresses.copied().collect());
     }
 }
 

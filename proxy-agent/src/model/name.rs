@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use proxy_common::Protocol;
 
 /// The namespace and the name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// The namespace; empty for objects that belong to none.
     pub namespace: Arc<str>,

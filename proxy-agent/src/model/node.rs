@@ -1,15 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Nodes.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use proxy_common::{Family, family::Address as _};
 
 /// A Node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Its name.
     pub name: Arc<str>,
     /// Its zone (label `topology.kubernetes.io/zone`), if it says so and not with an empty text.
     pub zone: Option<Arc<str>>,
-    /// `status.addresses`, of those which are addresses and not names.
-    pub addresses: BTreeSet<IpAddr>,
+    /// `status.addresses`: those of the type `InternalIP`, then those of the type `ExternalIP`, each
+    /// in the order in which they are written.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`, in the order in which they are written, with zeros behind their prefixes.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl Node {
+    /// Its own address in a family: the first (kube-proxy's `GetNodeHostIPs`, Kubernetes 1.36).
+    #[must_use]
+    pub fn primary_address<F: Family>(&self) -> Option<F::Addr> {
+        self.addresses.iter().find_map(|address| F::Addr::from_ip(*address))
+    }
 }

@@ -178,13 +178,22 @@ impl Store {
     }
 
     /// Takes the own Node. Its zone decides which hints apply, so with another zone every Service
-    /// may have another plan; nothing else about it matters.
+    /// may have another plan; with another address those may that admit clients by theirs. Nothing
+    /// else about it matters to Services.
     fn set_node(&mut self, node: Node) {
-        let zone = self.node.as_ref().and_then(|node| node.zone.as_ref());
-        if zone != node.zone.as_ref() {
-            self.dirty.extend(self.services.keys().cloned());
+        let before = self.node.replace(node).unwrap_or_default();
+        let after = self.node.as_ref();
+        let moved = after.is_some_and(|node| node.zone != before.zone);
+        let readdressed = after.is_some_and(|node| node.addresses != before.addresses);
+        let may_differ = |known: &Known| {
+            let service = known.service.as_ref();
+            let restricted = service.is_some_and(|service| !service.source_ranges.is_empty());
+            moved || (readdressed && restricted)
+        };
+        if moved || readdressed {
+            let names = self.services.iter().filter(|(_, known)| may_differ(known));
+            self.dirty.extend(names.map(|(name, _)| name.clone()));
         }
-        self.node = Some(node);
     }
 }
 

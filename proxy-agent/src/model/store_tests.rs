@@ -2,7 +2,6 @@
 //! Which changes make a Service dirty, and which do not.
 
 use super::*;
-use crate::model::TrafficPolicy;
 
 fn names(store: &mut Store) -> Vec<String> {
     store.take_dirty().iter().map(ToString::to_string).collect()
@@ -11,10 +10,8 @@ fn names(store: &mut Store) -> Vec<String> {
 fn service(name: &str) -> Object {
     Object::Service(Service {
         name: ObjectName::new("ns", name),
-        created: None,
         cluster_ips: vec!["10.96.0.1".parse().unwrap()],
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        ports: Vec::new(),
+        ..Service::default()
     })
 }
 
@@ -29,7 +26,7 @@ fn slice(name: &str, service: &str) -> Object {
 
 fn node(name: &str, zone: Option<&str>) -> Object {
     let (name, zone) = (name.into(), zone.map(Into::into));
-    Object::Node(Node { name, zone, addresses: BTreeSet::new() })
+    Object::Node(Node { name, zone, ..Node::default() })
 }
 
 #[test]
@@ -87,4 +84,24 @@ fn of_nodes_only_the_own_zone_matters() {
     assert!(names(&mut store).is_empty());
     store.apply(node("me", Some("z")));
     assert!(names(&mut store).is_empty());
+}
+
+#[test]
+fn another_address_of_the_own_node_matters_to_restricted_services_only() {
+    let mut store = Store::new("me");
+    let Object::Service(mut restricted) = service("a") else { panic!() };
+    restricted.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    store.apply(Object::Service(restricted));
+    store.apply(service("b"));
+    let _ = store.take_dirty();
+    let at = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Object::Node(Node { name: "me".into(), addresses, ..Node::default() })
+    };
+    store.apply(at(&["192.0.2.1"]));
+    assert_eq!(names(&mut store), ["ns/a"]);
+    store.apply(at(&["192.0.2.1"]));
+    assert!(names(&mut store).is_empty());
+    store.apply(at(&["192.0.2.2", "192.0.2.1"]));
+    assert_eq!(names(&mut store), ["ns/a"]);
 }

@@ -19,8 +19,10 @@ fn service(policy: TrafficPolicy) -> Service {
                 name: name.into(),
                 protocol,
                 port: Port::new(port),
+                node_port: None,
             })
             .to_vec(),
+        ..Service::default()
     }
 }
 

@@ -20,7 +20,6 @@ use crate::{
     },
     model::{
         Endpoint, EndpointPort, EndpointSlice, Node, Object, ObjectName, Service, ServicePort,
-        TrafficPolicy,
     },
 };
 
@@ -29,10 +28,14 @@ type Shared<F> = Arc<Mutex<Fake<F>>>;
 fn service(name: &str, ips: &[&str]) -> Event {
     Event::Apply(Object::Service(Service {
         name: ObjectName::new("ns", name),
-        created: None,
         cluster_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        ports: vec![ServicePort { name: "".into(), protocol: Protocol::TCP, port: Port::new(80) }],
+        ports: vec![ServicePort {
+            name: "".into(),
+            protocol: Protocol::TCP,
+            port: Port::new(80),
+            node_port: None,
+        }],
+        ..Service::default()
     }))
 }
 
@@ -58,8 +61,12 @@ fn slice(service: &str, address: &str) -> Event {
 }
 
 fn node(name: &str, address: &str) -> Event {
-    let addresses = [address.parse().unwrap()].into();
-    Event::Apply(Object::Node(Node { name: name.into(), zone: Some("b".into()), addresses }))
+    Event::Apply(Object::Node(Node {
+        name: name.into(),
+        zone: Some("b".into()),
+        addresses: vec![address.parse().unwrap()],
+        ..Node::default()
+    }))
 }
 
 /// A runner at work.

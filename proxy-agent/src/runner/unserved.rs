@@ -78,20 +78,20 @@ impl Unserved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ServicePort, TrafficPolicy};
+    use crate::model::ServicePort;
 
     fn service(ports: &[(Protocol, u16)]) -> Service {
         let port = |(protocol, number): &(Protocol, u16)| ServicePort {
             name: format!("{protocol}-{number}").into(),
             protocol: *protocol,
             port: Port::new(*number),
+            node_port: None,
         };
         Service {
             name: ServiceName::new("ns", "a"),
-            created: None,
             cluster_ips: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
-            internal_traffic_policy: TrafficPolicy::Cluster,
             ports: ports.iter().map(port).collect(),
+            ..Service::default()
         }
     }
 

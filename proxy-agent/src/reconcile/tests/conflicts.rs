@@ -135,14 +135,14 @@ fn a_frontend_goes_before_an_endpoint<F: Family>() {
     let name = ObjectName::new("ns", "odd");
     let service = crate::model::Service {
         name: name.clone(),
-        created: None,
         cluster_ips: vec![address::<F>(244, 1).into()],
-        internal_traffic_policy: crate::model::TrafficPolicy::Cluster,
         ports: vec![crate::model::ServicePort {
             name: "".into(),
             protocol: Protocol::TCP,
             port: Port::new(8080),
+            node_port: None,
         }],
+        ..crate::model::Service::default()
     };
     let node = crate::plan::categorize::NodeContext { name: "me", zone: None };
     bench.reconciler.set(&name, crate::plan::plan(&service, &[], node, crate::plan::Reach::Family));

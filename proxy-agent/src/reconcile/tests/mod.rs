@@ -123,6 +123,7 @@ impl<F: Family> Bench<F> {
             cluster_ips: vec![address::<F>(96, spec.vip).into()],
             internal_traffic_policy: spec.policy,
             ports: spec.ports.iter().map(service_port).collect(),
+            ..Service::default()
         };
         let slice = EndpointSlice {
             name: name.clone(),
@@ -195,7 +196,12 @@ impl<F: Family> Bench<F> {
 }
 
 fn service_port((name, protocol, number): &(&str, Protocol, u16)) -> ServicePort {
-    ServicePort { name: (*name).into(), protocol: *protocol, port: Port::new(*number) }
+    ServicePort {
+        name: (*name).into(),
+        protocol: *protocol,
+        port: Port::new(*number),
+        node_port: None,
+    }
 }
 
 fn endpoint_port((name, protocol, _): &(&str, Protocol, u16)) -> EndpointPort {

@@ -16,8 +16,11 @@ use crate::model::Kind;
 
 pub use self::{
     endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice, Hint, Hints},
-    node::{Node, NodeAddress, NodeStatus, ServiceCidr, ServiceCidrSpec},
-    service::{Service, ServicePort, ServiceSpec},
+    node::{Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrSpec},
+    service::{
+        ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
+        ServiceStatus, SessionAffinityConfig,
+    },
 };
 
 /// A kind of objects, as the API has it.
@@ -43,6 +46,8 @@ pub struct Metadata {
     pub namespace: Option<String>,
     /// The version; changes with each change of the object.
     pub resource_version: Option<String>,
+    /// Which object of all that ever had this name it is.
+    pub uid: Option<String>,
     /// When the object was made.
     pub creation_timestamp: Option<Time>,
     /// The labels that are looked at.

@@ -12,8 +12,22 @@ pub struct Node {
     /// `metadata`.
     #[serde(default)]
     pub metadata: Metadata,
+    /// `spec`.
+    pub spec: Option<NodeSpec>,
     /// `status`.
     pub status: Option<NodeStatus>,
+}
+
+/// `spec` of a Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// The first of the ranges of its pods.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Option<String>,
+    /// At most one for each family.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Option<Vec<String>>,
 }
 
 /// `status` of a Node.

@@ -8,6 +8,7 @@
 
 mod address;
 mod endpoint_slice;
+mod external;
 mod node;
 mod service;
 #[cfg(test)]

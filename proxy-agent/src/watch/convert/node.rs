@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Nodes and Service CIDRs: what belongs to no namespace.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
 
-use super::{Convert, Converted, Reason, Rejected, Subject, not};
+use super::{Convert, Converted, Reason, Rejected, Subject, address, not};
 use crate::{
     model::{Node, Object, ServiceCidr},
     watch::{
         Event,
-        api::{self, Resource as _},
+        api::{self, NodeSpec, Resource as _},
     },
 };
 
@@ -18,24 +16,43 @@ impl Convert for api::Node {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
         let zone = self.metadata.label(|labels| &labels.zone).filter(|zone| !zone.is_empty());
-        let (mut addresses, mut rejected) = (BTreeSet::new(), Vec::new());
+        let (mut addresses, mut pod_cidrs, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
         let written = self.status.as_ref().and_then(|status| status.addresses.as_ref());
-        for (at, written) in written.into_iter().flatten().enumerate() {
-            // The other types are names.
-            if !matches!(written.type_.as_str(), "InternalIP" | "ExternalIP") {
-                continue;
+        // The other types are names.
+        for wanted in ["InternalIP", "ExternalIP"] {
+            for (at, written) in written.into_iter().flatten().enumerate() {
+                if written.type_ != wanted {
+                    continue;
+                }
+                match address::any(&written.address) {
+                    Ok(address) => addresses.push(address),
+                    Err(reason) => {
+                        let field = format_args!("status.addresses[{at}].address");
+                        rejected.push(subject.reject(field, reason));
+                    }
+                }
             }
-            if let Ok(address) = written.address.parse() {
-                let _ = addresses.insert(address);
-            } else {
-                let field = format_args!("status.addresses[{at}].address");
-                rejected.push(subject.reject(field, not(&written.address, "an IP address")));
+        }
+        for (field, text) in self.spec.as_ref().into_iter().flat_map(written_cidrs) {
+            match address::cidr(text) {
+                Ok(cidr) => pod_cidrs.push(cidr),
+                Err(reason) => rejected.push(subject.reject(field, reason)),
             }
         }
         let name = subject.key.name.name;
-        let node = Node { name, zone: zone.map(Into::into), addresses };
+        let node = Node { name, zone: zone.map(Into::into), addresses, pod_cidrs };
         Ok(Converted { event: Event::Apply(Object::Node(node)), rejected })
     }
+}
+
+/// The ranges of a Node's pods: the API gives the first as `podCIDR` too.
+fn written_cidrs(spec: &NodeSpec) -> Vec<(String, &String)> {
+    let all = spec.pod_cidrs.iter().flatten().enumerate();
+    let all: Vec<_> = all.map(|(at, text)| (format!("spec.podCIDRs[{at}]"), text)).collect();
+    if !all.is_empty() {
+        return all;
+    }
+    spec.pod_cidr.iter().map(|text| ("spec.podCIDR".to_owned(), text)).collect()
 }
 
 impl Convert for api::ServiceCidr {
@@ -44,9 +61,8 @@ impl Convert for api::ServiceCidr {
         let written = self.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());
         let mut cidrs = Vec::new();
         for (at, text) in written.into_iter().flatten().enumerate() {
-            let reason = || not(text, "an address and a prefix length");
-            let reject = || subject.reject(format_args!("spec.cidrs[{at}]"), reason());
-            cidrs.push(cidr(text).ok_or_else(reject)?);
+            let reject = |reason| subject.reject(format_args!("spec.cidrs[{at}]"), reason);
+            cidrs.push(cidr(text).map_err(reject)?);
         }
         if cidrs.is_empty() {
             return Err(subject.reject("spec.cidrs", Reason::Missing));
@@ -57,7 +73,7 @@ impl Convert for api::ServiceCidr {
 }
 
 /// A range, but not of all addresses: nothing would leave the node then.
-fn cidr(text: &str) -> Option<IpNet> {
-    let cidr: IpNet = text.parse().ok()?;
-    (cidr.prefix_len() > 0).then(|| cidr.trunc())
+fn cidr(text: &str) -> Result<IpNet, Reason> {
+    let cidr = address::cidr(text)?;
+    if cidr.prefix_len() > 0 { Ok(cidr) } else { Err(not(text, "narrower than all addresses")) }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Services.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroU32};
 
 use proxy_common::{Family, V4, V6, family::Address as _};
 
-use super::{Convert, Converted, Reason, Rejected, Subject, address, not};
+use super::{Convert, Converted, Reason, Rejected, Subject, address, external::Reader, not};
 use crate::{
     model::{Object, Service, ServicePort, TrafficPolicy},
     watch::{
@@ -25,14 +25,24 @@ impl Convert for api::Service {
             return Ok(Converted::nothing(subject.key));
         }
         let created = self.metadata.creation_timestamp.as_ref();
+        let mut reader = Reader::new(self, spec, &subject);
+        let external_traffic_policy = reader.traffic_policy();
         let service = Service {
             name: subject.key.name.clone(),
+            uid: self.metadata.uid.as_deref().unwrap_or_default().into(),
             created: created.map(|time| time.0.as_second()),
             cluster_ips: cluster_ips(spec, &subject)?,
+            external_ips: reader.external_ips(),
+            load_balancer_ips: reader.load_balancer_ips(),
+            source_ranges: reader.source_ranges(),
             internal_traffic_policy: traffic_policy(spec, &subject)?,
-            ports: ports(spec, &subject)?,
+            external_traffic_policy,
+            affinity: affinity(spec, &mut reader),
+            health_check_node_port: reader.health_check_node_port(external_traffic_policy),
+            ports: ports(spec, &subject, &mut reader)?,
         };
-        Ok(Converted { event: Event::Apply(Object::Service(service)), rejected: Vec::new() })
+        let rejected = reader.rejected;
+        Ok(Converted { event: Event::Apply(Object::Service(service)), rejected })
     }
 }
 
@@ -89,12 +99,41 @@ fn traffic_policy(spec: &ServiceSpec, subject: &Subject) -> Result<TrafficPolicy
     }
 }
 
-fn ports(spec: &ServiceSpec, subject: &Subject) -> Result<Vec<ServicePort>, Rejected> {
+/// For how long clients stay with their endpoints, in seconds; what the API server would fill in
+/// where it is not said.
+fn affinity(spec: &ServiceSpec, reader: &mut Reader<'_>) -> Option<NonZeroU32> {
+    const DEFAULT: NonZeroU32 = NonZeroU32::new(10_800).expect("not zero");
+    match spec.session_affinity.as_deref() {
+        None | Some("None" | "") => return None,
+        Some("ClientIP") => {}
+        Some(other) => {
+            reader.reject("spec.sessionAffinity", not(other, "None or ClientIP"));
+            return None;
+        }
+    }
+    let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip);
+    let Some(seconds) = config.and_then(|config| config.timeout_seconds) else {
+        return Some(DEFAULT);
+    };
+    let within = u32::try_from(seconds).ok().filter(|seconds| *seconds <= 86_400);
+    within.and_then(NonZeroU32::new).or_else(|| {
+        let reason = not(seconds, "a number of seconds from 1 to 86400");
+        reader.reject("spec.sessionAffinityConfig.clientIP.timeoutSeconds", reason);
+        Some(DEFAULT)
+    })
+}
+
+fn ports(
+    spec: &ServiceSpec,
+    subject: &Subject,
+    reader: &mut Reader<'_>,
+) -> Result<Vec<ServicePort>, Rejected> {
     let mut ports: Vec<ServicePort> = Vec::new();
     for (at, written) in spec.ports.iter().flatten().enumerate() {
         let reject =
             |field, reason| subject.reject(format_args!("spec.ports[{at}].{field}"), reason);
-        let port = port(written).map_err(|(field, reason)| reject(field, reason))?;
+        let mut port = port(written).map_err(|(field, reason)| reject(field, reason))?;
+        port.node_port = reader.node_port(written.node_port, at);
         for other in ports.iter().filter(|other| other.protocol == port.protocol) {
             if other.port == port.port {
                 return Err(reject("port", Reason::Duplicate));
@@ -114,5 +153,6 @@ fn port(written: &ApiPort) -> Result<ServicePort, (&'static str, Reason)> {
         name: written.name.as_deref().unwrap_or_default().into(),
         protocol: address::protocol(protocol).map_err(|reason| ("protocol", reason))?,
         port: address::port(written.port).map_err(|reason| ("port", reason))?,
+        node_port: None,
     })
 }

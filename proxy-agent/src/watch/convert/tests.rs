@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What becomes of objects, field by field.
 
+use proxy_common::{V4, V6};
 use serde_json::{Value, json};
 
 use super::*;
@@ -203,6 +204,7 @@ fn slices_that_are_not_for_a_proxy_are_none() {
 #[test]
 fn nodes_have_addresses() {
     let node = json!({"metadata": {"name": "n"}, "status": {"addresses": [
+        {"type": "ExternalIP", "address": "198.51.100.1"},
         {"type": "InternalIP", "address": "192.0.2.1"},
         {"type": "Hostname", "address": "n"},
         {"type": "InternalIP", "address": "2001:db8::1"},
@@ -211,10 +213,29 @@ fn nodes_have_addresses() {
     let converted = convert::<api::Node>(&node).unwrap();
     let Event::Apply(Object::Node(node)) = converted.event else { panic!() };
     let addresses: Vec<_> = node.addresses.iter().map(ToString::to_string).collect();
-    assert_eq!(addresses, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(addresses, ["192.0.2.1", "2001:db8::1", "198.51.100.1"]);
+    assert_eq!(node.primary_address::<V6>().map(IpAddr::from), Some(node.addresses[1]));
+    assert_eq!(node.primary_address::<V4>().map(IpAddr::from), Some(node.addresses[0]));
     let rejected: Vec<_> = converted.rejected.iter().map(ToString::to_string).collect();
-    let expected = r#"Node n: status.addresses[3].address: "n.example" is not an IP address"#;
+    let expected = r#"Node n: status.addresses[4].address: "n.example" is not an IP address"#;
     assert_eq!(rejected, [expected]);
+}
+
+#[test]
+fn nodes_have_ranges_of_pods() {
+    let cidrs = |spec: Value| {
+        let node = json!({"metadata": {"name": "n"}, "spec": spec});
+        let converted = convert::<api::Node>(&node).unwrap();
+        let rejected: Vec<_> = converted.rejected.into_iter().map(|field| field.field).collect();
+        let Event::Apply(Object::Node(node)) = converted.event else { panic!() };
+        (node.pod_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(), rejected)
+    };
+    let both = json!({"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00:1::/64"]});
+    let both = cidrs(both);
+    assert_eq!(both.0, ["10.1.0.0/24", "fd00:1::/64"]);
+    assert_eq!(cidrs(json!({"podCIDR": "fd00:1::/64"})).0, ["fd00:1::/64"]);
+    let bad = cidrs(json!({"podCIDRs": ["10.1.0.0/24", "ten"]}));
+    assert_eq!((bad.0.len(), bad.1), (1, vec!["spec.podCIDRs[1]".to_owned()]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! What lists and events change.
 
 use super::*;
-use crate::model::{Service, TrafficPolicy};
+use crate::model::Service;
 
 fn version(number: u64) -> Option<Version> {
     Version::new(Some(&number.to_string()))
@@ -15,13 +15,8 @@ fn name(name: &str) -> ObjectName {
 /// A Service whose address tells its versions apart.
 fn item(called: &str, number: u64) -> Item {
     let address = [10, 0, 0, u8::try_from(number % 250).unwrap()];
-    let service = Service {
-        name: name(called),
-        created: None,
-        cluster_ips: vec![address.into()],
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        ports: Vec::new(),
-    };
+    let service =
+        Service { name: name(called), cluster_ips: vec![address.into()], ..Service::default() };
     let content = Content::Served(Object::Service(service));
     Item { name: name(called), version: version(number), content }
 }

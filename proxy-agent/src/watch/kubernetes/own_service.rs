@@ -78,15 +78,12 @@ async fn addresses_of(host: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TrafficPolicy;
 
     fn service(address: &str) -> Event {
         Event::Apply(Object::Service(Service {
             name: ObjectName::new("default", "kubernetes"),
-            created: None,
             cluster_ips: vec![address.parse().unwrap()],
-            internal_traffic_policy: TrafficPolicy::Cluster,
-            ports: Vec::new(),
+            ..Service::default()
         }))
     }
 

@@ -15,12 +15,12 @@ pub(super) struct Shadow {
 
 #[derive(Debug)]
 enum Seen {
-    There(Item),
+    There(Box<Item>),
     Gone(Option<Version>),
 }
 
 impl Seen {
-    const fn version(&self) -> Option<&Version> {
+    fn version(&self) -> Option<&Version> {
         match self {
             Self::There(item) => item.version.as_ref(),
             Self::Gone(version) => version.as_ref(),
@@ -32,7 +32,7 @@ impl Shadow {
     /// Takes a line, and returns the list's version once it is complete.
     pub(super) fn take(&mut self, line: Line) -> Result<Option<Version>, Failure> {
         match line {
-            Line::Apply(item) => self.put(item.name.clone(), Seen::There(item)),
+            Line::Apply(item) => self.put(item.name.clone(), Seen::There(Box::new(item))),
             Line::Delete(name, version) => self.put(name, Seen::Gone(version)),
             Line::Bookmark(Some(version), true) => return Ok(Some(version)),
             Line::Bookmark(None, true) => {
@@ -61,7 +61,7 @@ impl Shadow {
     /// The objects that are there.
     pub(super) fn into_items(self) -> Vec<Item> {
         let there = |seen| match seen {
-            Seen::There(item) => Some(item),
+            Seen::There(item) => Some(*item),
             Seen::Gone(_) => None,
         };
         self.objects.into_values().filter_map(there).collect()
