@@ -95,7 +95,7 @@ async fn serve(
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let mut runner = Runner::new(node, arguments.reach());
+    let mut runner = Runner::new(node, arguments.options());
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }

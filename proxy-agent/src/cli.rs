@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     devices::{AttachMode, Included},
-    plan::Reach,
+    plan::{ExternalIps, Options, Reach},
 };
 
 mod socket_lb;
@@ -118,10 +118,13 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Whose endpoints may serve a family.
+    /// What holds for all Services.
     #[must_use]
-    pub const fn reach(&self) -> Reach {
-        if self.socket_lb_mapped { Reach::Sockets } else { Reach::Family }
+    pub fn options(&self) -> Options {
+        Options {
+            reach: if self.socket_lb_mapped { Reach::Sockets } else { Reach::Family },
+            external_ips: ExternalIps::default(),
+        }
     }
 }
 

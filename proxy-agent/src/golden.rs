@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     dataplane::fake::Fake,
-    plan::Reach,
+    plan::Options,
     runner::Runner,
     watch::{Source as _, manifests::Manifests},
 };
@@ -37,8 +37,9 @@ fn here(path: &str) -> PathBuf {
 async fn tables(node: &str) -> Tables {
     let v4 = Arc::new(Mutex::new(Fake::<V4>::default()));
     let v6 = Arc::new(Mutex::new(Fake::<V6>::default()));
-    let runner =
-        Runner::new(node, Reach::Family).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
+    let runner = Runner::new(node, Options::default())
+        .with_family(Arc::clone(&v4))
+        .with_family(Arc::clone(&v6));
     let mut status = runner.status();
     let (sender, receiver) = mpsc::channel(1024);
     let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).unwrap().run(sender));
@@ -105,7 +106,7 @@ fn served(dump: &str) -> BTreeMap<String, kube_proxy::Fate> {
     let mut lines = dump.lines();
     while let Some(line) = lines.next() {
         let words: Vec<_> = line.split(' ').collect();
-        let [frontend, _, policy @ ("cluster" | "internal-local")] = words[..] else {
+        let [frontend, _, "cluster-ip", policy, ..] = words[..] else {
             continue;
         };
         let [cluster, local] = [lines.next().unwrap(), lines.next().unwrap()];

@@ -20,7 +20,7 @@ use crate::{
     chain::chain,
     dataplane::Dataplane,
     model::{Kind, ServiceName, Store},
-    plan::{Reach, categorize::NodeContext, plan},
+    plan::{Options, categorize::NodeContext, plan},
     reconcile::{Conflict, FamilyReconciler, Outcome, Rows, ServiceCidrError, ServiceCidrs},
     watch::Event,
 };
@@ -51,7 +51,7 @@ pub struct Status {
 /// Takes the events of a source, and keeps the tables of each family as they say.
 pub struct Runner {
     store: Store,
-    reach: Reach,
+    options: Options,
     families: Vec<Box<dyn Tables>>,
     unsynced: BTreeSet<Kind>,
     last_error: Option<String>,
@@ -63,13 +63,12 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner of the node with this name, which serves no family yet. Those that it is given are
-    /// served by endpoints within this reach.
+    /// A runner of the node with this name, which serves no family yet.
     #[must_use]
-    pub fn new(node_name: &str, reach: Reach) -> Self {
+    pub fn new(node_name: &str, options: Options) -> Self {
         Self {
             store: Store::new(node_name),
-            reach,
+            options,
             families: Vec::new(),
             unsynced: NEEDED.into(),
             last_error: None,
@@ -91,7 +90,6 @@ impl Runner {
         self.families.push(Box::new(Reconciled {
             reconciler: FamilyReconciler::<F>::new(Rows::CAPACITY),
             service_cidrs: ServiceCidrs::default(),
-            reach: self.reach,
             dataplane,
         }));
         self
@@ -165,7 +163,7 @@ impl Runner {
         let clock = || started.elapsed();
         for family in &mut self.families {
             for name in &dirty {
-                family.plan(&self.store, name);
+                family.plan(&self.store, name, &self.options);
             }
             let outcome = family.flush(&clock);
             if outcome.left_sockets {
@@ -219,7 +217,7 @@ fn tell<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
 /// The tables of a family, whichever it is.
 trait Tables: Send {
     fn name(&self) -> &'static str;
-    fn plan(&mut self, store: &Store, name: &ServiceName);
+    fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options);
     fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome;
     fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>);
     fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError>;
@@ -231,7 +229,6 @@ trait Tables: Send {
 struct Reconciled<F: Family, D> {
     reconciler: FamilyReconciler<F>,
     service_cidrs: ServiceCidrs<F>,
-    reach: Reach,
     dataplane: D,
 }
 
@@ -244,14 +241,15 @@ where
         F::NAME
     }
 
-    fn plan(&mut self, store: &Store, name: &ServiceName) {
+    fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options) {
         let node = NodeContext {
             name: store.node_name(),
             zone: store.node().and_then(|node| node.zone.as_deref()),
+            addresses: store.node().map_or(&[], |node| &node.addresses),
         };
         let planned = store.service(name).and_then(|service| {
             let slices: Vec<_> = store.slices(name).collect();
-            plan(service, &slices, node, self.reach)
+            plan(service, &slices, node, options)
         });
         self.reconciler.set(name, planned);
     }

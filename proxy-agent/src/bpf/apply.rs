@@ -27,7 +27,7 @@ fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error>
         Op::PutSet { index, which: SetKind::Local, set } => tables.publish_local(*index, *set),
         Op::PutPolicy { index, policy } => tables.publish_policy(*index, *policy),
         Op::PutName { index, name } => tables.put_name(*index, **name),
-        Op::PutFrontend { key, index } => tables.put_frontend(*key, *index),
+        Op::PutFrontend { key, frontend } => tables.put_frontend(*key, *frontend),
         Op::RemoveFrontend { key } => tables.remove_frontend(key),
         Op::PutServiceCidr { prefix } => tables.put_service_cidr(*prefix),
         Op::RemoveServiceCidr { prefix } => tables.remove_service_cidr(*prefix),

@@ -15,7 +15,7 @@ use std::{
 use proxy_common::{
     Family,
     backend::{Backend, BackendId},
-    frontend::{FrontendKey, ServiceIndex},
+    frontend::{Frontend, FrontendKey, ServiceIndex},
     name,
     service::Service,
     service_cidr::Prefix,
@@ -28,7 +28,7 @@ use super::{Dataplane, Failure, Op, SetKind};
 #[derive(Debug)]
 pub struct Fake<F: Family> {
     /// Frontends.
-    pub frontends: BTreeMap<FrontendKey<F>, ServiceIndex>,
+    pub frontends: BTreeMap<FrontendKey<F>, Frontend>,
     /// Service ports; a row of zeros is not in here.
     pub services: BTreeMap<ServiceIndex, Service>,
     /// Names of Service ports.
@@ -103,8 +103,8 @@ impl<F: Family> Fake<F> {
             Op::PutName { index, name } => {
                 let _ = self.names.insert(*index, **name);
             }
-            Op::PutFrontend { key, index } => {
-                let _ = self.frontends.insert(*key, *index);
+            Op::PutFrontend { key, frontend } => {
+                let _ = self.frontends.insert(*key, *frontend);
             }
             Op::RemoveFrontend { key } => {
                 let _ = self.frontends.remove(key);

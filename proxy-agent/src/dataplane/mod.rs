@@ -12,7 +12,7 @@ use std::{error::Error, fmt};
 use proxy_common::{
     Family,
     backend::{Backend, BackendId},
-    frontend::{FrontendKey, ServiceIndex},
+    frontend::{Frontend, FrontendKey, ServiceIndex},
     name,
     service::{BackendSet, Policy, Service},
     service_cidr::Prefix,
@@ -62,8 +62,8 @@ pub enum Op<F: Family> {
     PutFrontend {
         /// What clients dial.
         key: FrontendKey<F>,
-        /// The row behind it, or a mark.
-        index: ServiceIndex,
+        /// The row behind it with the kind of the frontend, or a mark.
+        frontend: Frontend,
     },
     /// Removes a frontend.
     RemoveFrontend {

@@ -24,6 +24,12 @@ impl Node {
     /// Its own address in a family: the first (kube-proxy's `GetNodeHostIPs`, Kubernetes 1.36).
     #[must_use]
     pub fn primary_address<F: Family>(&self) -> Option<F::Addr> {
-        self.addresses.iter().find_map(|address| F::Addr::from_ip(*address))
+        first_of::<F>(&self.addresses)
     }
+}
+
+/// The first address of a family.
+#[must_use]
+pub fn first_of<F: Family>(addresses: &[IpAddr]) -> Option<F::Addr> {
+    addresses.iter().find_map(|address| F::Addr::from_ip(*address))
 }

@@ -2,15 +2,19 @@
 //! Which endpoints serve whom, exactly as kube-proxy decides it (`CategorizeEndpoints` and
 //! `topologyModeFromHints` in `pkg/proxy/topology.go`, Kubernetes 1.36).
 
+use std::net::IpAddr;
+
 use crate::model::{Endpoint, TrafficPolicy};
 
 /// What of the own Node bears on the choice.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct NodeContext<'a> {
     /// The Node's name.
     pub name: &'a str,
     /// The Node's zone, if it is known.
     pub zone: Option<&'a str>,
+    /// The Node's addresses; the first of a family is its own there.
+    pub addresses: &'a [IpAddr],
 }
 
 impl NodeContext<'_> {

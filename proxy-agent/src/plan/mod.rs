@@ -7,19 +7,36 @@
 
 pub mod categorize;
 pub mod endpoints;
+pub mod external_ips;
+mod frontends;
+mod policy;
 
 pub use endpoints::Reach;
+pub use external_ips::ExternalIps;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use proxy_common::{
     Family, Port, Protocol,
-    frontend::FrontendKey,
+    frontend::{FrontendKey, FrontendKind},
     service::{EmptySet, Policy},
+    service_cidr::Prefix,
 };
 
-use self::categorize::{Categories, Demand, NodeContext, categorize};
-use crate::model::{
-    EndpointSlice, Service, ServiceName, ServicePort, ServicePortName, TrafficPolicy,
+use self::{
+    categorize::{Categories, Demand, NodeContext, categorize},
+    policy::Reached,
 };
+use crate::model::{EndpointSlice, Service, ServiceName, ServicePort, ServicePortName};
+
+/// What the administrator of the node has decided about all Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whose endpoints may serve a family.
+    pub reach: Reach,
+    /// Which external IPs are served.
+    pub external_ips: ExternalIps,
+}
 
 /// What one Service needs in one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +46,8 @@ pub struct ServicePlan<F: Family> {
     /// When it was created (Unix time in seconds): of two Services that want one frontend the
     /// older gets it.
     pub created: Option<i64>,
+    /// Which object it is; of two equally old Services the first by this gets it.
+    pub uid: Arc<str>,
     /// Addresses of which every other port is refused.
     pub vips: Vec<F::Addr>,
     /// Its ports, by number and protocol.
@@ -42,17 +61,22 @@ pub struct PortPlan<F: Family> {
     pub id: PortId,
     /// What it is called.
     pub name: ServicePortName,
-    /// What clients dial.
-    pub frontends: Vec<FrontendKey<F>>,
+    /// What clients dial, each once.
+    pub frontends: Vec<(FrontendKey<F>, FrontendKind)>,
     /// All endpoints that serve, by address and port, also those that no set holds at present: a
     /// flow that has one of them keeps it.
     pub serving: Vec<EndpointAddress<F>>,
+    /// Those of them that are on this node.
+    pub on_node: BTreeSet<EndpointAddress<F>>,
     /// The endpoints of all nodes that are eligible here, if a policy wants them.
     pub cluster: Option<SetPlan<F>>,
     /// The endpoints of this node, if a policy wants them.
     pub local: Option<SetPlan<F>>,
-    /// Which set serves whom.
+    /// Which set serves whom, and for how long clients stay with their endpoints.
     pub policy: Policy,
+    /// Whose clients are served at the load balancer's addresses, with zeros behind the prefixes; all
+    /// if there is none.
+    pub source_ranges: Vec<Prefix<F>>,
     /// Whether the sets hold endpoints that sockets reach and packets do not
     /// ([`Reach::Sockets`]).
     pub sockets_only: bool,
@@ -94,18 +118,19 @@ pub fn plan<F: Family>(
     service: &Service,
     slices: &[&EndpointSlice],
     node: NodeContext<'_>,
-    reach: Reach,
+    options: &Options,
 ) -> Option<ServicePlan<F>> {
     let vip = service.cluster_ip::<F>()?;
     let mut ports: Vec<_> = service
         .ports
         .iter()
-        .map(|port| plan_port(service, port, vip, slices, node, reach))
+        .map(|port| plan_port(service, port, vip, slices, node, options))
         .collect();
     ports.sort_by_key(|port| port.id);
     Some(ServicePlan {
         service: service.name.clone(),
         created: service.created,
+        uid: Arc::clone(&service.uid),
         vips: vec![vip],
         ports,
     })
@@ -117,10 +142,15 @@ fn plan_port<F: Family>(
     vip: F::Addr,
     slices: &[&EndpointSlice],
     node: NodeContext<'_>,
-    reach: Reach,
+    options: &Options,
 ) -> PortPlan<F> {
-    // No frontend that is reached from outside is planned, so no external policy applies.
-    let demand = Demand::of(service.internal_traffic_policy, None);
+    let frontends = frontends::of_port::<F>(service, port, vip, &options.external_ips);
+    let reached = Reached {
+        from_outside: frontends.iter().any(|(_, kind)| *kind != FrontendKind::ClusterIp),
+        by_load_balancer: frontends.iter().any(|(_, kind)| *kind == FrontendKind::LoadBalancer),
+    };
+    let external = policy::external(service, reached);
+    let demand = Demand::of(service.internal_traffic_policy, external);
     let within = |reach| {
         let candidates = endpoints::of_port::<F>(port, slices, node, reach);
         let endpoints: Vec<_> = candidates.iter().map(|(_, endpoint)| *endpoint).collect();
@@ -129,7 +159,7 @@ fn plan_port<F: Family>(
     };
     let (mut candidates, mut categories) = within(Reach::Family);
     let mut sockets_only = false;
-    if reach == Reach::Sockets && !categories.any_usable {
+    if options.reach == Reach::Sockets && !categories.any_usable {
         (candidates, categories) = within(Reach::Sockets);
         sockets_only = categories.any_usable;
     }
@@ -137,6 +167,8 @@ fn plan_port<F: Family>(
         let addresses = members.as_ref()?.iter().map(|at| candidates[*at].0);
         Some(SetPlan::new(addresses.collect(), &categories))
     };
+    let serving = || candidates.iter().filter(|(_, endpoint)| endpoint.ready || endpoint.serving);
+    let on_node = serving().filter(|(_, endpoint)| node.is_local(endpoint));
     PortPlan {
         id: PortId { number: port.port, protocol: port.protocol },
         name: ServicePortName {
@@ -144,18 +176,13 @@ fn plan_port<F: Family>(
             port: port.name.clone(),
             protocol: port.protocol,
         },
-        frontends: vec![FrontendKey::new(vip, port.port, port.protocol)],
+        frontends,
         cluster: set(&categories.cluster),
         local: set(&categories.local),
-        serving: candidates
-            .iter()
-            .filter(|(_, endpoint)| endpoint.ready || endpoint.serving)
-            .map(|(address, _)| *address)
-            .collect(),
-        policy: match service.internal_traffic_policy {
-            TrafficPolicy::Cluster => Policy::default(),
-            TrafficPolicy::Local => Policy::INTERNAL_LOCAL,
-        },
+        serving: serving().map(|(address, _)| *address).collect(),
+        on_node: on_node.map(|(address, _)| *address).collect(),
+        policy: policy::word::<F>(service, node, reached),
+        source_ranges: policy::source_ranges(service, reached),
         sockets_only,
     }
 }

@@ -4,9 +4,11 @@
 use proxy_common::{V4, V6, family::Address as _};
 
 use super::*;
-use crate::model::{Endpoint, EndpointPort, ObjectName};
+use crate::model::{Endpoint, EndpointPort, ObjectName, TrafficPolicy};
 
-const NODE: NodeContext<'_> = NodeContext { name: "me", zone: None };
+mod outside;
+
+const NODE: NodeContext<'_> = NodeContext { name: "me", zone: None, addresses: &[] };
 
 fn service(policy: TrafficPolicy) -> Service {
     Service {
@@ -64,7 +66,7 @@ fn at<F: Family>(address: &str, port: u16) -> EndpointAddress<F> {
 
 fn plan_of<F: Family>(service: &Service, slices: &[EndpointSlice]) -> ServicePlan<F> {
     let slices: Vec<_> = slices.iter().collect();
-    plan(service, &slices, NODE, Reach::Family).unwrap()
+    plan(service, &slices, NODE, &Options::default()).unwrap()
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn each_family_gets_its_own_endpoints_and_frontends() {
     let [tcp, udp] = &v4.ports[..] else { panic!() };
     assert_eq!(v4.vips, [vip.address]);
     let udp_key = FrontendKey::new(vip.address, vip.port, Protocol::UDP);
-    assert_eq!(udp.frontends, [udp_key]);
+    assert_eq!(udp.frontends, [(udp_key, FrontendKind::ClusterIp)]);
     assert_eq!(udp.serving, [at("10.0.0.2", 5353)]);
     assert_eq!(tcp.serving, []);
     assert_eq!(tcp.cluster, Some(SetPlan::Empty(EmptySet::Reject)));
@@ -92,8 +94,8 @@ fn each_family_gets_its_own_endpoints_and_frontends() {
 fn a_service_without_an_address_of_the_family_has_no_plan() {
     let mut service = service(TrafficPolicy::Cluster);
     service.cluster_ips.truncate(1);
-    assert!(plan::<V4>(&service, &[], NODE, Reach::Family).is_none());
-    assert!(plan::<V6>(&service, &[], NODE, Reach::Family).is_some());
+    assert!(plan::<V4>(&service, &[], NODE, &Options::default()).is_none());
+    assert!(plan::<V6>(&service, &[], NODE, &Options::default()).is_some());
 }
 
 #[test]
@@ -158,7 +160,8 @@ fn sockets_reach_ipv4_endpoints_only_where_there_are_no_others() {
     let v6 = |conditions| slice(port, vec![endpoint("fd00::1", conditions)]);
     let udp = |slices: &[EndpointSlice], reach| {
         let slices: Vec<_> = slices.iter().collect();
-        let plan: ServicePlan<V6> = plan(&service, &slices, NODE, reach).unwrap();
+        let options = Options { reach, ..Options::default() };
+        let plan: ServicePlan<V6> = plan(&service, &slices, NODE, &options).unwrap();
         plan.ports[1].clone()
     };
     let mapped = vec![at("::ffff:10.0.0.1", 53)];

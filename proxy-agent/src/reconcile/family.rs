@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use proxy_common::{Family, Protocol, frontend::FrontendKey};
+use proxy_common::{
+    Family, Protocol,
+    frontend::{Frontend, FrontendKey},
+};
 
 use super::{
     apply::apply,
@@ -195,7 +198,8 @@ impl<F: Family> FamilyReconciler<F> {
                 && winner.service == *name
                 && let Some(row) = entry.rows.get(&winner.port)
             {
-                self.frontends.point(*key, row.index, &mut ops);
+                let frontend = Frontend::new(row.index, winner.kind);
+                self.frontends.point(*key, frontend, &mut ops);
             }
         }
         apply(dataplane, &ops, |op| self.frontends.commit(op))
@@ -213,19 +217,19 @@ impl<F: Family> FamilyReconciler<F> {
         let Some(entry) = self.services.get_mut(name) else {
             return Ok(None);
         };
-        let own = |index| entry.rows.values().any(|row| row.index == index);
+        let own = |applied: Frontend| entry.rows.values().any(|row| row.index == applied.service());
         let unwanted = |key: &FrontendKey<F>| match (
             self.frontends.applied(key),
             self.frontends.target(key),
         ) {
             (Some(_), Target::Nothing) => true,
             // The mark comes last, but the row behind it may go now.
-            (Some(index), Target::Mark(_)) => own(index),
+            (Some(applied), Target::Mark(_)) => own(applied),
             // Another Service gets it but has not taken it yet; it must not go on leading here,
             // unless this Service still has something for it.
-            (Some(index), Target::Port(winner)) if winner.service != *name => {
+            (Some(applied), Target::Port(winner)) if winner.service != *name => {
                 let claimants = self.frontends.claimants(key);
-                own(index) && claimants.iter().all(|claim| claim.service != *name)
+                own(applied) && claimants.iter().all(|claim| claim.service != *name)
             }
             _ => false,
         };

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who wants which frontend, who gets it, and what the table holds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use proxy_common::{
     Family, Protocol,
-    frontend::{FrontendKey, ServiceIndex},
+    frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex},
 };
 
 use crate::{
@@ -27,16 +30,19 @@ struct State {
     /// How many Services want a mark there: the address is their VIP, or an endpoint of theirs
     /// has this address and port.
     marks: u32,
-    applied: Option<ServiceIndex>,
+    applied: Option<Frontend>,
 }
 
 /// A Service port that wants a frontend. Ordered as they take precedence: the older Service
-/// first (one that does not say when it was created comes last), then by name.
+/// first (one that does not say when it was created comes last), then by UID, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PortClaim {
     created: i64,
+    uid: Arc<str>,
     pub(super) service: ServiceName,
     pub(super) port: PortId,
+    /// What the frontend is to the port.
+    pub(super) kind: FrontendKind,
 }
 
 /// What one Service wants of one frontend.
@@ -67,12 +73,16 @@ pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<
         port.serving.iter().map(key)
     });
     let ports = plan.ports.iter().flat_map(|port| {
-        let claim = Claim::Port(PortClaim {
-            created: plan.created.unwrap_or(i64::MAX),
-            service: plan.service.clone(),
-            port: port.id,
-        });
-        port.frontends.iter().map(move |key| (*key, claim.clone()))
+        let claim = |kind| {
+            Claim::Port(PortClaim {
+                created: plan.created.unwrap_or(i64::MAX),
+                uid: Arc::clone(&plan.uid),
+                service: plan.service.clone(),
+                port: port.id,
+                kind,
+            })
+        };
+        port.frontends.iter().map(move |(key, kind)| (*key, claim(*kind)))
     });
     let marks = marks.chain(direct).map(|key| (key, Claim::Mark));
     ports.chain(marks).collect()
@@ -122,27 +132,33 @@ impl<F: Family> Frontends<F> {
     }
 
     /// What the table has for a frontend.
-    pub(super) fn applied(&self, key: &FrontendKey<F>) -> Option<ServiceIndex> {
+    pub(super) fn applied(&self, key: &FrontendKey<F>) -> Option<Frontend> {
         self.keys.get(key)?.applied
     }
 
-    /// What must be written so that a frontend points at `index`, whatever it does now.
-    pub(super) fn point(&self, key: FrontendKey<F>, index: ServiceIndex, ops: &mut Vec<Op<F>>) {
+    /// What must be written so that a frontend is as wanted, whatever it is now.
+    pub(super) fn point(
+        &self,
+        key: FrontendKey<F>,
+        frontend: impl Into<Frontend>,
+        ops: &mut Vec<Op<F>>,
+    ) {
+        let frontend = frontend.into();
         let applied = self.applied(&key);
-        if applied == Some(index) {
+        if applied == Some(frontend) {
             return;
         }
         if applied.is_some() {
             ops.push(Op::RemoveFrontend { key });
         }
-        ops.push(Op::PutFrontend { key, index });
+        ops.push(Op::PutFrontend { key, frontend });
     }
 
     /// Notes that an operation has been carried out.
     pub(super) fn commit(&mut self, op: &Op<F>) {
         match op {
-            Op::PutFrontend { key, index } => {
-                self.keys.entry(*key).or_default().applied = Some(*index);
+            Op::PutFrontend { key, frontend } => {
+                self.keys.entry(*key).or_default().applied = Some(*frontend);
             }
             Op::RemoveFrontend { key } => {
                 if let Some(state) = self.keys.get_mut(key) {

@@ -107,7 +107,7 @@ fn dump<F: Family>(tables: &Shared<F>) -> String {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_written_before_all_is_known() {
     let tables = Shared::<V4>::default();
-    let bench = Bench::new(Runner::new("me", Reach::Family).with_family(Arc::clone(&tables)));
+    let bench = Bench::new(Runner::new("me", Options::default()).with_family(Arc::clone(&tables)));
     let known = [service("a", &["10.0.0.1"]), slice("a", "10.1.0.1")];
     let status = bench.send(known).await;
     assert_eq!((status.synced, status.services), (false, 1));
@@ -115,7 +115,7 @@ async fn nothing_is_written_before_all_is_known() {
         assert_eq!(dump(&tables), "");
         let _ = bench.send([Event::Synced(kind)]).await;
     }
-    let expected = "10.0.0.1 refuse\n10.0.0.1:80/TCP ns/a: cluster\n  cluster: 10.1.0.1:8080\n  \
+    let expected = "10.0.0.1 refuse\n10.0.0.1:80/TCP ns/a: cluster-ip cluster\n  cluster: 10.1.0.1:8080\n  \
                     local: reject\n10.1.0.1:8080/TCP direct\n";
     assert_eq!(dump(&tables), expected);
     let status = bench.status.borrow();
@@ -125,8 +125,9 @@ async fn nothing_is_written_before_all_is_known() {
 #[tokio::test(start_paused = true)]
 async fn each_change_is_applied_at_once_and_to_its_families() {
     let (v4, v6) = (Shared::<V4>::default(), Shared::<V6>::default());
-    let runner =
-        Runner::new("me", Reach::Family).with_family(Arc::clone(&v4)).with_family(Arc::clone(&v6));
+    let runner = Runner::new("me", Options::default())
+        .with_family(Arc::clone(&v4))
+        .with_family(Arc::clone(&v6));
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let _ = bench.send([service("a", &["10.0.0.1", "fd00::1"])]).await;
@@ -154,7 +155,7 @@ async fn what_fails_is_tried_again_with_growing_pauses() {
     };
     let other = Shared::<V6>::default();
     let runner =
-        Runner::new("me", Reach::Family).with_family(faulty).with_family(Arc::clone(&other));
+        Runner::new("me", Options::default()).with_family(faulty).with_family(Arc::clone(&other));
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let status = bench.send([service("a", &["10.0.0.1", "fd00::1"])]).await;
@@ -176,7 +177,7 @@ async fn it_ends_with_its_source_and_leaves_the_tables() {
     let tables = Shared::<V4>::default();
     let (events, receiver) = mpsc::channel(64);
     let running = tokio::spawn(
-        Runner::new("me", Reach::Family).with_family(Arc::clone(&tables)).run(receiver),
+        Runner::new("me", Options::default()).with_family(Arc::clone(&tables)).run(receiver),
     );
     for event in NEEDED.map(Event::Synced) {
         events.send(event).await.unwrap();
@@ -190,7 +191,7 @@ async fn it_ends_with_its_source_and_leaves_the_tables() {
 #[tokio::test(start_paused = true)]
 async fn a_zone_that_becomes_known_changes_the_plans() {
     let tables = Shared::<V4>::default();
-    let bench = Bench::new(Runner::new("me", Reach::Family).with_family(Arc::clone(&tables)));
+    let bench = Bench::new(Runner::new("me", Options::default()).with_family(Arc::clone(&tables)));
     let Event::Apply(Object::EndpointSlice(mut hinted)) = slice("a", "10.1.0.1") else { panic!() };
     hinted.endpoints.push(Endpoint {
         address: "10.1.0.2".parse().unwrap(),
@@ -210,7 +211,7 @@ async fn a_zone_that_becomes_known_changes_the_plans() {
 
 #[tokio::test(start_paused = true)]
 async fn the_addresses_of_the_own_node_are_told() {
-    let runner = Runner::new("me", Reach::Family);
+    let runner = Runner::new("me", Options::default());
     let addresses = runner.node_addresses();
     let bench = Bench::new(runner);
     let told = || addresses.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -2,6 +2,7 @@
 
 //! Services as the agent writes them: plans, brought into the tables by the reconciler.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use proxy_agent::model::{ServiceName, ServicePortName};
 use proxy_agent::plan::{EndpointAddress, PortId, PortPlan, ServicePlan, SetPlan};
 use proxy_agent::reconcile::{FamilyReconciler, Rows};
 use proxy_common::Port;
+use proxy_common::frontend::FrontendKind;
 use proxy_common::service::{EmptySet, Policy};
 use proxy_tests::protocol::Protocol;
 
@@ -74,8 +76,10 @@ impl<F: Tabled> Cluster<F> {
                 port: "".into(),
                 protocol: protocol_number,
             },
-            frontends: vec![frontend_key::<F>(frontend, protocol)],
+            frontends: vec![(frontend_key::<F>(frontend, protocol), FrontendKind::ClusterIp)],
             serving: sorted::<F>(endpoints),
+            on_node: BTreeSet::new(),
+            source_ranges: Vec::new(),
             policy: if sets.local.is_some() { Policy::INTERNAL_LOCAL } else { Policy::default() },
             cluster: sets.cluster,
             local: sets.local,
@@ -84,6 +88,7 @@ impl<F: Tabled> Cluster<F> {
         let plan = ServicePlan {
             service: service.clone(),
             created: None,
+            uid: "".into(),
             vips: vec![address::<F>(frontend)],
             ports: vec![port],
         };

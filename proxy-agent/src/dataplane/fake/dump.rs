@@ -10,7 +10,7 @@ use std::{
 use proxy_common::{
     Family, Port, Protocol,
     backend::BackendId,
-    frontend::{FrontendKey, ServiceIndex},
+    frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex},
     name,
     service::{BackendSet, EmptySet, Policy},
 };
@@ -29,12 +29,13 @@ impl<F: Family> Fake<F> {
         });
         let mut lines = Vec::new();
         let mut used = BTreeSet::new();
-        for (key, index) in frontends {
+        for (key, value) in frontends {
             let key = frontend(key);
-            match *index {
+            match value.service() {
                 ServiceIndex::REFUSE => lines.push(format!("{key} refuse\n")),
                 ServiceIndex::DIRECT => lines.push(format!("{key} direct\n")),
-                index => lines.push(format!("{key} {}", self.dump_service(index, &mut used))),
+                ServiceIndex::NODE => lines.push(format!("{key} node\n")),
+                _ => lines.push(format!("{key} {}", self.dump_service(*value, &mut used))),
             }
         }
         let idle = |id: &BackendId| !used.contains(id) && !self.is_retired(*id);
@@ -45,10 +46,10 @@ impl<F: Family> Fake<F> {
         lines.concat()
     }
 
-    fn dump_service(&self, index: ServiceIndex, used: &mut BTreeSet<BackendId>) -> String {
+    fn dump_service(&self, value: Frontend, used: &mut BTreeSet<BackendId>) -> String {
+        let index = value.service();
         let row = self.services.get(&index).copied().unwrap_or_default();
-        let policy =
-            if row.policy.has(Policy::INTERNAL_LOCAL) { "internal-local" } else { "cluster" };
+        let policy = policy(row.policy, value.kind());
         let name = self.names.get(&index).map(service_port).unwrap_or_default();
         let sets = SetKind::ALL.map(|which| {
             let members = self.dump_set(which.of(&row), used);
@@ -85,6 +86,25 @@ fn frontend<F: Family>(key: &FrontendKey<F>) -> String {
         return address.to_string();
     }
     format!("{}/{}", socket(address, key.port), key.protocol)
+}
+
+/// What becomes of clients from outside at a frontend of this kind.
+fn policy(policy: Policy, kind: FrontendKind) -> String {
+    let (kind, local) = match kind {
+        FrontendKind::ClusterIp => ("cluster-ip", Policy::INTERNAL_LOCAL),
+        FrontendKind::NodePort => ("node-port", Policy::EXTERNAL_LOCAL),
+        FrontendKind::ExternalIp => ("external-ip", Policy::EXTERNAL_LOCAL),
+        FrontendKind::LoadBalancer => ("load-balancer", Policy::EXTERNAL_LOCAL),
+    };
+    let set = if policy.has(local) { "local" } else { "cluster" };
+    let affinity = match policy.affinity_seconds() {
+        0 => String::new(),
+        seconds => format!(" affinity={seconds}s"),
+    };
+    let restricted = policy.has(Policy::SOURCE_RANGES) && kind == "load-balancer";
+    let node =
+        if policy.has(Policy::NODE_IN_RANGES) { " from-ranges-and-node" } else { " from-ranges" };
+    format!("{kind} {set}{affinity}{}", if restricted { node } else { "" })
 }
 
 const fn socket(address: IpAddr, port: Port) -> SocketAddr {

@@ -11,7 +11,7 @@ use std::{
 use proxy_common::{
     Family,
     backend::BackendId,
-    frontend::ServiceIndex,
+    frontend::{FrontendKind, ServiceIndex},
     service::{BackendSet, Policy, Service},
 };
 
@@ -77,7 +77,7 @@ impl Safety {
             Op::RemoveServiceCidr { prefix } => tables.service_cidrs.contains(prefix),
             Op::RemoveService { index } => {
                 let _ = self.removed.insert(*index, self.now);
-                !tables.frontends.values().any(|pointed| pointed == index)
+                !tables.frontends.values().any(|pointed| pointed.service() == *index)
             }
         };
         if !holds {
@@ -100,8 +100,11 @@ impl Safety {
 
     /// What a reader must not find after the operation.
     pub(super) fn check_after<F: Family>(&mut self, tables: &Fake<F>, op: &Op<F>) {
-        let services = tables.frontends.iter().filter(|(_, index)| **index >= ServiceIndex::FIRST);
-        for (key, index) in services {
+        for (key, frontend) in &tables.frontends {
+            let index = &frontend.service();
+            if *index < ServiceIndex::FIRST {
+                continue;
+            }
             let mut found = |what: &str| {
                 self.violations.push(format!("after {op:?}: {key:?} {what}"));
             };
@@ -109,7 +112,7 @@ impl Safety {
                 found("points at a row without a name");
             }
             let row = tables.services.get(index).copied().unwrap_or_default();
-            for slot in range(selected(&row)) {
+            for slot in selected(&row, frontend.kind()).into_iter().flat_map(range) {
                 match tables.slots.get(&slot) {
                     None => found("has a slot that was never written"),
                     Some(id) if !tables.backends.contains_key(id) => {
@@ -133,7 +136,13 @@ pub(super) const fn range(set: BackendSet) -> Range<u32> {
     set.start()..set.start() + set.count()
 }
 
-/// The set that serves a row's cluster IPs.
-const fn selected(row: &Service) -> BackendSet {
-    if row.policy.has(Policy::INTERNAL_LOCAL) { row.local } else { row.cluster }
+/// The sets that serve a row's frontends of this kind: clients on the node have the set of all nodes
+/// at what the outside dials.
+fn selected(row: &Service, kind: FrontendKind) -> Vec<BackendSet> {
+    match kind {
+        FrontendKind::ClusterIp if row.policy.has(Policy::INTERNAL_LOCAL) => vec![row.local],
+        FrontendKind::ClusterIp => vec![row.cluster],
+        _ if row.policy.has(Policy::EXTERNAL_LOCAL) => vec![row.cluster, row.local],
+        _ => vec![row.cluster],
+    }
 }

@@ -14,6 +14,8 @@ use TrafficPolicy::{Cluster, Local};
 /// The policies of a Service port: internal, and external if it is reached from outside.
 type Policies = (TrafficPolicy, Option<TrafficPolicy>);
 
+const ME: NodeContext<'_> = NodeContext { name: "me", zone: None, addresses: &[] };
+
 const PLAIN: Policies = (Cluster, None);
 
 struct Case<'a> {
@@ -67,7 +69,7 @@ fn check(cases: &[Case<'_>]) {
             .map(endpoint)
             .collect();
         let demand = Demand::of(case.policies.0, case.policies.1);
-        let node = NodeContext { name: "me", zone: case.zone };
+        let node = NodeContext { zone: case.zone, ..ME };
         let expected = Categories {
             cluster: case.cluster.map(<[_]>::to_vec),
             local: case.local.map(<[_]>::to_vec),
@@ -139,8 +141,7 @@ fn node_hint_rows() {
 #[test]
 fn serving_but_neither_ready_nor_terminating_is_not_used() {
     let serving = Endpoint { ready: false, ..endpoint("R") };
-    let node = NodeContext { name: "me", zone: None };
-    let categories = categorize(&[&serving], Demand::of(Cluster, None), node);
+    let categories = categorize(&[&serving], Demand::of(Cluster, None), ME);
     assert_eq!(categories.cluster, Some(Vec::new()));
     assert!(!categories.any_usable);
 }

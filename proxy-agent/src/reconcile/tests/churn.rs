@@ -11,7 +11,7 @@ use std::{
 use proptest::prelude::*;
 use proxy_common::{
     Family, Port, Protocol, V4, V6,
-    frontend::{FrontendKey, ServiceIndex},
+    frontend::{Frontend, FrontendKey, ServiceIndex},
     name,
     service::{BackendSet, Policy},
 };
@@ -82,7 +82,7 @@ enum Seen<F: Family> {
 /// What the tables say.
 fn seen<F: Family>(bench: &Bench<F>) -> BTreeMap<FrontendKey<F>, Seen<F>> {
     let fake = bench.fake();
-    let behind = |index: &ServiceIndex| match *index {
+    let behind = |frontend: &Frontend| match frontend.service() {
         ServiceIndex::REFUSE => Seen::Refuse,
         ServiceIndex::DIRECT => Seen::Direct,
         index => {
@@ -104,7 +104,7 @@ fn seen<F: Family>(bench: &Bench<F>) -> BTreeMap<FrontendKey<F>, Seen<F>> {
             Seen::Served(name, distinct)
         }
     };
-    fake.frontends.iter().map(|(key, index)| (*key, behind(index))).collect()
+    fake.frontends.iter().map(|(key, frontend)| (*key, behind(frontend))).collect()
 }
 
 /// What the specs say.

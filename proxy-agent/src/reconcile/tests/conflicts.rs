@@ -28,8 +28,8 @@ fn http<F: Family>() -> FrontendKey<F> {
 
 /// The Service that has the frontend.
 fn owner<F: Family>(bench: &Bench<F>) -> Option<String> {
-    let index = bench.fake().frontends.get(&http::<F>())?;
-    let name = bench.fake().names.get(index)?;
+    let index = bench.fake().frontends.get(&http::<F>())?.service();
+    let name = bench.fake().names.get(&index)?;
     name::text(&name.name).map(str::to_owned)
 }
 
@@ -96,7 +96,7 @@ fn a_vip_is_refused_until_its_last_service_goes<F: Family>() {
     bench.set("b", &other);
     bench.settle();
     let whole = FrontendKey::<F>::whole(address::<F>(96, 1));
-    let refused = |bench: &Bench<F>| bench.fake().frontends.get(&whole).copied();
+    let refused = |bench: &Bench<F>| bench.fake().frontends.get(&whole).map(|mark| mark.service());
     assert_eq!(refused(&bench), Some(ServiceIndex::REFUSE));
     assert_eq!(bench.reconciler.take_conflicts(), []);
     bench.delete("a");
@@ -115,7 +115,7 @@ fn an_endpoint_is_direct_until_its_last_service_goes<F: Family>() {
     bench.set("b", &other);
     bench.settle();
     let key = FrontendKey::new(address::<F>(244, 1), Port::new(8080), Protocol::TCP);
-    let mark = |bench: &Bench<F>| bench.fake().frontends.get(&key).copied();
+    let mark = |bench: &Bench<F>| bench.fake().frontends.get(&key).map(|mark| mark.service());
     assert_eq!(mark(&bench), Some(ServiceIndex::DIRECT));
     bench.delete("a");
     bench.settle();
@@ -144,13 +144,13 @@ fn a_frontend_goes_before_an_endpoint<F: Family>() {
         }],
         ..crate::model::Service::default()
     };
-    let node = crate::plan::categorize::NodeContext { name: "me", zone: None };
-    bench.reconciler.set(&name, crate::plan::plan(&service, &[], node, crate::plan::Reach::Family));
+    let (node, options) = Default::default();
+    bench.reconciler.set(&name, crate::plan::plan(&service, &[], node, &options));
     bench.settle();
     let key = FrontendKey::new(address::<F>(244, 1), Port::new(8080), Protocol::TCP);
-    assert!(bench.fake().frontends[&key] >= ServiceIndex::FIRST);
+    assert!(bench.fake().frontends[&key].service() >= ServiceIndex::FIRST);
     bench.reconciler.set(&name, None);
     bench.settle();
-    assert_eq!(bench.fake().frontends[&key], ServiceIndex::DIRECT);
+    assert_eq!(bench.fake().frontends[&key].service(), ServiceIndex::DIRECT);
     bench.assert_safe();
 }

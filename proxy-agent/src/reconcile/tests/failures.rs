@@ -126,7 +126,8 @@ fn no_room_for_marks_holds_nothing_up<F: Family>() {
     let full = Rc::new(Cell::new(true));
     let is_full = Rc::clone(&full);
     let mut bench = Bench::<F>::with(Rows::CAPACITY, move |op| {
-        is_full.get() && matches!(op, Op::PutFrontend { index: ServiceIndex::DIRECT, .. })
+        is_full.get()
+            && matches!(op, Op::PutFrontend { frontend, .. } if *frontend == ServiceIndex::DIRECT.into())
     });
     bench.set("web", &web(&[(1, Ready, false)]));
     assert_eq!(bench.flush().problems.len(), 1);

@@ -26,7 +26,7 @@ use crate::{
         Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServiceName, ServicePort,
         TrafficPolicy,
     },
-    plan::{EndpointAddress, Reach, ServicePlan, categorize::NodeContext, plan},
+    plan::{EndpointAddress, Options, ServicePlan, categorize::NodeContext, plan},
 };
 
 /// What becomes of an endpoint.
@@ -131,8 +131,8 @@ impl<F: Family> Bench<F> {
             endpoints: spec.endpoints.iter().copied().map(model_endpoint::<F>).collect(),
             ports: spec.ports.iter().map(endpoint_port).collect(),
         };
-        let node = NodeContext { name: "me", zone: None };
-        plan(&service, &[&slice], node, Reach::Family).expect("it has a cluster IP")
+        let node = NodeContext { name: "me", ..NodeContext::default() };
+        plan(&service, &[&slice], node, &Options::default()).expect("it has a cluster IP")
     }
 
     pub(super) fn delete(&mut self, name: &str) {

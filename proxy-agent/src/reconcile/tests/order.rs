@@ -54,15 +54,15 @@ fn a_new_service_is_complete_before_its_frontend<F: Family>() {
     // The port, then the rest of the VIP and the endpoints' own addresses.
     let vip = address::<F>(96, 1);
     let http = FrontendKey::new(vip, Port::new(80), Protocol::TCP);
-    let index = ServiceIndex::FIRST;
-    assert_eq!(ops[5], Op::PutFrontend { key: http, index });
+    let frontend = ServiceIndex::FIRST.into();
+    assert_eq!(ops[5], Op::PutFrontend { key: http, frontend });
     let pod = |host| FrontendKey::new(address::<F>(244, host), Port::new(8080), Protocol::TCP);
     for (key, index) in [
         (FrontendKey::whole(vip), ServiceIndex::REFUSE),
         (pod(1), ServiceIndex::DIRECT),
         (pod(2), ServiceIndex::DIRECT),
     ] {
-        assert!(ops[6..].contains(&Op::PutFrontend { key, index }));
+        assert!(ops[6..].contains(&Op::PutFrontend { key, frontend: index.into() }));
     }
     bench.assert_safe();
 }
