@@ -83,13 +83,13 @@ async fn other_node() {
 }
 
 #[tokio::test]
-async fn a_real_kube_proxy_sends_to_the_same_endpoints() {
+async fn a_real_kube_proxy_serves_the_same_frontends_alike() {
     let rules = fs::read_to_string(here("tests/golden/kube-proxy.anc-node.nft")).unwrap();
     let Tables { v4, v6 } = tables("anc-node").await;
     for (table, dump) in [("ip", v4), ("ip6", v6)] {
         let ours = served(&dump);
         let theirs = kube_proxy::served(&rules, table);
-        assert!(theirs.len() > 30, "{table}: {}", theirs.len());
+        assert!(theirs.len() > 50, "{table}: {}", theirs.len());
         assert_eq!(ours, theirs, "{table}");
         let refused: Vec<_> = dump
             .lines()
@@ -101,25 +101,42 @@ async fn a_real_kube_proxy_sends_to_the_same_endpoints() {
 }
 
 /// What becomes of new flows to each frontend of a dump.
-fn served(dump: &str) -> BTreeMap<String, kube_proxy::Fate> {
+fn served(dump: &str) -> BTreeMap<String, kube_proxy::Frontend> {
     let mut served = BTreeMap::new();
     let mut lines = dump.lines();
     while let Some(line) = lines.next() {
         let words: Vec<_> = line.split(' ').collect();
-        let [frontend, _, "cluster-ip", policy, ..] = words[..] else {
+        let [frontend, _, kind, policy @ ("cluster" | "local"), more @ ..] = &words[..] else {
             continue;
         };
-        let [cluster, local] = [lines.next().unwrap(), lines.next().unwrap()];
-        let set = if policy == "cluster" { cluster } else { local };
-        let (_, members) = set.split_once(": ").unwrap();
-        let fate = match members {
-            "reject" => kube_proxy::Fate::Reject,
-            "drop" => kube_proxy::Fate::Drop,
-            members => kube_proxy::Fate::Served(
-                members.split(' ').map(|member| member.parse().unwrap()).collect(),
-            ),
+        let [cluster, local] = [lines.next().unwrap(), lines.next().unwrap()].map(fate);
+        let value = |name: &str| more.iter().find_map(|word| word.strip_prefix(name));
+        let seconds = |text: &str| text.trim_end_matches('s').parse().unwrap();
+        let (address, _) = frontend.rsplit_once(':').unwrap();
+        let address = address.trim_matches(['[', ']']);
+        // kube-proxy names the frontend's own address where the node is admitted.
+        let source = |text: &str| if text == "node" { address } else { text }.to_owned();
+        let outside = if *policy == "local" { local } else { cluster.clone() };
+        let frontend_of_ours = kube_proxy::Frontend {
+            pods: if *kind == "cluster-ip" { outside.clone() } else { cluster },
+            outside,
+            affinity: value("affinity=").map(seconds),
+            sources: value("from=").map(|list| list.split(',').map(source).collect()),
         };
-        let _ = served.insert(frontend.to_owned(), fate);
+        let _ = served.insert((*frontend).to_owned(), frontend_of_ours);
     }
     served
+}
+
+/// What the line of a set means.
+fn fate(line: &str) -> kube_proxy::Fate {
+    let (_, members) = line.split_once(": ").unwrap();
+    match members {
+        "reject" => kube_proxy::Fate::Reject,
+        "drop" => kube_proxy::Fate::Drop,
+        members => {
+            let members = members.split(' ').map(|member| member.parse().unwrap());
+            kube_proxy::Fate::Served(members.collect())
+        }
+    }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carrying out the reconciler's operations on the kernel's tables.
 
-use proxy_common::Family;
+use proxy_common::{Family, map_names};
 
-use super::{Error, Tables};
+use super::{Error, Tables, tables::of_family};
 use crate::dataplane::{Dataplane, Failure, Op, SetKind};
 
 impl<F: Family> Dataplane<F> for Tables<F> {
@@ -22,10 +22,14 @@ fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error>
         Op::PutBackend { id, backend } | Op::RetireBackend { id, backend } => {
             tables.put_backend(*id, *backend)
         }
+        Op::SetStanding { id, backend } => tables.put_standing(*id, backend.standing),
         Op::PutSlots { start, ids } => tables.put_slots(*start, ids),
         Op::PutSet { index, which: SetKind::Cluster, set } => tables.publish_cluster(*index, *set),
         Op::PutSet { index, which: SetKind::Local, set } => tables.publish_local(*index, *set),
         Op::PutPolicy { index, policy } => tables.publish_policy(*index, *policy),
+        Op::PutSourceRange { .. } | Op::RemoveSourceRange { .. } => {
+            Err(Error::NoMap(of_family::<F>(map_names::SOURCE_RANGES)))
+        }
         Op::PutName { index, name } => tables.put_name(*index, **name),
         Op::PutFrontend { key, frontend } => tables.put_frontend(*key, *frontend),
         Op::RemoveFrontend { key } => tables.remove_frontend(key),

@@ -4,8 +4,9 @@
 
 use std::{
     marker::PhantomData,
+    mem,
     os::fd::{AsFd as _, AsRawFd as _},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
 use aya::{Pod, maps::MapData};
@@ -70,6 +71,21 @@ impl<T: Pod> MappedArray<T> {
         // SAFETY: within the element, aligned as the element is; only this process writes.
         let word = unsafe { &*row.cast::<AtomicU64>().add(word) };
         word.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Stores two bytes of an element, whole, while programs may be reading it: they see all that was
+    /// written before.
+    pub(super) fn store<P: Pod>(&mut self, row: u32, offset: usize, part: P) -> Result<(), Error> {
+        const { assert!(size_of::<P>() == size_of::<u16>(), "two bytes") };
+        assert!(offset.is_multiple_of(2) && offset + 2 <= size_of::<T>(), "a part of the element");
+        let row = self.row(row)?;
+        // SAFETY: of one size, and any two bytes are a number.
+        let bits: u16 = unsafe { mem::transmute_copy(&part) };
+        // SAFETY: within the element, and aligned, since the element is to eight bytes; only this
+        // process writes.
+        let part = unsafe { &*row.cast::<AtomicU16>().byte_add(offset) };
+        part.store(bits, Ordering::Release);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use aya::{
 };
 use proxy_common::{
     Family,
-    backend::{Backend, BackendId},
+    backend::{Backend, BackendId, Standing},
     flow::{Flow, FlowKey},
     frontend::{Frontend, FrontendKey, ServiceIndex},
     map_names::{self, family_ending},
@@ -34,7 +34,7 @@ pub struct Tables<F: Family> {
 }
 
 /// The name of a family's map.
-fn of_family<F: Family>(base: &str) -> String {
+pub(super) fn of_family<F: Family>(base: &str) -> String {
     format!("{base}{}", family_ending::<F>())
 }
 
@@ -139,6 +139,15 @@ impl<F: Family> Tables<F> {
     /// If the id is outside the table.
     pub fn put_backend(&mut self, id: BackendId, backend: Backend<F>) -> Result<(), Error> {
         self.backends.put(id.0, backend)
+    }
+
+    /// Stores a backend's standing in place, whole, and nothing else of its row.
+    ///
+    /// # Errors
+    ///
+    /// If the id is outside the table.
+    pub fn put_standing(&mut self, id: BackendId, standing: Standing) -> Result<(), Error> {
+        self.backends.store(id.0, Backend::<F>::STANDING, standing)
     }
 
     /// Writes a range of slots that no set publishes.

@@ -33,6 +33,8 @@ pub struct Fake<F: Family> {
     pub services: BTreeMap<ServiceIndex, Service>,
     /// Names of Service ports.
     pub names: BTreeMap<ServiceIndex, name::ServiceName>,
+    /// The source ranges of Service ports.
+    pub source_ranges: BTreeSet<(ServiceIndex, Prefix<F>)>,
     /// Guarded prefixes of Service CIDRs.
     pub service_cidrs: BTreeSet<Prefix<F>>,
     /// All slots that were ever written.
@@ -57,6 +59,7 @@ impl<F: Family> Fake<F> {
             frontends: BTreeMap::new(),
             services: BTreeMap::new(),
             names: BTreeMap::new(),
+            source_ranges: BTreeSet::new(),
             service_cidrs: BTreeSet::new(),
             slots: BTreeMap::new(),
             backends: BTreeMap::new(),
@@ -84,9 +87,17 @@ impl<F: Family> Fake<F> {
         safety.is_some_and(|safety| safety.is_retired(id))
     }
 
+    /// The source ranges of a Service port, in order.
+    pub fn ranges_of(&self, index: ServiceIndex) -> impl Iterator<Item = &Prefix<F>> {
+        let all = self.source_ranges.iter();
+        all.filter(move |(of, _)| *of == index).map(|(_, range)| range)
+    }
+
     fn write(&mut self, op: &Op<F>) {
         match op {
-            Op::PutBackend { id, backend } | Op::RetireBackend { id, backend } => {
+            Op::PutBackend { id, backend }
+            | Op::SetStanding { id, backend }
+            | Op::RetireBackend { id, backend } => {
                 let _ = self.backends.insert(*id, *backend);
             }
             Op::PutSlots { start, ids } => self.slots.extend((*start..).zip(ids.iter().copied())),
@@ -99,6 +110,12 @@ impl<F: Family> Fake<F> {
             }
             Op::PutPolicy { index, policy } => {
                 self.services.entry(*index).or_default().policy = *policy;
+            }
+            Op::PutSourceRange { index, range } => {
+                let _ = self.source_ranges.insert((*index, *range));
+            }
+            Op::RemoveSourceRange { index, range } => {
+                let _ = self.source_ranges.remove(&(*index, *range));
             }
             Op::PutName { index, name } => {
                 let _ = self.names.insert(*index, **name);

@@ -28,6 +28,14 @@ pub enum Op<F: Family> {
         /// What it is. The generation is one that the row has never had.
         backend: Backend<F>,
     },
+    /// Stores the standing of a backend in place, whole.
+    SetStanding {
+        /// Its row.
+        id: BackendId,
+        /// What the row holds from now on: what it held, with another standing. A dataplane writes
+        /// the standing alone.
+        backend: Backend<F>,
+    },
     /// Writes a range of slots that no set holds.
     PutSlots {
         /// The first of them.
@@ -50,6 +58,21 @@ pub enum Op<F: Family> {
         index: ServiceIndex,
         /// The word's value.
         policy: Policy,
+    },
+    /// Admits the clients of a range at a Service port's load balancer, where its policy restricts
+    /// these.
+    PutSourceRange {
+        /// The row.
+        index: ServiceIndex,
+        /// The range, with zeros behind its prefix.
+        range: Prefix<F>,
+    },
+    /// Admits them no more.
+    RemoveSourceRange {
+        /// The row.
+        index: ServiceIndex,
+        /// The range.
+        range: Prefix<F>,
     },
     /// Writes what a Service port is called. Nothing acts on it, people read it.
     PutName {
@@ -88,7 +111,8 @@ pub enum Op<F: Family> {
         /// dataplane may write all of it or the generation alone.
         backend: Backend<F>,
     },
-    /// Clears a Service port's row, words and name, to zeros. No frontend points at it.
+    /// Clears a Service port's row, words and name, to zeros. No frontend points at it, and it has no
+    /// source ranges.
     RemoveService {
         /// The row.
         index: ServiceIndex,
@@ -147,9 +171,12 @@ impl<F: Family> Op<F> {
     pub const fn verb(&self) -> &'static str {
         match self {
             Self::PutBackend { .. } => "write a backend",
+            Self::SetStanding { .. } => "set the standing of a backend",
             Self::PutSlots { .. } => "write slots",
             Self::PutSet { .. } => "publish a backend set",
             Self::PutPolicy { .. } => "set a policy",
+            Self::PutSourceRange { .. } => "admit a source range",
+            Self::RemoveSourceRange { .. } => "stop admitting a source range",
             Self::PutName { .. } => "write a name",
             Self::PutFrontend { .. } => "add a frontend",
             Self::RemoveFrontend { .. } => "remove a frontend",

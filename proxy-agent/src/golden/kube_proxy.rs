@@ -1,13 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads the rules that kube-proxy writes in its nftables mode, as far as cluster IPs go.
+//! Reads the rules that kube-proxy writes in its nftables mode.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
-/// What becomes of a new flow.
+/// What becomes of new flows to a frontend.
 #[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frontend {
+    /// Of clients from outside of the node.
+    pub(crate) outside: Fate,
+    /// Of pods of the node.
+    pub(crate) pods: Fate,
+    /// For how many seconds clients stay with their endpoints.
+    pub(crate) affinity: Option<u32>,
+    /// Whose clients are served at all, if not all are; the frontend's own address among them says
+    /// that the node is.
+    pub(crate) sources: Option<BTreeSet<String>>,
+}
+
+/// What becomes of a new flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It goes to one of these.
     Served(BTreeSet<SocketAddr>),
@@ -48,26 +62,92 @@ pub(crate) fn cluster_ips(rules: &str, family: &str) -> Vec<IpAddr> {
     ips
 }
 
-/// What becomes of new flows to the ports of cluster IPs: from pods, so that no rule about the
-/// outside applies.
-pub(crate) fn served(rules: &str, family: &str) -> BTreeMap<String, Fate> {
+/// What becomes of new flows to all frontends; node ports are at the unspecified address.
+pub(crate) fn served(rules: &str, family: &str) -> BTreeMap<String, Frontend> {
     let table = table(rules, family);
-    let mut served = BTreeMap::new();
-    for element in elements(&block(&table, "map service-ips")) {
-        let (key, target) = element.split_once(" : goto ").unwrap();
-        // Addresses that are reached from outside have rules of their own.
-        if !target.starts_with("external-") {
-            let fate = Fate::Served(members(&table, target));
-            assert!(served.insert(frontend(key), fate).is_none());
+    let any = if family == "ip" { "0.0.0.0" } else { "::" };
+    let mut fates = BTreeMap::new();
+    let mut without = BTreeMap::new();
+    for (map, at) in [("services", String::new()), ("nodeports", format!("{any} . "))] {
+        let key = |key: &str| frontend(&format!("{at}{key}"));
+        for element in elements(&block(&table, &format!("map no-endpoint-{map}"))) {
+            let (dialled, verdict) = element.rsplit_once(" : ").unwrap();
+            let (dialled, _) = dialled.split_once(" comment").unwrap();
+            let fate = if verdict == "drop" { Fate::Drop } else { Fate::Reject };
+            assert!(without.insert(key(dialled), fate).is_none());
+        }
+        let map = if map == "services" { "service-ips" } else { "service-nodeports" };
+        for element in elements(&block(&table, &format!("map {map}"))) {
+            let (dialled, target) = element.split_once(" : goto ").unwrap();
+            let sources = sources(&table, dialled);
+            let key = key(dialled);
+            let reached = reached(&table, target, without.get(&key));
+            assert!(fates.insert(key, Frontend { sources, ..reached }).is_none());
         }
     }
-    for element in elements(&block(&table, "map no-endpoint-services")) {
-        let (key, verdict) = element.rsplit_once(" : ").unwrap();
-        let (key, _) = key.split_once(" comment").unwrap();
-        let fate = if verdict == "drop" { Fate::Drop } else { Fate::Reject };
-        assert!(served.insert(frontend(key), fate).is_none());
+    for (key, fate) in without {
+        let unreached =
+            Frontend { outside: fate.clone(), pods: fate, affinity: None, sources: None };
+        let _ = fates.entry(key).or_insert(unreached);
     }
-    served
+    fates
+}
+
+/// What a frontend's chain does; `without` is what becomes of those whom it sends nowhere.
+fn reached(table: &[&str], target: &str, without: Option<&Fate>) -> Frontend {
+    // The name of the chain is its purpose, a hash and the Service port.
+    let affinity = affinity(table, target.splitn(3, '-').nth(2).unwrap());
+    if !target.starts_with("external-") {
+        let fate = Fate::Served(members(table, target));
+        return Frontend { outside: fate.clone(), pods: fate, affinity, sources: None };
+    }
+    let rules = block(table, &format!("chain {target}"));
+    let (_, last) = rules.last().unwrap().rsplit_once("goto ").unwrap();
+    let pods = Fate::Served(members(table, &target.replacen("external", "service", 1)));
+    let outside = match without {
+        Some(fate) => fate.clone(),
+        None => Fate::Served(members(table, last)),
+    };
+    Frontend { outside, pods, affinity, sources: None }
+}
+
+/// The time-out of the sets that remember the clients of a Service port.
+fn affinity(table: &[&str], service: &str) -> Option<u32> {
+    let is_its =
+        |line: &&&str| line.contains("set affinity-") && line.contains(&format!("{service}__"));
+    let header = table.iter().find(is_its)?.trim().trim_end_matches(" {");
+    let set = block(table, header);
+    let timeout = set.iter().find_map(|line| line.trim().strip_prefix("timeout "));
+    Some(seconds(timeout.unwrap()))
+}
+
+/// Seconds as nftables writes them, as in `1h30m`.
+fn seconds(text: &str) -> u32 {
+    let (mut sum, mut number) = (0, 0);
+    for letter in text.chars() {
+        let unit = match letter {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            digit => {
+                number = number * 10 + digit.to_digit(10).unwrap();
+                continue;
+            }
+        };
+        sum += std::mem::take(&mut number) * unit;
+    }
+    sum
+}
+
+/// Whose clients the firewall leaves at a frontend.
+fn sources(table: &[&str], key: &str) -> Option<BTreeSet<String>> {
+    let restricted = block(table, "map firewall-ips");
+    let element = elements(&restricted).into_iter().find(|element| element.starts_with(key))?;
+    let (_, chain) = element.split_once(" : goto ").unwrap();
+    let rules = block(table, &format!("chain {chain}"));
+    let (_, sources) = rules[0].split_once("saddr != {").unwrap();
+    let sources = sources.trim_end_matches("} drop").split(',');
+    Some(sources.map(|source| source.trim().to_owned()).collect())
 }
 
 /// A frontend as it is written in dumps.

@@ -12,10 +12,11 @@
 //!
 //! Programs read the tables at any moment, so each write leaves them safe to read:
 //!
-//! 1. *Raise* each pending Service: its new backends; the slots of its new sets, in ranges that
-//!    nothing refers to; the words that publish these; the policy; the name; then its frontends.
-//!    A new flow now finds all of it.
-//! 2. *Lower* each: frontends that are wanted no more; then the generations of backends whose
+//! 1. *Raise* each pending Service: its new backends, and the standing of those that enter a set;
+//!    the slots of its new sets, in ranges that nothing refers to; the words that publish these;
+//!    new source ranges; the policy; the name; then its frontends. A new flow now finds all of it.
+//! 2. *Lower* each: frontends that are wanted no more; then the standing of backends that have left
+//!    a set; source ranges that are wanted no more; then the generations of backends whose
 //!    endpoints have stopped serving; then rows without frontends. What is freed rests
 //!    ([`allocator::REST`]) until no running program can hold it.
 //! 3. *Mark* each: the cluster IPs of which other ports are refused, and the addresses of its
@@ -31,7 +32,8 @@
 //! name.
 //!
 //! A set that the policy has ceased to select stays published for the same rest, since a program
-//! may have read the old policy and be about to read the set.
+//! may have read the old policy and be about to read the set; so do the source ranges of a policy
+//! that has ceased to restrict clients.
 //!
 //! # Failures
 //!
@@ -41,10 +43,12 @@
 
 pub mod allocator;
 mod apply;
+mod backends;
 mod family;
 mod frontends;
 mod ids;
 mod outcome;
+mod ranges;
 mod row;
 mod schedule;
 mod service_cidrs;

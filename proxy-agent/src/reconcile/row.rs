@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, mem, time::Duration};
 
 use proxy_common::{
     Family,
-    backend::{Backend, BackendId},
+    backend::Standing,
     frontend::ServiceIndex,
     name::{self, label},
     service::{BackendSet, EmptySet, Policy},
@@ -14,37 +14,33 @@ use proxy_common::{
 
 use super::{
     allocator::REST,
+    backends::{Backends, Standings},
     ids::{Exhausted, Ids},
-    set::Set,
+    ranges::Ranges,
+    set::{Members, Set},
 };
 use crate::{
     dataplane::{Op, SetKind},
-    plan::{EndpointAddress, PortPlan, SetPlan},
+    plan::{PortPlan, SetPlan},
 };
 
 /// What the tables hold for a Service port, and what was taken to be written next.
 #[derive(Debug)]
 pub(super) struct Row<F: Family> {
     pub(super) index: ServiceIndex,
-    backends: BTreeMap<EndpointAddress<F>, Held>,
+    backends: Backends<F>,
+    ranges: Ranges<F>,
     sets: BTreeMap<SetKind, Set>,
     policy: Policy,
     name: Option<name::ServiceName>,
-}
-
-/// The row of an endpoint.
-#[derive(Debug)]
-struct Held {
-    id: BackendId,
-    generation: u32,
-    written: bool,
 }
 
 impl<F: Family> Row<F> {
     pub(super) const fn new(index: ServiceIndex) -> Self {
         Self {
             index,
-            backends: BTreeMap::new(),
+            backends: Backends::new(index),
+            ranges: Ranges::new(),
             sets: BTreeMap::new(),
             policy: Policy::from_word(0),
             name: None,
@@ -58,15 +54,15 @@ impl<F: Family> Row<F> {
         ids: &mut Ids,
         now: Duration,
     ) -> Result<Vec<Op<F>>, Exhausted> {
-        let mut ops = self.put_backends(&plan.serving, ids, now)?;
+        self.backends.take(&plan.serving, ids, now)?;
         let index = self.index;
-        let mut words = Vec::new();
+        let (mut slots, mut words) = (Vec::new(), Vec::new());
         for (which, wanted) in [(SetKind::Cluster, &plan.cluster), (SetKind::Local, &plan.local)] {
             let Some(wanted) = wanted else { continue };
             let (empty, members) = match wanted {
                 SetPlan::Empty(EmptySet::Reject) => (BackendSet::REJECT, Vec::new()),
                 SetPlan::Empty(EmptySet::Drop) => (BackendSet::DROP, Vec::new()),
-                SetPlan::Endpoints(members) => (BackendSet::REJECT, self.ids_of(members)),
+                SetPlan::Endpoints(members) => (BackendSet::REJECT, self.backends.ids_of(members)),
             };
             let set = self.sets.entry(which).or_default();
             set.unwanted_since = None;
@@ -75,13 +71,20 @@ impl<F: Family> Row<F> {
             {
                 if !staged.ids.is_empty() {
                     let (start, ids) = (staged.word.start(), staged.ids.clone());
-                    ops.push(Op::PutSlots { start, ids });
+                    slots.push(Op::PutSlots { start, ids });
                 }
                 let set = staged.word;
                 words.push(Op::PutSet { index, which, set });
             }
         }
+        // Who enters a set has the standing before anybody finds it there.
+        let standings =
+            self.standings(|_, set| set.staged.iter().chain([&set.published]).collect());
+        let mut ops = Vec::new();
+        self.backends.write(&plan.serving, &plan.on_node, &standings, &mut ops);
+        ops.append(&mut slots);
         ops.append(&mut words);
+        self.ranges.raise(index, &plan.source_ranges, &mut ops);
         if self.policy != plan.policy {
             let policy = plan.policy;
             ops.push(Op::PutPolicy { index, policy });
@@ -105,6 +108,7 @@ impl<F: Family> Row<F> {
         let index = self.index;
         let mut ops = Vec::new();
         let mut again = None;
+        let mut withdrawn = Vec::new();
         if let Some(plan) = plan {
             for (which, wanted) in
                 [(SetKind::Cluster, plan.cluster.is_some()), (SetKind::Local, plan.local.is_some())]
@@ -121,27 +125,34 @@ impl<F: Family> Row<F> {
                     continue;
                 }
                 set.stage_empty(BackendSet::REJECT, ids, now);
+                withdrawn.push(which);
                 let set = BackendSet::REJECT;
                 ops.push(Op::PutSet { index, which, set });
             }
         }
-        self.retire_backends(plan.map_or(&[], |plan| &plan.serving), ids, now, &mut ops);
+        if let Some(plan) = plan {
+            let standings = self.standings(|which, set| {
+                if withdrawn.contains(&which) { Vec::new() } else { vec![&set.published] }
+            });
+            self.backends.write(&plan.serving, &plan.on_node, &standings, &mut ops);
+        }
+        let ranges = plan.map_or(&[][..], |plan| &plan.source_ranges);
+        let later = self.ranges.lower(index, ranges, plan.is_none(), now, &mut ops);
+        self.backends.retire(plan.map_or(&[], |plan| &plan.serving), ids, now, &mut ops);
         if plan.is_none() {
             ops.push(Op::RemoveService { index });
         }
-        (ops, again)
+        (ops, again.into_iter().chain(later).min())
     }
 
     /// Notes that an operation has been carried out.
     pub(super) fn commit(&mut self, op: &Op<F>, ids: &mut Ids, now: Duration) {
         match op {
-            Op::PutBackend { backend, .. } => {
-                if let Some(held) = self.backends.get_mut(&address_of(backend)) {
-                    held.written = true;
-                }
+            Op::PutBackend { backend, .. } | Op::SetStanding { backend, .. } => {
+                self.backends.written(backend);
             }
             Op::RetireBackend { id, backend } => {
-                let _ = self.backends.remove(&address_of(backend));
+                self.backends.retired(backend);
                 ids.release_backend(*id, now);
             }
             Op::PutSet { which, .. } => {
@@ -153,6 +164,8 @@ impl<F: Family> Row<F> {
                 }
             }
             Op::PutPolicy { policy, .. } => self.policy = *policy,
+            Op::PutSourceRange { range, .. } => self.ranges.added(*range),
+            Op::RemoveSourceRange { range, .. } => self.ranges.removed(range),
             Op::PutName { name, .. } => self.name = Some(**name),
             Op::RemoveService { index } => {
                 for set in mem::take(&mut self.sets).into_values() {
@@ -170,68 +183,21 @@ impl<F: Family> Row<F> {
         }
     }
 
-    /// Gives every serving endpoint a row, and says which are still to be written.
-    fn put_backends(
-        &mut self,
-        serving: &[EndpointAddress<F>],
-        ids: &mut Ids,
-        now: Duration,
-    ) -> Result<Vec<Op<F>>, Exhausted> {
-        let mut ops = Vec::new();
-        let service = self.index;
-        for endpoint in serving {
-            if !self.backends.contains_key(endpoint) {
-                let (id, generation) = ids.take_backend(now)?;
-                let held = Held { id, generation, written: false };
-                let _ = self.backends.insert(*endpoint, held);
-            }
-            let held = &self.backends[endpoint];
-            if !held.written {
-                let backend =
-                    Backend::new(endpoint.address, endpoint.port, held.generation, service);
-                ops.push(Op::PutBackend { id: held.id, backend });
+    /// In which sets backends are, by what of each set `members` names.
+    fn standings(&self, members: impl Fn(SetKind, &Set) -> Vec<&Members>) -> Standings {
+        let mut standings = Standings::new();
+        for (which, set) in &self.sets {
+            let bit = match which {
+                SetKind::Cluster => Standing::IN_CLUSTER,
+                SetKind::Local => Standing::IN_LOCAL,
+            };
+            for id in members(*which, set).into_iter().flat_map(|members| &members.ids) {
+                let standing = standings.entry(*id).or_default();
+                *standing = standing.with(bit);
             }
         }
-        Ok(ops)
+        standings
     }
-
-    /// Raises the generations of all but the serving endpoints' rows. A row that was never
-    /// written is given back at once.
-    fn retire_backends(
-        &mut self,
-        serving: &[EndpointAddress<F>],
-        ids: &mut Ids,
-        now: Duration,
-        ops: &mut Vec<Op<F>>,
-    ) {
-        let service = self.index;
-        self.backends.retain(|endpoint, held| {
-            if serving.binary_search(endpoint).is_ok() {
-                return true;
-            }
-            if held.written {
-                let generation = ids.raise_generation(held.id);
-                let backend = Backend::new(endpoint.address, endpoint.port, generation, service);
-                ops.push(Op::RetireBackend { id: held.id, backend });
-            } else {
-                ids.release_backend(held.id, now);
-            }
-            held.written
-        });
-    }
-
-    /// The rows of endpoints. All that a set holds are serving, so all have one.
-    fn ids_of(&self, endpoints: &[EndpointAddress<F>]) -> Vec<BackendId> {
-        endpoints
-            .iter()
-            .filter_map(|endpoint| self.backends.get(endpoint))
-            .map(|held| held.id)
-            .collect()
-    }
-}
-
-const fn address_of<F: Family>(backend: &Backend<F>) -> EndpointAddress<F> {
-    EndpointAddress { address: backend.address, port: backend.port }
 }
 
 fn abi_name<F: Family>(plan: &PortPlan<F>) -> name::ServiceName {

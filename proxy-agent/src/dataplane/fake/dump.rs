@@ -13,6 +13,7 @@ use proxy_common::{
     frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex},
     name,
     service::{BackendSet, EmptySet, Policy},
+    service_cidr::Prefix,
 };
 
 use super::{Fake, safety::range};
@@ -49,7 +50,14 @@ impl<F: Family> Fake<F> {
     fn dump_service(&self, value: Frontend, used: &mut BTreeSet<BackendId>) -> String {
         let index = value.service();
         let row = self.services.get(&index).copied().unwrap_or_default();
-        let policy = policy(row.policy, value.kind());
+        let mut policy = policy(row.policy, value.kind());
+        if value.kind() == FrontendKind::LoadBalancer && row.policy.has(Policy::SOURCE_RANGES) {
+            let mut sources: Vec<_> = self.ranges_of(index).map(prefix).collect();
+            if row.policy.has(Policy::NODE_IN_RANGES) {
+                sources.push("node".to_owned());
+            }
+            policy = format!("{policy} from={}", sources.join(","));
+        }
         let name = self.names.get(&index).map(service_port).unwrap_or_default();
         let sets = SetKind::ALL.map(|which| {
             let members = self.dump_set(which.of(&row), used);
@@ -101,10 +109,12 @@ fn policy(policy: Policy, kind: FrontendKind) -> String {
         0 => String::new(),
         seconds => format!(" affinity={seconds}s"),
     };
-    let restricted = policy.has(Policy::SOURCE_RANGES) && kind == "load-balancer";
-    let node =
-        if policy.has(Policy::NODE_IN_RANGES) { " from-ranges-and-node" } else { " from-ranges" };
-    format!("{kind} {set}{affinity}{}", if restricted { node } else { "" })
+    format!("{kind} {set}{affinity}")
+}
+
+fn prefix<F: Family>(prefix: &Prefix<F>) -> String {
+    let address: IpAddr = prefix.address.into();
+    format!("{address}/{}", prefix.length)
 }
 
 const fn socket(address: IpAddr, port: Port) -> SocketAddr {

@@ -10,7 +10,7 @@ use std::{
 
 use proxy_common::{
     Family,
-    backend::BackendId,
+    backend::{Backend, BackendId, Standing},
     frontend::{FrontendKind, ServiceIndex},
     service::{BackendSet, Policy, Service},
 };
@@ -43,6 +43,11 @@ impl Safety {
         freed.is_none_or(|freed| self.now >= freed + REST)
     }
 
+    /// Whether a row may be written to.
+    fn is_free(&self, index: ServiceIndex) -> bool {
+        index >= ServiceIndex::FIRST && self.rested(self.removed.get(&index).copied())
+    }
+
     /// What the operation itself must not do.
     pub(super) fn check_before<F: Family>(&mut self, tables: &Fake<F>, op: &Op<F>) {
         let holds = match op {
@@ -60,6 +65,11 @@ impl Safety {
                         && old.generation < backend.generation
                 })
             }
+            Op::SetStanding { id, backend } => {
+                let same =
+                    |old: &Backend<F>| Backend { standing: backend.standing, ..*old } == *backend;
+                tables.backends.get(id).is_some_and(same) && !self.is_retired(*id)
+            }
             Op::PutSlots { start, ids } => {
                 let published: BTreeSet<u32> = published_slots(tables).collect();
                 (*start..).zip(ids).all(|(slot, id)| {
@@ -68,8 +78,16 @@ impl Safety {
                     free || tables.slots.get(&slot) == Some(id)
                 })
             }
-            Op::PutSet { index, .. } | Op::PutPolicy { index, .. } | Op::PutName { index, .. } => {
-                *index >= ServiceIndex::FIRST && self.rested(self.removed.get(index).copied())
+            Op::PutSet { index, .. } | Op::PutName { index, .. } => self.is_free(*index),
+            Op::PutPolicy { index, policy } => {
+                let restricts = policy.has(Policy::SOURCE_RANGES);
+                self.is_free(*index) && (!restricts || tables.ranges_of(*index).next().is_some())
+            }
+            Op::PutSourceRange { index, range } => {
+                self.is_free(*index) && !tables.source_ranges.contains(&(*index, *range))
+            }
+            Op::RemoveSourceRange { index, range } => {
+                tables.source_ranges.contains(&(*index, *range))
             }
             Op::PutFrontend { key, .. } => !tables.frontends.contains_key(key),
             Op::RemoveFrontend { key } => tables.frontends.contains_key(key),
@@ -78,6 +96,7 @@ impl Safety {
             Op::RemoveService { index } => {
                 let _ = self.removed.insert(*index, self.now);
                 !tables.frontends.values().any(|pointed| pointed.service() == *index)
+                    && tables.ranges_of(*index).next().is_none()
             }
         };
         if !holds {
@@ -112,6 +131,20 @@ impl Safety {
                 found("points at a row without a name");
             }
             let row = tables.services.get(index).copied().unwrap_or_default();
+            if row.policy.has(Policy::SOURCE_RANGES) && tables.ranges_of(*index).next().is_none() {
+                found("admits nobody");
+            }
+            for (set, bit) in [(row.cluster, Standing::IN_CLUSTER), (row.local, Standing::IN_LOCAL)]
+            {
+                let ids = range(set).filter_map(|slot| tables.slots.get(&slot));
+                let serving = ids.filter(|id| !self.retired.contains_key(id));
+                let backends = serving.filter_map(|id| tables.backends.get(id));
+                // Of a set that nobody has chosen from for long, others may have got the rows.
+                let mut own = backends.filter(|backend| backend.service == *index);
+                if own.any(|backend| !backend.standing.has(bit)) {
+                    found("has a backend that does not know that it is in a set");
+                }
+            }
             for slot in selected(&row, frontend.kind()).into_iter().flat_map(range) {
                 match tables.slots.get(&slot) {
                     None => found("has a slot that was never written"),
@@ -119,6 +152,9 @@ impl Safety {
                         found("has a backend that was never written");
                     }
                     Some(id) if self.retired.contains_key(id) => found("has a retired backend"),
+                    Some(id) if tables.backends[id].service != *index => {
+                        found("has a backend of another Service port");
+                    }
                     Some(_) => {}
                 }
             }

@@ -3,20 +3,19 @@
 //! failures: every write is safe, what comes out is what the specs say by an independent reading
 //! of them, and nothing is left behind.
 
+mod expected;
+mod seen;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use proptest::prelude::*;
-use proxy_common::{
-    Family, Port, Protocol, V4, V6,
-    frontend::{Frontend, FrontendKey, ServiceIndex},
-    name,
-    service::{BackendSet, Policy},
-};
+use proxy_common::{Family, Protocol, V4, V6};
 
-use super::{Bench, Spec, State, address};
+use self::{expected::expected, seen::seen};
+use super::{Bench, NODE_NET, Outside, Spec, State};
 use crate::{model::TrafficPolicy, reconcile::Rows};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -29,9 +28,12 @@ enum Step {
     Wait(u64),
 }
 
+fn a_policy() -> impl Strategy<Value = TrafficPolicy> {
+    prop_oneof![3 => Just(TrafficPolicy::Cluster), 1 => Just(TrafficPolicy::Local)]
+}
+
 fn a_spec() -> impl Strategy<Value = Spec> {
     let state = prop_oneof![Just(State::Ready), Just(State::Draining), Just(State::Gone)];
-    let policy = prop_oneof![3 => Just(TrafficPolicy::Cluster), 1 => Just(TrafficPolicy::Local)];
     let ports = prop::sample::subsequence(
         vec![
             ("http", Protocol::TCP, 80),
@@ -40,23 +42,41 @@ fn a_spec() -> impl Strategy<Value = Spec> {
         ],
         0..=3,
     );
-    (
-        0_u16..4,
-        prop::option::of(0_i64..3),
-        policy,
-        ports,
-        prop::collection::btree_map(0_u16..8, (state, any::<bool>()), 0..6),
-    )
-        .prop_map(|(vip, created, policy, ports, endpoints)| Spec {
+    let endpoints = prop::collection::btree_map(0_u16..8, (state, any::<bool>()), 0..6);
+    let affinity = prop_oneof![2 => Just(0), 1 => Just(10_u32), 1 => Just(10_800)];
+    let age = (prop::option::of(0_i64..3), 0_u16..3);
+    (0_u16..4, age, a_policy(), ports, endpoints, affinity, an_outside()).prop_map(
+        |(vip, (created, uid), policy, ports, endpoints, affinity, outside)| Spec {
             vip,
             created,
+            uid,
             policy,
             ports,
             endpoints: endpoints
                 .into_iter()
                 .map(|(host, (state, local))| (host, state, local))
                 .collect(),
-        })
+            affinity,
+            outside,
+        },
+    )
+}
+
+/// Addresses of which some are cluster IPs too.
+fn an_outside() -> impl Strategy<Value = Outside> {
+    let address = || (prop_oneof![1 => Just(96_u16), 3 => Just(97)], 0_u16..3);
+    let addresses = || prop::collection::vec(address(), 0..3);
+    let ranges = prop::sample::subsequence(vec![NODE_NET, 51, 52], 0..=3);
+    let node_port = prop::option::of(30_000_u16..30_003);
+    (a_policy(), node_port, addresses(), addresses(), ranges).prop_map(
+        |(policy, node_port, external_ips, load_balancer_ips, ranges)| Outside {
+            policy,
+            node_port,
+            external_ips,
+            load_balancer_ips,
+            ranges,
+        },
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -68,93 +88,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0_u64..7000).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..60)
-}
-
-/// What a client finds behind a frontend.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen<F: Family> {
-    Refuse,
-    Direct,
-    Empty(&'static str, u64),
-    Served(&'static str, BTreeSet<F::Addr>),
-}
-
-/// What the tables say.
-fn seen<F: Family>(bench: &Bench<F>) -> BTreeMap<FrontendKey<F>, Seen<F>> {
-    let fake = bench.fake();
-    let behind = |frontend: &Frontend| match frontend.service() {
-        ServiceIndex::REFUSE => Seen::Refuse,
-        ServiceIndex::DIRECT => Seen::Direct,
-        index => {
-            let name = name::text(&fake.names[&index].name).unwrap();
-            let name = NAMES.iter().find(|known| **known == name).unwrap();
-            let row = fake.services.get(&index).copied().unwrap_or_default();
-            let local = row.policy.has(Policy::INTERNAL_LOCAL);
-            let (set, unused) =
-                if local { (row.local, row.cluster) } else { (row.cluster, row.local) };
-            assert_eq!(unused, BackendSet::REJECT);
-            if set.when_empty().is_some() {
-                return Seen::Empty(name, set.to_word());
-            }
-            let slots = set.start()..set.start() + set.count();
-            let members: Vec<_> =
-                slots.map(|slot| fake.backends[&fake.slots[&slot]].address).collect();
-            let distinct: BTreeSet<_> = members.iter().copied().collect();
-            assert_eq!(distinct.len(), members.len(), "each endpoint has one slot");
-            Seen::Served(name, distinct)
-        }
-    };
-    fake.frontends.iter().map(|(key, frontend)| (*key, behind(frontend))).collect()
-}
-
-/// What the specs say.
-fn wanted<F: Family>(world: &BTreeMap<usize, Spec>) -> BTreeMap<FrontendKey<F>, Seen<F>> {
-    let mut all = BTreeMap::new();
-    for spec in world.values() {
-        let _ = all.insert(FrontendKey::whole(address::<F>(96, spec.vip)), Seen::Refuse);
-        for (_, protocol, _) in &spec.ports {
-            for (host, state, _) in &spec.endpoints {
-                if *state != State::Gone {
-                    let pod = address::<F>(244, *host);
-                    let key = FrontendKey::new(pod, Port::new(8080), *protocol);
-                    let _ = all.insert(key, Seen::Direct);
-                }
-            }
-        }
-    }
-    let mut by_age: Vec<_> = world.iter().collect();
-    by_age.sort_by_key(|(name, spec)| (spec.created.is_none(), spec.created, *name));
-    // The oldest is written last.
-    for (name, spec) in by_age.into_iter().rev() {
-        for (_, protocol, number) in &spec.ports {
-            let vip = address::<F>(96, spec.vip);
-            let key = FrontendKey::new(vip, Port::new(*number), *protocol);
-            let _ = all.insert(key, served::<F>(NAMES[*name], spec));
-        }
-    }
-    all
-}
-
-fn served<F: Family>(name: &'static str, spec: &Spec) -> Seen<F> {
-    let here = |local: bool| local || spec.policy == TrafficPolicy::Cluster;
-    let in_state = |wanted: State| -> BTreeSet<F::Addr> {
-        let endpoints = spec.endpoints.iter();
-        endpoints
-            .filter(|(_, state, local)| *state == wanted && here(*local))
-            .map(|(host, _, _)| address::<F>(244, *host))
-            .collect()
-    };
-    let usable = spec.endpoints.iter().any(|(_, state, _)| *state != State::Gone);
-    [in_state(State::Ready), in_state(State::Draining)]
-        .into_iter()
-        .find(|members| !members.is_empty())
-        .map_or_else(
-            || {
-                let word = if usable { BackendSet::DROP } else { BackendSet::REJECT };
-                Seen::Empty(name, word.to_word())
-            },
-            |members| Seen::Served(name, members),
-        )
 }
 
 fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseError> {
@@ -179,7 +112,7 @@ fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseE
     }
     bench.settle();
     bench.assert_safe();
-    prop_assert_eq!(seen(&bench), wanted::<F>(&world));
+    prop_assert_eq!(seen(&bench), expected::<F>(&world));
     // Nothing more is to be done, not even when everything is asked for again.
     let _ = bench.written();
     for (name, spec) in &world {

@@ -27,11 +27,15 @@ in_both_families!(
 /// A life that uses every operation.
 fn live<F: Family>(bench: &mut Bench<F>) {
     let mut spec = web(&[(1, Ready, true), (2, Ready, false)]);
+    spec.outside.load_balancer_ips = vec![(97, 1)];
+    spec.outside.ranges = vec![51, 52];
     let other = Spec { created: Some(-1), ..web(&[(3, Ready, false)]) };
     bench.set("web", &spec);
     let _ = bench.flush();
     spec.endpoints[1].1 = Gone;
     spec.policy = TrafficPolicy::Local;
+    spec.outside.node_port = Some(30_000);
+    spec.outside.ranges = vec![53];
     bench.set("web", &spec);
     let _ = bench.flush();
     bench.wait(REST / 2);

@@ -5,76 +5,28 @@ mod churn;
 mod conflicts;
 mod failures;
 mod order;
+mod outside;
+mod spec;
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    net::IpAddr,
     rc::Rc,
     time::Duration,
 };
 
-use proxy_common::{Family, Port, Protocol, family::Address as _};
+use proxy_common::Family;
 
+use self::spec::{NODE_NET, Outside, Spec, State, address, endpoint, web};
 use super::{FamilyReconciler, Outcome, Rows};
 use crate::{
     dataplane::{
         Op,
         fake::{Fake, Faulty},
     },
-    model::{
-        Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServiceName, ServicePort,
-        TrafficPolicy,
-    },
+    model::{ObjectName, ServiceName},
     plan::{EndpointAddress, Options, ServicePlan, categorize::NodeContext, plan},
 };
-
-/// What becomes of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Ready,
-    Draining,
-    Gone,
-}
-
-/// A Service and its endpoints, in few words.
-#[derive(Clone, Debug)]
-pub(super) struct Spec {
-    /// The last part of its cluster IP.
-    pub(super) vip: u16,
-    pub(super) created: Option<i64>,
-    pub(super) policy: TrafficPolicy,
-    /// Name, protocol, number.
-    pub(super) ports: Vec<(&'static str, Protocol, u16)>,
-    /// The last part of the address, what it is, and whether it is on this node. All listen on
-    /// port 8080.
-    pub(super) endpoints: Vec<(u16, State, bool)>,
-}
-
-pub(super) fn web(endpoints: &[(u16, State, bool)]) -> Spec {
-    Spec {
-        vip: 1,
-        created: Some(0),
-        policy: TrafficPolicy::Cluster,
-        ports: vec![("http", Protocol::TCP, 80)],
-        endpoints: endpoints.to_vec(),
-    }
-}
-
-/// An address: cluster IPs are in net 96, pods in net 244.
-pub(super) fn address<F: Family>(net: u16, host: u16) -> F::Addr {
-    let ip: IpAddr = if F::INDEX == 0 {
-        format!("10.{net}.{}.{}", host >> 8, host & 0xff).parse()
-    } else {
-        format!("fd00:{net}::{host:x}").parse()
-    }
-    .unwrap();
-    F::Addr::from_ip(ip).unwrap()
-}
-
-pub(super) fn endpoint<F: Family>(host: u16) -> EndpointAddress<F> {
-    EndpointAddress { address: address::<F>(244, host), port: Port::new(8080) }
-}
 
 /// Says whether an operation is to fail.
 type Choice<F> = Box<dyn FnMut(&Op<F>) -> bool>;
@@ -111,28 +63,17 @@ impl<F: Family> Bench<F> {
         }
     }
 
-    pub(super) fn set(&mut self, name: &str, spec: &Spec) {
+    fn set(&mut self, name: &str, spec: &Spec) {
         let name = ObjectName::new("ns", name);
         self.reconciler.set(&name, Some(Self::plan(&name, spec)));
     }
 
-    pub(super) fn plan(name: &ServiceName, spec: &Spec) -> ServicePlan<F> {
-        let service = Service {
-            name: name.clone(),
-            created: spec.created,
-            cluster_ips: vec![address::<F>(96, spec.vip).into()],
-            internal_traffic_policy: spec.policy,
-            ports: spec.ports.iter().map(service_port).collect(),
-            ..Service::default()
-        };
-        let slice = EndpointSlice {
-            name: name.clone(),
-            service: name.clone(),
-            endpoints: spec.endpoints.iter().copied().map(model_endpoint::<F>).collect(),
-            ports: spec.ports.iter().map(endpoint_port).collect(),
-        };
-        let node = NodeContext { name: "me", ..NodeContext::default() };
-        plan(&service, &[&slice], node, &Options::default()).expect("it has a cluster IP")
+    fn plan(name: &ServiceName, spec: &Spec) -> ServicePlan<F> {
+        let addresses = [address::<F>(NODE_NET, 1).into()];
+        let node = NodeContext { name: "me", zone: None, addresses: &addresses };
+        let slice = spec.slice::<F>(name);
+        let planned = plan(&spec.service::<F>(name), &[&slice], node, &Options::default());
+        planned.expect("it has a cluster IP")
     }
 
     pub(super) fn delete(&mut self, name: &str) {
@@ -176,6 +117,7 @@ impl<F: Family> Bench<F> {
         let fake = self.fake();
         assert_eq!(self.reconciler.in_use(), Rows::default());
         assert!(fake.frontends.is_empty() && fake.services.is_empty() && fake.names.is_empty());
+        assert!(fake.source_ranges.is_empty());
     }
 
     pub(super) const fn fake(&self) -> &Fake<F> {
@@ -192,30 +134,5 @@ impl<F: Family> Bench<F> {
             }
         }
         live
-    }
-}
-
-fn service_port((name, protocol, number): &(&str, Protocol, u16)) -> ServicePort {
-    ServicePort {
-        name: (*name).into(),
-        protocol: *protocol,
-        port: Port::new(*number),
-        node_port: None,
-    }
-}
-
-fn endpoint_port((name, protocol, _): &(&str, Protocol, u16)) -> EndpointPort {
-    EndpointPort { name: (*name).into(), protocol: *protocol, port: Port::new(8080) }
-}
-
-fn model_endpoint<F: Family>((host, state, local): (u16, State, bool)) -> Endpoint {
-    Endpoint {
-        address: address::<F>(244, host).into(),
-        ready: state == State::Ready,
-        serving: state != State::Gone,
-        terminating: state == State::Draining,
-        node: Some(if local { "me" } else { "you" }.into()),
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
     }
 }

@@ -2,7 +2,10 @@
 //! Which operations a change takes, and in which order.
 
 use proxy_common::{
-    Family, Port, Protocol, backend::BackendId, frontend::FrontendKey, frontend::ServiceIndex,
+    Family, Port, Protocol,
+    backend::{BackendId, Standing},
+    frontend::FrontendKey,
+    frontend::ServiceIndex,
     service::BackendSet,
 };
 
@@ -91,7 +94,14 @@ fn an_endpoint_that_drains_leaves_the_set_and_keeps_its_row<F: Family>() {
     let _ = bench.written();
     bench.set("web", &web(&[(1, Ready, false), (2, Draining, false)]));
     let _ = bench.flush();
-    assert_eq!(verbs(&bench.written()), ["write slots", "publish a backend set"]);
+    let ops = bench.written();
+    let expected = ["write slots", "publish a backend set", "set the standing of a backend"];
+    assert_eq!(verbs(&ops), expected);
+    let Op::SetStanding { backend, .. } = ops[2] else { panic!() };
+    assert_eq!(
+        (backend.address, backend.standing),
+        (endpoint::<F>(2).address, Standing::default())
+    );
     assert_eq!(bench.live(), before, "UDP flows stay with what still serves");
 }
 
@@ -196,16 +206,20 @@ fn the_local_set_is_there_before_the_policy_asks_for_it<F: Family>() {
     bench.set("web", &spec);
     let _ = bench.flush();
     let ops = bench.written();
-    let expected = ["write slots", "publish a backend set", "set a policy"];
+    let expected =
+        ["set the standing of a backend", "write slots", "publish a backend set", "set a policy"];
     assert_eq!(verbs(&ops), expected);
-    assert!(matches!(ops[1], Op::PutSet { which: SetKind::Local, .. }));
+    assert!(matches!(ops[2], Op::PutSet { which: SetKind::Local, .. }));
     assert_eq!(bench.reconciler.in_use().slots, 3);
     // Who has read the old policy finds the old set until long after.
     assert_eq!(bench.reconciler.next(), Some(bench.now.get() + REST));
     bench.wait(REST);
     let _ = bench.flush();
     let ops = bench.written();
-    assert!(matches!(ops[..], [Op::PutSet { which: SetKind::Cluster, .. }]));
+    let expected =
+        ["publish a backend set", "set the standing of a backend", "set the standing of a backend"];
+    assert_eq!(verbs(&ops), expected);
+    assert!(matches!(ops[0], Op::PutSet { which: SetKind::Cluster, .. }));
     assert_eq!((bench.reconciler.in_use().slots, bench.reconciler.next()), (1, None));
     spec.policy = TrafficPolicy::Cluster;
     bench.set("web", &spec);
