@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     devices::{AttachMode, Included},
-    plan::{ExternalIps, Options, Reach},
+    plan::{ExternalIps, NodePortAddresses, Options, Reach},
 };
 
 mod socket_lb;
@@ -124,6 +124,7 @@ impl RunArgs {
         Options {
             reach: if self.socket_lb_mapped { Reach::Sockets } else { Reach::Family },
             external_ips: ExternalIps::default(),
+            node_ports: NodePortAddresses::default(),
         }
     }
 }

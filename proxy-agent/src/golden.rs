@@ -91,12 +91,14 @@ async fn a_real_kube_proxy_serves_the_same_frontends_alike() {
         let theirs = kube_proxy::served(&rules, table);
         assert!(theirs.len() > 50, "{table}: {}", theirs.len());
         assert_eq!(ours, theirs, "{table}");
-        let refused: Vec<_> = dump
-            .lines()
-            .filter_map(|line| line.strip_suffix(" refuse"))
-            .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
-            .collect();
-        assert_eq!(refused, kube_proxy::cluster_ips(&rules, table), "{table}");
+        for (mark, set) in [(" refuse", "cluster-ips"), (" node", "nodeport-ips")] {
+            let marked: Vec<_> = dump
+                .lines()
+                .filter_map(|line| line.strip_suffix(mark))
+                .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
+                .collect();
+            assert_eq!(marked, kube_proxy::addresses(&rules, table, set), "{table}: {set}");
+        }
     }
 }
 

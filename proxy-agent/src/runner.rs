@@ -1,30 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The task that carries changes from a source to the tables.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use ipnet::IpNet;
 use proxy_common::Family;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
-use unserved::Unserved;
 
+use self::{
+    tables::{Reconciled, Tables},
+    unserved::Unserved,
+};
 use crate::{
     chain::chain,
     dataplane::Dataplane,
-    model::{Kind, ServiceName, Store},
-    plan::{Options, categorize::NodeContext, plan},
-    reconcile::{Conflict, FamilyReconciler, Outcome, Rows, ServiceCidrError, ServiceCidrs},
+    model::{Kind, Store},
+    plan::{Options, node_port_addresses},
     watch::Event,
 };
 
+mod tables;
 mod unserved;
 
 /// The kinds that must be known in full before anything is written: with a part of them, what is
@@ -58,6 +56,10 @@ pub struct Runner {
     status: watch::Sender<Status>,
     node_addresses: watch::Sender<BTreeSet<IpAddr>>,
     left_sockets: watch::Sender<()>,
+    /// The addresses of the host, if anybody tells.
+    local_addresses: Option<watch::Receiver<BTreeSet<IpAddr>>>,
+    /// At which addresses node ports are served.
+    node_port_addresses: BTreeSet<IpAddr>,
     unserved: Option<Unserved>,
     started: Instant,
 }
@@ -75,6 +77,8 @@ impl Runner {
             status: watch::Sender::default(),
             node_addresses: watch::Sender::default(),
             left_sockets: watch::Sender::default(),
+            local_addresses: None,
+            node_port_addresses: BTreeSet::new(),
             unserved: None,
             started: Instant::now(),
         }
@@ -87,11 +91,15 @@ impl Runner {
         F: Family<Addr: Send> + Send,
         D: Dataplane<F> + Send + 'static,
     {
-        self.families.push(Box::new(Reconciled {
-            reconciler: FamilyReconciler::<F>::new(Rows::CAPACITY),
-            service_cidrs: ServiceCidrs::default(),
-            dataplane,
-        }));
+        self.families.push(Box::new(Reconciled::<F, D>::new(dataplane)));
+        self
+    }
+
+    /// Serves node ports at addresses of the host, which are these, where the Node's own are not
+    /// meant.
+    #[must_use]
+    pub fn with_local_addresses(mut self, addresses: watch::Receiver<BTreeSet<IpAddr>>) -> Self {
+        self.local_addresses = Some(addresses);
         self
     }
 
@@ -131,6 +139,7 @@ impl Runner {
                     }
                 }
                 () = sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => {}
+                () = changed(&mut self.local_addresses) => {}
             }
             if self.unsynced.is_empty() {
                 self.reconcile();
@@ -158,6 +167,7 @@ impl Runner {
     fn reconcile(&mut self) {
         let dirty = self.store.take_dirty();
         let service_cidrs = self.store.take_service_cidrs();
+        let node_ports = self.take_node_port_addresses();
         self.tell_unserved(&dirty);
         let started = self.started;
         let clock = || started.elapsed();
@@ -175,6 +185,14 @@ impl Runner {
                 warn!(family, %service, error, "cannot apply a Service, will try again");
                 self.last_error = Some(format!("{service} ({family}): {error}"));
             }
+            if let Some(addresses) = &node_ports {
+                family.set_node_addresses(addresses);
+            }
+            if let Err(error) = family.flush_node_addresses(clock()) {
+                let (family, error) = (family.name(), chain(&error));
+                warn!(family, error, "cannot follow the node's addresses, will try again");
+                self.last_error = Some(format!("node ports ({family}): {error}"));
+            }
             if let Some(cidrs) = &service_cidrs {
                 family.set_service_cidrs(cidrs);
             }
@@ -184,6 +202,17 @@ impl Runner {
                 self.last_error = Some(format!("Service CIDRs ({family}): {error}"));
             }
         }
+    }
+
+    /// At which addresses node ports are served, if that has changed since the last call.
+    fn take_node_port_addresses(&mut self) -> Option<BTreeSet<IpAddr>> {
+        let local = self.local_addresses.as_mut();
+        let local = local.map(|local| local.borrow_and_update().clone()).unwrap_or_default();
+        let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
+        (served != self.node_port_addresses).then(|| {
+            self.node_port_addresses.clone_from(&served);
+            served
+        })
     }
 
     fn report(&mut self) {
@@ -205,6 +234,17 @@ impl Runner {
     }
 }
 
+/// Waits until a value changes. One that nobody changes any more stays as it is.
+async fn changed<T>(watched: &mut Option<watch::Receiver<T>>) {
+    let told = match watched {
+        Some(watched) => watched.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Tells those who wait for it, if it has changed.
 fn tell<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
     let _ = watched.send_if_modified(|known| {
@@ -212,82 +252,6 @@ fn tell<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
         *known = value;
         changed
     });
-}
-
-/// The tables of a family, whichever it is.
-trait Tables: Send {
-    fn name(&self) -> &'static str;
-    fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options);
-    fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome;
-    fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>);
-    fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError>;
-    fn next(&self) -> Option<Duration>;
-    fn pending(&self) -> usize;
-    fn failing(&self) -> usize;
-}
-
-struct Reconciled<F: Family, D> {
-    reconciler: FamilyReconciler<F>,
-    service_cidrs: ServiceCidrs<F>,
-    dataplane: D,
-}
-
-impl<F, D> Tables for Reconciled<F, D>
-where
-    F: Family<Addr: Send> + Send,
-    D: Dataplane<F> + Send,
-{
-    fn name(&self) -> &'static str {
-        F::NAME
-    }
-
-    fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options) {
-        let node = NodeContext {
-            name: store.node_name(),
-            zone: store.node().and_then(|node| node.zone.as_deref()),
-            addresses: store.node().map_or(&[], |node| &node.addresses),
-        };
-        let planned = store.service(name).and_then(|service| {
-            let slices: Vec<_> = store.slices(name).collect();
-            plan(service, &slices, node, options)
-        });
-        self.reconciler.set(name, planned);
-    }
-
-    fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome {
-        let outcome = self.reconciler.flush(&mut self.dataplane, clock);
-        // Of several changes in one batch only the last matters.
-        let conflicts = self.reconciler.take_conflicts().into_iter();
-        let last: HashMap<_, _> = conflicts.map(|conflict| (conflict.key, conflict)).collect();
-        for Conflict { key, winner, losers } in last.into_values() {
-            let address: IpAddr = key.address.into();
-            let (port, protocol) = (key.port, key.protocol);
-            let losers: Vec<_> = losers.iter().map(ToString::to_string).collect();
-            let losers = losers.join(" ");
-            warn!(%address, %port, %protocol, %winner, losers, "several Services want a frontend");
-        }
-        outcome
-    }
-
-    fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>) {
-        self.service_cidrs.set(cidrs);
-    }
-
-    fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError> {
-        self.service_cidrs.flush(&mut self.dataplane, now)
-    }
-
-    fn next(&self) -> Option<Duration> {
-        self.reconciler.next().into_iter().chain(self.service_cidrs.next()).min()
-    }
-
-    fn pending(&self) -> usize {
-        self.reconciler.pending()
-    }
-
-    fn failing(&self) -> usize {
-        self.reconciler.failing() + usize::from(self.service_cidrs.is_failing())
-    }
 }
 
 #[cfg(test)]

@@ -54,9 +54,9 @@ fn elements<'a>(block: &[&'a str]) -> Vec<&'a str> {
     trimmed.filter(|word| !word.is_empty()).collect()
 }
 
-/// The cluster IPs, in order.
-pub(crate) fn cluster_ips(rules: &str, family: &str) -> Vec<IpAddr> {
-    let block = block(&table(rules, family), "set cluster-ips");
+/// The addresses of a set, in order.
+pub(crate) fn addresses(rules: &str, family: &str, set: &str) -> Vec<IpAddr> {
+    let block = block(&table(rules, family), &format!("set {set}"));
     let mut ips: Vec<IpAddr> = elements(&block).into_iter().map(|ip| ip.parse().unwrap()).collect();
     ips.sort();
     ips

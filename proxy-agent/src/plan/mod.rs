@@ -9,10 +9,12 @@ pub mod categorize;
 pub mod endpoints;
 pub mod external_ips;
 mod frontends;
+pub mod node_ports;
 mod policy;
 
 pub use endpoints::Reach;
 pub use external_ips::ExternalIps;
+pub use node_ports::{NodePortAddresses, node_port_addresses};
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -36,6 +38,8 @@ pub struct Options {
     pub reach: Reach,
     /// Which external IPs are served.
     pub external_ips: ExternalIps,
+    /// At which of the node's addresses node ports are served.
+    pub node_ports: NodePortAddresses,
 }
 
 /// What one Service needs in one family.

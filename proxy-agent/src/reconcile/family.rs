@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The reconciler of one family.
 
+mod passes;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, btree_map},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     time::Duration,
 };
 
-use proxy_common::{
-    Family, Protocol,
-    frontend::{Frontend, FrontendKey},
-};
+use proxy_common::{Family, frontend::FrontendKey};
 
 use super::{
-    apply::apply,
-    frontends::{Claim, Frontends, Target, claims},
+    frontends::{Claim, Frontends, claims},
     ids::{Ids, Rows},
+    node_addresses::NodeAddresses,
     outcome::{Conflict, Outcome, Problem, ReconcileError},
     row::Row,
     schedule::Schedule,
 };
 use crate::{
-    dataplane::{Dataplane, Op},
+    dataplane::Dataplane,
     model::ServiceName,
     plan::{PortId, ServicePlan},
 };
@@ -31,6 +31,7 @@ pub struct FamilyReconciler<F: Family> {
     services: HashMap<ServiceName, Entry<F>>,
     frontends: Frontends<F>,
     ids: Ids,
+    node_addresses: NodeAddresses<F>,
     schedule: Schedule,
     conflicts: Vec<Conflict<F>>,
 }
@@ -54,6 +55,7 @@ impl<F: Family> FamilyReconciler<F> {
             services: HashMap::new(),
             frontends: Frontends::new(),
             ids: Ids::new(capacity),
+            node_addresses: NodeAddresses::new(),
             schedule: Schedule::default(),
             conflicts: Vec::new(),
         }
@@ -116,11 +118,30 @@ impl<F: Family> FamilyReconciler<F> {
         outcome
     }
 
-    /// When the next [`flush`](Self::flush) has something to do, on the clock that is passed to
-    /// it; nothing if only a new plan can give it something.
+    /// Serves node ports at these addresses, as far as they are of this family, and at no others.
+    /// The next [`flush_node_addresses`](Self::flush_node_addresses) acts on it.
+    pub fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
+        self.node_addresses.set(addresses, &mut self.frontends);
+    }
+
+    /// Marks the node's addresses. `now` is on the clock that is passed to [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// What the dataplane could not do. It is tried again after a pause.
+    pub fn flush_node_addresses<D: Dataplane<F>>(
+        &mut self,
+        dataplane: &mut D,
+        now: Duration,
+    ) -> Result<(), ReconcileError> {
+        self.node_addresses.flush(&mut self.frontends, dataplane, now)
+    }
+
+    /// When the next flush has something to do, on the clock that is passed to it; nothing if only
+    /// a new plan or new addresses can give it something.
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
-        self.schedule.next()
+        self.schedule.next().into_iter().chain(self.node_addresses.next()).min()
     }
 
     /// How many Services have something to do, now or later.
@@ -129,10 +150,10 @@ impl<F: Family> FamilyReconciler<F> {
         self.schedule.pending()
     }
 
-    /// How many Services have failed at the last attempt.
+    /// How many Services have failed at the last attempt; the node's addresses count as one.
     #[must_use]
-    pub const fn failing(&self) -> usize {
-        self.schedule.failing()
+    pub fn failing(&self) -> usize {
+        self.schedule.failing() + usize::from(self.node_addresses.is_failing())
     }
 
     /// How many rows are taken, without those that rest.
@@ -168,119 +189,6 @@ impl<F: Family> FamilyReconciler<F> {
                 self.schedule.mark(carer);
             }
         }
-    }
-
-    /// Writes all that new flows of a Service need, its marks excepted.
-    fn raise<D: Dataplane<F>>(
-        &mut self,
-        name: &ServiceName,
-        dataplane: &mut D,
-        clock: &dyn Fn() -> Duration,
-    ) -> Result<(), ReconcileError> {
-        let Some(entry) = self.services.get_mut(name) else {
-            return Ok(());
-        };
-        for port in entry.plan.iter().flat_map(|plan| &plan.ports) {
-            let row = match entry.rows.entry(port.id) {
-                btree_map::Entry::Occupied(row) => row.into_mut(),
-                btree_map::Entry::Vacant(place) => {
-                    place.insert(Row::new(self.ids.take_service(clock())?))
-                }
-            };
-            let ops = row.raise(port, &mut self.ids, clock())?;
-            apply(dataplane, &ops, |op| {
-                row.commit(op, &mut self.ids, clock());
-            })?;
-        }
-        let mut ops = Vec::new();
-        for key in &entry.touched {
-            if let Target::Port(winner) = self.frontends.target(key)
-                && winner.service == *name
-                && let Some(row) = entry.rows.get(&winner.port)
-            {
-                let frontend = Frontend::new(row.index, winner.kind);
-                self.frontends.point(*key, frontend, &mut ops);
-            }
-        }
-        apply(dataplane, &ops, |op| self.frontends.commit(op))
-    }
-
-    /// Takes away all that a Service needs no more, and notes whether UDP sockets are left without
-    /// a backend by it. Says when there is more to do.
-    fn lower<D: Dataplane<F>>(
-        &mut self,
-        name: &ServiceName,
-        dataplane: &mut D,
-        clock: &dyn Fn() -> Duration,
-        left_sockets: &mut bool,
-    ) -> Result<Option<Duration>, ReconcileError> {
-        let Some(entry) = self.services.get_mut(name) else {
-            return Ok(None);
-        };
-        let own = |applied: Frontend| entry.rows.values().any(|row| row.index == applied.service());
-        let unwanted = |key: &FrontendKey<F>| match (
-            self.frontends.applied(key),
-            self.frontends.target(key),
-        ) {
-            (Some(_), Target::Nothing) => true,
-            // The mark comes last, but the row behind it may go now.
-            (Some(applied), Target::Mark(_)) => own(applied),
-            // Another Service gets it but has not taken it yet; it must not go on leading here,
-            // unless this Service still has something for it.
-            (Some(applied), Target::Port(winner)) if winner.service != *name => {
-                let claimants = self.frontends.claimants(key);
-                own(applied) && claimants.iter().all(|claim| claim.service != *name)
-            }
-            _ => false,
-        };
-        let keys = entry.touched.iter().copied().filter(unwanted);
-        let ops: Vec<_> = keys.map(|key| Op::RemoveFrontend { key }).collect();
-        apply(dataplane, &ops, |op| self.frontends.commit(op))?;
-        // Marks are still to be set.
-        entry.touched.retain(|key| matches!(self.frontends.target(key), Target::Mark(_)));
-        let mut again: Option<Duration> = None;
-        for id in entry.rows.keys().copied().collect::<Vec<_>>() {
-            let Some(row) = entry.rows.get_mut(&id) else {
-                continue;
-            };
-            let port = entry.plan.as_ref().and_then(|plan| plan.port(id));
-            let gone = port.is_none();
-            let (ops, later) = row.lower(port, &mut self.ids, clock());
-            apply(dataplane, &ops, |op| {
-                let is_retired = matches!(op, Op::RetireBackend { .. });
-                *left_sockets |= is_retired && id.protocol == Protocol::UDP;
-                row.commit(op, &mut self.ids, clock());
-            })?;
-            again = again.into_iter().chain(later).min();
-            if gone {
-                let _ = entry.rows.remove(&id);
-            }
-        }
-        Ok(again)
-    }
-
-    /// Sets the marks of a Service. Nobody waits for them, so that they come last: where there is
-    /// no room for them, all else is done nevertheless.
-    fn mark<D: Dataplane<F>>(
-        &mut self,
-        name: &ServiceName,
-        dataplane: &mut D,
-    ) -> Result<(), ReconcileError> {
-        let Some(entry) = self.services.get_mut(name) else {
-            return Ok(());
-        };
-        let mut ops = Vec::new();
-        for key in &entry.touched {
-            if let Target::Mark(mark) = self.frontends.target(key) {
-                self.frontends.point(*key, mark, &mut ops);
-            }
-        }
-        apply(dataplane, &ops, |op| self.frontends.commit(op))?;
-        entry.touched.clear();
-        if entry.plan.is_none() {
-            let _ = self.services.remove(name);
-        }
-        Ok(())
     }
 
     fn fail(

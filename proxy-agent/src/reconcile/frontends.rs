@@ -30,6 +30,8 @@ struct State {
     /// How many Services want a mark there: the address is their VIP, or an endpoint of theirs
     /// has this address and port.
     marks: u32,
+    /// Whether the address is one of the node's, at which node ports are served.
+    is_node: bool,
     applied: Option<Frontend>,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct PortClaim {
 pub(super) enum Claim {
     Port(PortClaim),
     Mark,
+    Node,
 }
 
 /// What a frontend should point at.
@@ -97,6 +100,7 @@ impl<F: Family> Frontends<F> {
         let state = self.keys.entry(key).or_default();
         match claim {
             Claim::Mark => state.marks += 1,
+            Claim::Node => state.is_node = true,
             Claim::Port(claim) => {
                 let at = state.ports.partition_point(|other| *other < claim);
                 state.ports.insert(at, claim);
@@ -108,13 +112,14 @@ impl<F: Family> Frontends<F> {
         if let Some(state) = self.keys.get_mut(key) {
             match claim {
                 Claim::Mark => state.marks -= 1,
+                Claim::Node => state.is_node = false,
                 Claim::Port(claim) => state.ports.retain(|other| other != claim),
             }
             self.forget_if_empty(key);
         }
     }
 
-    /// What a frontend should point at.
+    /// What a frontend should point at. An address that is a cluster IP is none of the node's.
     pub(super) fn target(&self, key: &FrontendKey<F>) -> Target<'_> {
         match self.keys.get(key) {
             Some(State { ports, .. }) if !ports.is_empty() => Target::Port(&ports[0]),
@@ -122,6 +127,7 @@ impl<F: Family> Frontends<F> {
                 Target::Mark(ServiceIndex::REFUSE)
             }
             Some(State { marks: 1.., .. }) => Target::Mark(ServiceIndex::DIRECT),
+            Some(State { is_node: true, .. }) => Target::Mark(ServiceIndex::NODE),
             _ => Target::Nothing,
         }
     }
@@ -174,6 +180,7 @@ impl<F: Family> Frontends<F> {
         if let Some(state) = self.keys.get(key)
             && state.ports.is_empty()
             && state.marks == 0
+            && !state.is_node
             && state.applied.is_none()
         {
             let _ = self.keys.remove(key);

@@ -31,6 +31,9 @@
 //! two passes keep its rows. What remains is a cluster IP that passes to a Service of another
 //! name.
 //!
+//! The marks of the node's addresses are written by themselves, at any time: node ports are entries
+//! of their own, which no mark needs. Of an address that is a cluster IP too, the Services decide.
+//!
 //! A set that the policy has ceased to select stays published for the same rest, since a program
 //! may have read the old policy and be about to read the set; so do the source ranges of a policy
 //! that has ceased to restrict clients.
@@ -47,8 +50,10 @@ mod backends;
 mod family;
 mod frontends;
 mod ids;
+mod node_addresses;
 mod outcome;
 mod ranges;
+mod retry;
 mod row;
 mod schedule;
 mod service_cidrs;

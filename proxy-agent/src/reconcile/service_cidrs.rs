@@ -6,23 +6,20 @@ use std::{collections::BTreeSet, error::Error, time::Duration};
 use ipnet::IpNet;
 use proxy_common::{Address as _, Family, service_cidr::Prefix};
 
-use crate::{
-    backoff,
-    dataplane::{Dataplane, Failure, Op},
-};
+use super::retry::Retry;
+use crate::dataplane::{Dataplane, Failure, Op};
 
 /// The prefixes of one family.
 #[derive(Debug)]
 pub struct ServiceCidrs<F: Family> {
     desired: BTreeSet<Prefix<F>>,
     applied: BTreeSet<Prefix<F>>,
-    /// How often in a row it has failed, and when it is tried again.
-    failed: Option<(u32, Duration)>,
+    retry: Retry,
 }
 
 impl<F: Family> Default for ServiceCidrs<F> {
     fn default() -> Self {
-        Self { desired: BTreeSet::new(), applied: BTreeSet::new(), failed: None }
+        Self { desired: BTreeSet::new(), applied: BTreeSet::new(), retry: Retry::default() }
     }
 }
 
@@ -35,9 +32,7 @@ impl<F: Family> ServiceCidrs<F> {
             Some(Prefix { length: cidr.prefix_len().into(), address })
         };
         self.desired = cidrs.iter().filter_map(prefix).collect();
-        if let Some((_, again)) = &mut self.failed {
-            *again = Duration::ZERO;
-        }
+        self.retry.at_once();
     }
 
     /// Writes the difference: what is new first. `now` is on a clock that never goes back.
@@ -50,7 +45,7 @@ impl<F: Family> ServiceCidrs<F> {
         dataplane: &mut D,
         now: Duration,
     ) -> Result<(), ServiceCidrError> {
-        if self.failed.is_some_and(|(_, again)| again > now) {
+        if !self.retry.is_due(now) {
             return Ok(());
         }
         let ops: Vec<_> = self.difference().collect();
@@ -63,32 +58,23 @@ impl<F: Family> ServiceCidrs<F> {
                 _ => {}
             }
         }
-        match outcome {
-            Ok(()) => {
-                self.failed = None;
-                Ok(())
-            }
-            Err(Failure { applied, error }) => {
-                let failures = self.failed.map_or(0, |(failures, _)| failures);
-                self.failed = Some((failures + 1, now + backoff::pause(failures)));
-                Err(ServiceCidrError { verb: ops[applied].verb(), source: Box::new(error) })
-            }
-        }
+        self.retry.note(outcome.is_ok(), now);
+        outcome.map_err(|Failure { applied, error }| ServiceCidrError {
+            verb: ops[applied].verb(),
+            source: Box::new(error),
+        })
     }
 
     /// When there is something to do.
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
-        match self.failed {
-            Some((_, again)) => Some(again),
-            None => (self.desired != self.applied).then_some(Duration::ZERO),
-        }
+        self.retry.next(self.desired != self.applied)
     }
 
     /// Whether the last attempt has failed.
     #[must_use]
     pub const fn is_failing(&self) -> bool {
-        self.failed.is_some()
+        self.retry.is_failing()
     }
 
     fn difference(&self) -> impl Iterator<Item = Op<F>> {

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use proxy_common::{Port, Protocol, V4, V6};
@@ -21,7 +22,10 @@ use crate::{
     model::{
         Endpoint, EndpointPort, EndpointSlice, Node, Object, ObjectName, Service, ServicePort,
     },
+    plan,
 };
+
+mod lives;
 
 type Shared<F> = Arc<Mutex<Fake<F>>>;
 
@@ -224,4 +228,46 @@ async fn the_addresses_of_the_own_node_are_told() {
     assert_eq!(told(), ["192.0.2.1"], "it is about to come back");
     let _ = bench.send([node("me", "192.0.2.3")]).await;
     assert_eq!(told(), ["192.0.2.3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_ports_are_served_at_the_address_of_the_node() {
+    let (v4, v6) = (Shared::<V4>::default(), Shared::<V6>::default());
+    let runner = Runner::new("me", Options::default())
+        .with_family(Arc::clone(&v4))
+        .with_family(Arc::clone(&v6));
+    let bench = Bench::new(runner);
+    let _ = bench.sync().await;
+    let _ = bench.send([node("me", "192.0.2.1")]).await;
+    assert_eq!((dump(&v4).as_str(), dump(&v6).as_str()), ("192.0.2.1 node\n", ""));
+    let _ = bench.send([node("me", "2001:db8::1")]).await;
+    assert_eq!((dump(&v4).as_str(), dump(&v6).as_str()), ("", "2001:db8::1 node\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_ports_follow_the_addresses_of_the_host() {
+    let tables = Shared::<V4>::default();
+    let ips = |texts: &[&str]| texts.iter().map(|ip| ip.parse().unwrap()).collect();
+    let (told, local) = watch::channel::<BTreeSet<IpAddr>>(ips(&["192.0.2.1", "127.0.0.1"]));
+    let within = plan::NodePortAddresses::Within(vec!["0.0.0.0/0".parse().unwrap()]);
+    let options = Options { node_ports: within, ..Options::default() };
+    let runner = Runner::new("me", options).with_family(Arc::clone(&tables));
+    let bench = Bench::new(runner.with_local_addresses(local));
+    let _ = bench.sync().await;
+    assert_eq!(dump(&tables), "192.0.2.1 node\n");
+    let _ = told.send_replace(ips(&["192.0.2.2", "192.0.2.3"]));
+    let _ = bench.send([]).await;
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(dump(&tables), "192.0.2.2 node\n192.0.2.3 node\n");
+    // A cluster IP is none of the node's, and is again when its Service goes.
+    let _ = bench.send([service("a", &["192.0.2.2"])]).await;
+    assert!(dump(&tables).starts_with("192.0.2.2 refuse\n"));
+    let key = crate::model::ObjectKey { kind: Kind::Service, name: ObjectName::new("ns", "a") };
+    let _ = bench.send([Event::Delete(key)]).await;
+    assert_eq!(dump(&tables), "192.0.2.2 node\n192.0.2.3 node\n");
+    // Nobody tells any more: what is there stays.
+    drop(told);
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(dump(&tables), "192.0.2.2 node\n192.0.2.3 node\n");
+    assert_eq!(tables.lock().unwrap().violations(), [] as [&str; 0]);
 }

@@ -7,7 +7,7 @@ mod expected;
 mod seen;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -24,6 +24,8 @@ const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 enum Step {
     Put(usize, Spec),
     Delete(usize),
+    /// The node's addresses: nets and last parts.
+    Node(BTreeSet<(u16, u16)>),
     Flush,
     Wait(u64),
 }
@@ -84,6 +86,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => (name.clone(), a_spec()).prop_map(|(name, spec)| Step::Put(name, spec)),
         2 => name.prop_map(Step::Delete),
+        1 => prop::collection::btree_set((96_u16..98, 0_u16..3), 0..4).prop_map(Step::Node),
         4 => Just(Step::Flush),
         2 => (0_u64..7000).prop_map(Step::Wait),
     ];
@@ -94,6 +97,7 @@ fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseE
     let mut faults = VecDeque::from(faults);
     let mut bench = Bench::<F>::with(Rows::CAPACITY, move |_| faults.pop_front().unwrap_or(false));
     let mut world = BTreeMap::new();
+    let mut node = BTreeSet::new();
     for step in steps {
         match step {
             Step::Put(name, spec) => {
@@ -104,6 +108,10 @@ fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseE
                 bench.delete(NAMES[name]);
                 let _ = world.remove(&name);
             }
+            Step::Node(addresses) => {
+                bench.set_node(&addresses);
+                node = addresses;
+            }
             Step::Flush => {
                 let _ = bench.flush();
             }
@@ -112,7 +120,7 @@ fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseE
     }
     bench.settle();
     bench.assert_safe();
-    prop_assert_eq!(seen(&bench), expected::<F>(&world));
+    prop_assert_eq!(seen(&bench), expected::<F>(&world, &node));
     // Nothing more is to be done, not even when everything is asked for again.
     let _ = bench.written();
     for (name, spec) in &world {
@@ -124,6 +132,7 @@ fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseE
     for name in world.keys() {
         bench.delete(NAMES[*name]);
     }
+    bench.set_node(&BTreeSet::new());
     bench.settle();
     bench.assert_safe();
     bench.assert_empty();

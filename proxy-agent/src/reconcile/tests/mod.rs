@@ -76,6 +76,12 @@ impl<F: Family> Bench<F> {
         planned.expect("it has a cluster IP")
     }
 
+    /// Gives the node these addresses, by net and last part.
+    fn set_node(&mut self, addresses: &BTreeSet<(u16, u16)>) {
+        let ips = addresses.iter().map(|(net, host)| address::<F>(*net, *host).into());
+        self.reconciler.set_node_addresses(&ips.collect());
+    }
+
     pub(super) fn delete(&mut self, name: &str) {
         self.reconciler.set(&ServiceName::new("ns", name), None);
     }
@@ -87,7 +93,9 @@ impl<F: Family> Bench<F> {
     pub(super) fn flush(&mut self) -> Outcome {
         self.dataplane.inner.set_time(self.now.get());
         let now = Rc::clone(&self.now);
-        self.reconciler.flush(&mut self.dataplane, &|| now.get())
+        let outcome = self.reconciler.flush(&mut self.dataplane, &|| now.get());
+        let _ = self.reconciler.flush_node_addresses(&mut self.dataplane, now.get());
+        outcome
     }
 
     /// Goes on until nothing is pending, waiting where there is a pause.

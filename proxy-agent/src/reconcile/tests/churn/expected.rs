@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients should find: an independent reading of the specs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_common::{
     Family, Port as Number,
@@ -20,8 +20,12 @@ use crate::model::TrafficPolicy::Local;
 /// What the specs say.
 pub(super) fn expected<F: Family>(
     world: &BTreeMap<usize, Spec>,
+    node: &BTreeSet<(u16, u16)>,
 ) -> BTreeMap<FrontendKey<F>, Seen<F>> {
     let mut all = BTreeMap::new();
+    for (net, host) in node {
+        let _ = all.insert(FrontendKey::whole(address::<F>(*net, *host)), Seen::Node);
+    }
     for spec in world.values() {
         let _ = all.insert(FrontendKey::whole(address::<F>(96, spec.vip)), Seen::Refuse);
         for (_, protocol, _) in &spec.ports {

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lives of Services as the API tells them. Whatever came before, the tables end as if it had never
+//! been: nothing is stale in them.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::watch::{api, convert::Convert as _};
+
+const TYPES: [&str; 5] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "Headless"];
+
+/// A dual-stack Service of a type, with all that this has.
+fn of_type(type_: &str) -> Value {
+    match type_ {
+        "ExternalName" => json!({"type": "ExternalName"}),
+        "Headless" => json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+        _ => json!({
+            "type": type_,
+            "clusterIPs": ["10.0.0.1", "fd00::1"],
+            "externalIPs": ["198.51.100.1", "2001:db8:1::1"],
+            "externalTrafficPolicy": "Local",
+            "sessionAffinity": "ClientIP",
+            "loadBalancerSourceRanges": ["192.0.2.0/24", "2001:db8::/32"],
+            "ports": [{"port": 80, "nodePort": 30_080}, {"name": "b", "port": 81, "nodePort": 30_081}],
+        }),
+    }
+}
+
+/// A Service, made at this second.
+fn object(name: &str, created: u32, spec: &Value) -> Event {
+    let is_balanced = spec["type"] == "LoadBalancer";
+    let ingress = json!([{"ip": "203.0.113.1"}, {"ip": "2001:db8:2::1"}]);
+    let ingress = spec.get("ingress").cloned().unwrap_or(ingress);
+    event(&json!({
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": format!("{name}-{created}"),
+            "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z"),
+        },
+        "spec": spec,
+        "status": {"loadBalancer": {"ingress": if is_balanced { ingress } else { json!([]) }}},
+    }))
+}
+
+fn event(object: &Value) -> Event {
+    let converted = serde_json::from_value::<api::Service>(object.clone()).unwrap().convert();
+    let converted = converted.unwrap();
+    assert_eq!(converted.rejected, []);
+    converted.event
+}
+
+fn gone(name: &str) -> Event {
+    let name = ObjectName::new("ns", name);
+    Event::Delete(crate::model::ObjectKey { kind: Kind::Service, name })
+}
+
+/// What a life leaves: the tables as text, and how much there is in them.
+type Left = Vec<(String, [usize; 4])>;
+
+fn left<F: Family>(tables: &Shared<F>) -> (String, [usize; 4]) {
+    let tables = tables.lock().unwrap();
+    assert_eq!(tables.violations(), [] as [&str; 0]);
+    let counts = [
+        tables.frontends.len(),
+        tables.services.len(),
+        tables.names.len(),
+        tables.source_ranges.len(),
+    ];
+    (tables.dump(), counts)
+}
+
+/// Lives through these batches, each acted on by itself.
+async fn live(batches: &[Vec<Event>]) -> Left {
+    let (v4, v6) = (Shared::<V4>::default(), Shared::<V6>::default());
+    let runner = Runner::new("me", Options::default())
+        .with_family(Arc::clone(&v4))
+        .with_family(Arc::clone(&v6));
+    let bench = Bench::new(runner);
+    let _ = bench.sync().await;
+    let endpoints = ["10.1.0.1", "fd00:1::1"].map(|address| {
+        let Event::Apply(Object::EndpointSlice(mut slice)) = slice("a", address) else { panic!() };
+        slice.name.name = format!("a-{address}").into();
+        Event::Apply(Object::EndpointSlice(slice))
+    });
+    let _ = bench.send(endpoints).await;
+    for batch in batches {
+        let _ = bench.send(batch.clone()).await;
+    }
+    // What was freed rests, and then goes.
+    sleep(Duration::from_secs(30)).await;
+    vec![left(&v4), left(&v6)]
+}
+
+/// Asserts that a life leaves what its end alone would.
+async fn ends_as(name: &str, batches: &[Vec<Event>], end: &[Event]) {
+    assert_eq!(live(batches).await, live(&[end.to_vec()]).await, "{name}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_type_may_become_every_other() {
+    for before in TYPES {
+        for after in TYPES {
+            let [old, new] = [before, after].map(|type_| object("a", 1, &of_type(type_)));
+            let name = format!("{before} to {after}");
+            ends_as(&name, &[vec![old.clone()], vec![new.clone()]], std::slice::from_ref(&new))
+                .await;
+            ends_as(&name, &[vec![old, new, gone("a")]], &[]).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_several_services_want_goes_to_the_oldest_and_then_to_the_next() {
+    let at = |cluster_ip: &str, more: Value| {
+        let mut spec =
+            json!({"clusterIPs": [cluster_ip], "ports": [{"port": 80, "nodePort": 30_080}]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    for shared in [
+        json!({"externalIPs": ["198.51.100.1"]}),
+        json!({"type": "LoadBalancer"}),
+        json!({"type": "NodePort"}),
+        // Of each other's cluster IP.
+        json!({"externalIPs": ["10.0.0.1", "10.0.0.2"]}),
+    ] {
+        let name = shared.to_string();
+        let old = object("z", 1, &at("10.0.0.1", shared.clone()));
+        let young = object("a", 2, &at("10.0.0.2", shared.clone()));
+        let both = [old.clone(), young.clone()];
+        // In whichever order they come.
+        ends_as(&name, &[vec![young.clone()], vec![old.clone()]], &both).await;
+        ends_as(&name, &[vec![old.clone()], vec![young.clone()]], &both).await;
+        for batches in [
+            vec![both.to_vec(), vec![gone("z")]],
+            vec![vec![young.clone()], vec![old.clone()], vec![gone("z")]],
+        ] {
+            ends_as(&name, &batches, std::slice::from_ref(&young)).await;
+        }
+        ends_as(&name, &[both.to_vec(), vec![gone("a")]], std::slice::from_ref(&old)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_and_node_ports_move_between_services() {
+    let spec = |ip: &str, more: Value| {
+        let mut spec = json!({"clusterIPs": [ip], "ports": [{"port": 80, "nodePort": 30_001}]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let ports =
+        |number: i32| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]});
+    let external = json!({"externalIPs": ["198.51.100.1"]});
+    let balanced = json!({"type": "LoadBalancer", "ingress": [{"ip": "198.51.100.1"}]});
+    let unbalanced = json!({"type": "LoadBalancer", "ingress": []});
+    for (name, [a_before, b_before], [a_after, b_after]) in [
+        ("an external IP", [external.clone(), json!({})], [json!({}), external.clone()]),
+        (
+            "a load balancer's address",
+            [balanced.clone(), unbalanced.clone()],
+            [unbalanced, balanced.clone()],
+        ),
+        ("one that becomes the other", [external.clone(), balanced.clone()], [balanced, external]),
+        (
+            "node ports that change places",
+            [ports(30_001), ports(30_002)],
+            [ports(30_002), ports(30_001)],
+        ),
+    ] {
+        let a = [a_before, a_after].map(|more| object("a", 1, &spec("10.0.0.1", more)));
+        let b = [b_before, b_after].map(|more| object("b", 2, &spec("10.0.0.2", more)));
+        let [[a_before, a_after], [b_before, b_after]] = [a, b];
+        let before = vec![a_before, b_before];
+        let end = [a_after.clone(), b_after.clone()];
+        ends_as(name, &[before.clone(), end.to_vec()], &end).await;
+        ends_as(name, &[before.clone(), vec![a_after.clone()], vec![b_after.clone()]], &end).await;
+        ends_as(name, &[before, vec![b_after], vec![a_after]], &end).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_of_the_same_name_may_have_other_addresses() {
+    let first = object("a", 1, &of_type("LoadBalancer"));
+    let mut other = of_type("LoadBalancer");
+    other["clusterIPs"] = json!(["10.0.0.9", "fd00::9"]);
+    other["externalIPs"] = json!(["198.51.100.9"]);
+    other["ingress"] = json!([{"ip": "2001:db8:2::9"}]);
+    other["ports"] = json!([{"port": 80, "nodePort": 30_089}]);
+    let second = object("a", 9, &other);
+    let end = [second.clone()];
+    ends_as("at once", &[vec![first.clone(), gone("a"), second.clone()]], &end).await;
+    ends_as("later", &[vec![first.clone()], vec![gone("a")], vec![second.clone()]], &end).await;
+    ends_as("unseen", &[vec![first], vec![second]], &end).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_restricts_and_what_remembers_clients_goes_without_a_trace() {
+    let plain = json!({
+        "type": "LoadBalancer",
+        "clusterIPs": ["10.0.0.1", "fd00::1"],
+        "ports": [{"port": 80}],
+    });
+    let end = [object("a", 1, &plain)];
+    let full = object("a", 1, &of_type("LoadBalancer"));
+    ends_as("all of it", &[vec![full.clone()], end.to_vec()], &end).await;
+    ends_as("and back", &[end.to_vec(), vec![full.clone()]], &[full]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_node_s_own_address_may_be_a_load_balancer_s() {
+    let spec = json!({
+        "type": "LoadBalancer",
+        "clusterIPs": ["10.0.0.1"],
+        "ingress": [{"ip": "192.0.2.1"}],
+        "ports": [{"port": 80, "nodePort": 30_080}],
+    });
+    let balanced = object("a", 1, &spec);
+    let here = node("me", "192.0.2.1");
+    let end = [here.clone(), balanced.clone()];
+    let tables = live(&[end.to_vec()]).await;
+    assert!(tables[0].0.contains("192.0.2.1 node\n192.0.2.1:80/TCP ns/a: load-balancer"));
+    ends_as("the node comes later", &[vec![balanced.clone()], vec![here.clone()]], &end).await;
+    let without = [here.clone()];
+    ends_as("the Service goes", &[vec![here], vec![balanced], vec![gone("a")]], &without).await;
+}
