@@ -23,6 +23,7 @@ use crate::{
     devices::{Attacher, DeviceEvent, DeviceWatcher, Patterns},
     host_settings::HostSettings,
     logging,
+    plan::Options,
     preflight::{self, CgroupFacts, Facts},
     runner::Runner,
     sockets::netns_cookie,
@@ -48,6 +49,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     logging::init(&arguments.log_level, arguments.log_format);
     Object::check()?;
     let node = node_name(arguments.hostname_override.as_deref())?;
+    let options = arguments.options()?;
     let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
@@ -75,7 +77,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(arguments, source, &node, patterns, &facts));
+    let served = runtime.block_on(serve(arguments, source, &node, options, patterns, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
     served
@@ -85,6 +87,7 @@ async fn serve(
     arguments: &RunArgs,
     source: Objects,
     node: &str,
+    options: Options,
     patterns: Patterns,
     facts: &Facts,
 ) -> anyhow::Result<()> {
@@ -95,7 +98,7 @@ async fn serve(
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let mut runner = Runner::new(node, arguments.options());
+    let mut runner = Runner::new(node, options);
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }

@@ -10,11 +10,13 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     devices::{AttachMode, Included},
-    plan::{ExternalIps, NodePortAddresses, Options, Reach},
+    plan::{Options, Reach},
 };
 
+mod outside;
 mod socket_lb;
 
+pub use outside::{FeatureGate, OutsideArgs, PrimaryNotAlone, ServedAddresses};
 pub use socket_lb::{Excluded, Netns, SocketLb, SocketLbCommand};
 
 /// The first port above Linux's default ephemeral range, up to the last port.
@@ -103,6 +105,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub socket_lb_mapped: bool,
 
+    /// What the outside reaches.
+    #[command(flatten)]
+    pub outside: OutsideArgs,
+
     /// The ports that translated sources take.
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
     pub snat_port_range: RangeInclusive<u16>,
@@ -119,13 +125,16 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// What holds for all Services.
-    #[must_use]
-    pub fn options(&self) -> Options {
-        Options {
+    ///
+    /// # Errors
+    ///
+    /// If flags contradict each other.
+    pub fn options(&self) -> Result<Options, PrimaryNotAlone> {
+        Ok(Options {
             reach: if self.socket_lb_mapped { Reach::Sockets } else { Reach::Family },
-            external_ips: ExternalIps::default(),
-            node_ports: NodePortAddresses::default(),
-        }
+            external_ips: self.outside.external_ips(),
+            node_ports: self.outside.node_ports()?,
+        })
     }
 }
 
