@@ -17,11 +17,13 @@ use self::{
 use crate::{
     chain::chain,
     dataplane::Dataplane,
+    health_check::HealthChecks,
     model::{Kind, Store},
     plan::{Options, node_port_addresses},
     watch::Event,
 };
 
+mod health_checks;
 mod tables;
 mod unserved;
 
@@ -60,6 +62,7 @@ pub struct Runner {
     local_addresses: Option<watch::Receiver<BTreeSet<IpAddr>>>,
     /// At which addresses node ports are served.
     node_port_addresses: BTreeSet<IpAddr>,
+    health_checks: watch::Sender<HealthChecks>,
     unserved: Option<Unserved>,
     started: Instant,
 }
@@ -79,6 +82,7 @@ impl Runner {
             left_sockets: watch::Sender::default(),
             local_addresses: None,
             node_port_addresses: BTreeSet::new(),
+            health_checks: watch::Sender::default(),
             unserved: None,
             started: Instant::now(),
         }
@@ -169,6 +173,7 @@ impl Runner {
         let service_cidrs = self.store.take_service_cidrs();
         let node_ports = self.take_node_port_addresses();
         self.tell_unserved(&dirty);
+        self.count_endpoints(&dirty);
         let started = self.started;
         let clock = || started.elapsed();
         for family in &mut self.families {

@@ -11,10 +11,12 @@ pub mod external_ips;
 mod frontends;
 pub mod node_ports;
 mod policy;
+mod ready_here;
 
 pub use endpoints::Reach;
 pub use external_ips::ExternalIps;
 pub use node_ports::{NodePortAddresses, node_port_addresses};
+pub use ready_here::ready_here;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -13,8 +13,9 @@ use tracing::warn;
 
 use crate::{
     dataplane::Dataplane,
+    health_check::LocalEndpoints,
     model::{ServiceName, Store},
-    plan::{Options, categorize::NodeContext, plan},
+    plan::{Options, categorize::NodeContext, plan, ready_here},
     reconcile::{
         Conflict, FamilyReconciler, Outcome, ReconcileError, Rows, ServiceCidrError, ServiceCidrs,
     },
@@ -24,6 +25,8 @@ use crate::{
 pub(super) trait Tables: Send {
     fn name(&self) -> &'static str;
     fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options);
+    /// Adds how many endpoints a Service has on this node, if it has this family.
+    fn count(&self, store: &Store, name: &ServiceName, counts: LocalEndpoints) -> LocalEndpoints;
     fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome;
     fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>);
     fn flush_node_addresses(&mut self, now: Duration) -> Result<(), ReconcileError>;
@@ -32,6 +35,15 @@ pub(super) trait Tables: Send {
     fn next(&self) -> Option<Duration>;
     fn pending(&self) -> usize;
     fn failing(&self) -> usize;
+}
+
+/// What of the own Node bears on plans.
+fn context(store: &Store) -> NodeContext<'_> {
+    NodeContext {
+        name: store.node_name(),
+        zone: store.node().and_then(|node| node.zone.as_deref()),
+        addresses: store.node().map_or(&[], |node| &node.addresses),
+    }
 }
 
 /// The tables of one family, and what is wanted of them.
@@ -62,16 +74,18 @@ where
     }
 
     fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options) {
-        let node = NodeContext {
-            name: store.node_name(),
-            zone: store.node().and_then(|node| node.zone.as_deref()),
-            addresses: store.node().map_or(&[], |node| &node.addresses),
-        };
+        let node = context(store);
         let planned = store.service(name).and_then(|service| {
             let slices: Vec<_> = store.slices(name).collect();
             plan(service, &slices, node, options)
         });
         self.reconciler.set(name, planned);
+    }
+
+    fn count(&self, store: &Store, name: &ServiceName, counts: LocalEndpoints) -> LocalEndpoints {
+        let slices: Vec<_> = store.slices(name).collect();
+        let ready = |service| ready_here::<F>(service, &slices, context(store));
+        store.service(name).and_then(ready).map_or(counts, |count| counts.with::<F>(count))
     }
 
     fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome {

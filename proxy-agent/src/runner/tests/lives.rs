@@ -224,3 +224,40 @@ async fn the_node_s_own_address_may_be_a_load_balancer_s() {
     let without = [here.clone()];
     ends_as("the Service goes", &[vec![here], vec![balanced], vec![gone("a")]], &without).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn health_checks_are_told_as_endpoints_change() {
+    let runner = Runner::new("me", Options::default())
+        .with_family(Shared::<V4>::default())
+        .with_family(Shared::<V6>::default());
+    let mut checks = runner.health_checks();
+    let bench = Bench::new(runner);
+    let _ = bench.sync().await;
+    let mut spec = of_type("LoadBalancer");
+    let _ = bench.send([object("a", 1, &spec)]).await;
+    assert!(checks.borrow_and_update().is_empty(), "it has no port for them");
+    spec["healthCheckNodePort"] = json!(32_000);
+    let _ = bench.send([object("a", 1, &spec)]).await;
+    let told = |checks: &mut watch::Receiver<HealthChecks>| {
+        assert!(checks.has_changed().unwrap());
+        checks.borrow_and_update().get(&ObjectName::new("ns", "a")).cloned()
+    };
+    let counted = |v4, v6| {
+        let counts = crate::health_check::LocalEndpoints::default();
+        counts.with::<V4>(v4).with::<V6>(v6)
+    };
+    let check = told(&mut checks).unwrap();
+    assert_eq!((check.port, check.uid.as_deref()), (32_000, Some("a-1")));
+    assert_eq!(check.local_endpoints, counted(0, 0));
+    let Event::Apply(Object::EndpointSlice(mut here)) = slice("a", "fd00:1::1") else { panic!() };
+    here.endpoints[0].node = Some("me".into());
+    let _ = bench.send([Event::Apply(Object::EndpointSlice(here.clone()))]).await;
+    assert_eq!(told(&mut checks).unwrap().local_endpoints, counted(0, 1));
+    // What does not change the answer is not told.
+    here.endpoints[0].zone_hints = vec!["b".into()];
+    let _ = bench.send([Event::Apply(Object::EndpointSlice(here))]).await;
+    assert!(!checks.has_changed().unwrap());
+    spec["externalTrafficPolicy"] = json!("Cluster");
+    let _ = bench.send([object("a", 1, &spec)]).await;
+    assert_eq!(told(&mut checks), None);
+}
