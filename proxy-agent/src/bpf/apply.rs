@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carrying out the reconciler's operations on the kernel's tables.
 
-use proxy_common::{Family, map_names};
+use proxy_common::Family;
 
-use super::{Error, Tables, tables::of_family};
+use super::{Error, Tables};
 use crate::dataplane::{Dataplane, Failure, Op, SetKind};
 
 impl<F: Family> Dataplane<F> for Tables<F> {
@@ -27,9 +27,8 @@ fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error>
         Op::PutSet { index, which: SetKind::Cluster, set } => tables.publish_cluster(*index, *set),
         Op::PutSet { index, which: SetKind::Local, set } => tables.publish_local(*index, *set),
         Op::PutPolicy { index, policy } => tables.publish_policy(*index, *policy),
-        Op::PutSourceRange { .. } | Op::RemoveSourceRange { .. } => {
-            Err(Error::NoMap(of_family::<F>(map_names::SOURCE_RANGES)))
-        }
+        Op::PutSourceRange { index, range } => tables.put_source_range(*index, *range),
+        Op::RemoveSourceRange { index, range } => tables.remove_source_range(*index, *range),
         Op::PutName { index, name } => tables.put_name(*index, **name),
         Op::PutFrontend { key, frontend } => tables.put_frontend(*key, *frontend),
         Op::RemoveFrontend { key } => tables.remove_frontend(key),

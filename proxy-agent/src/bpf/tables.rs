@@ -16,6 +16,7 @@ use proxy_common::{
     name::ServiceName,
     service::{BackendSet, Policy, Service},
     service_cidr::{Guarded, Prefix},
+    source_range::{Admitted, Ranged},
 };
 
 use super::{Error, mapped::MappedArray, object::pinned, table::Table};
@@ -28,18 +29,29 @@ pub struct Tables<F: Family> {
     flows: Table<FlowKey<F>, Flow<F>>,
     half_open: Table<FlowKey<F>, Flow<F>>,
     service_cidrs: LpmTrie<MapData, F::Addr, Guarded>,
+    source_ranges: LpmTrie<MapData, Ranged<F>, Admitted>,
     services: MappedArray<Service>,
     slots: MappedArray<BackendId>,
     backends: MappedArray<Backend<F>>,
 }
 
 /// The name of a family's map.
-pub(super) fn of_family<F: Family>(base: &str) -> String {
+fn of_family<F: Family>(base: &str) -> String {
     format!("{base}{}", family_ending::<F>())
 }
 
 fn cidr_error<F: Family>(error: MapError) -> Error {
     Error::Map(of_family::<F>(map_names::SERVICE_CIDRS), error)
+}
+
+fn range_error<F: Family>(error: MapError) -> Error {
+    Error::Map(of_family::<F>(map_names::SOURCE_RANGES), error)
+}
+
+/// The key of a Service port's source range.
+fn range_key<F: Family>(service: ServiceIndex, range: Prefix<F>) -> Key<Ranged<F>> {
+    let ranged = Ranged { service, client: range.address };
+    Key::new(Ranged::<F>::bits(range.length), ranged)
 }
 
 fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
@@ -65,6 +77,9 @@ impl<F: Family> Tables<F> {
             service_cidrs: pinned(pins, &of_family::<F>(map_names::SERVICE_CIDRS))?
                 .try_into()
                 .map_err(cidr_error::<F>)?,
+            source_ranges: pinned(pins, &of_family::<F>(map_names::SOURCE_RANGES))?
+                .try_into()
+                .map_err(range_error::<F>)?,
             services: mapped::<F, _>(pins, map_names::SERVICES)?,
             slots: mapped::<F, _>(pins, map_names::SLOTS)?,
             backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
@@ -111,6 +126,33 @@ impl<F: Family> Tables<F> {
     pub fn remove_service_cidr(&mut self, prefix: Prefix<F>) -> Result<(), Error> {
         let key = Key::new(prefix.length, prefix.address);
         self.service_cidrs.remove(&key).map_err(cidr_error::<F>)
+    }
+
+    /// Admits the clients of a range at a Service port's load balancer.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn put_source_range(
+        &mut self,
+        service: ServiceIndex,
+        range: Prefix<F>,
+    ) -> Result<(), Error> {
+        let key = range_key(service, range);
+        self.source_ranges.insert(&key, Admitted::YES, 0).map_err(range_error::<F>)
+    }
+
+    /// Admits them no more.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn remove_source_range(
+        &mut self,
+        service: ServiceIndex,
+        range: Prefix<F>,
+    ) -> Result<(), Error> {
+        self.source_ranges.remove(&range_key(service, range)).map_err(range_error::<F>)
     }
 
     /// Names a Service port.
