@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `sixfour run`: puts the parts together and keeps them going until told to stop.
 
-use std::{convert::Infallible, future::Future, panic, pin::pin, thread};
+use std::{
+    collections::BTreeSet, convert::Infallible, future::Future, net::IpAddr, panic, pin::pin,
+    thread,
+};
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{SigSet, Signal};
@@ -9,21 +12,25 @@ use proxy_common::{Family, V4, V6};
 use rustix::system::uname;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
 
 use crate::{
-    bpf::{self, DeviceTables, FlowCapacity, KernelLog, Object, ServedNetns, Settings, Tables},
+    bpf::{
+        self, DeviceTables, FlowCapacity, KernelLog, LocalityTables, Object, ServedNetns, Settings,
+        Tables,
+    },
     chain::chain,
     cli::{RunArgs, SocketLb},
     collector,
-    devices::{Attacher, DeviceEvent, DeviceWatcher, Patterns},
+    devices::{Attacher, DeviceEvent, DeviceWatcher, NetlinkError, Patterns},
     host_settings::HostSettings,
+    local_clients::Detection,
     logging,
-    plan::Options,
+    plan::{NodePortAddresses, Options},
     preflight::{self, CgroupFacts, Facts},
     runner::Runner,
     sockets::netns_cookie,
@@ -31,6 +38,7 @@ use crate::{
 };
 
 mod objects;
+mod outside;
 mod served_devices;
 mod served_sockets;
 
@@ -50,6 +58,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     Object::check()?;
     let node = node_name(arguments.hostname_override.as_deref())?;
     let options = arguments.options()?;
+    let detection = arguments.local_clients.detection()?;
     let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
@@ -77,33 +86,50 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(arguments, source, &node, options, patterns, &facts));
+    let wanted = Wanted { arguments, node: &node, options, detection, patterns };
+    let served = runtime.block_on(serve(wanted, source, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(
-    arguments: &RunArgs,
-    source: Objects,
-    node: &str,
+/// What the command line asks for.
+struct Wanted<'a> {
+    arguments: &'a RunArgs,
+    node: &'a str,
     options: Options,
+    detection: Detection,
     patterns: Patterns,
-    facts: &Facts,
-) -> anyhow::Result<()> {
+}
+
+async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
+    let Wanted { arguments, node, options, detection, patterns } = wanted;
     let stop = stop_signal().context("cannot listen to signals")?;
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
-    let mut object = load(arguments)?;
+    let mut object = load(arguments, &options.node_ports)?;
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
-    let mut runner = Runner::new(node, options);
+    let (addresses, local_addresses) = watch::channel(BTreeSet::new());
+    let mut runner = Runner::new(node, options).with_local_addresses(local_addresses);
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }
+    let (events, publisher) = source.events(node);
+    let mut beside = JoinSet::new();
+    if let Some(publisher) = publisher {
+        let _ = beside.spawn(publisher.run());
+    }
+    outside::answer_health_checks(&runner, node, events, &mut beside);
+    let local_clients = detection.local.clone();
+    let locality = LocalityTables::open(object.pins())?;
+    outside::tell_local_clients(locality, detection, runner.pod_cidrs(), &mut beside)?;
+    let watching =
+        |node_addresses| DeviceWatcher::spawn(patterns, local_clients, node_addresses, addresses);
     let served =
-        keep_serving(source, facts, runner, patterns, &mut object, &mut devices, stop).await;
+        keep_serving(source, facts, runner, watching, &mut object, &mut devices, stop).await;
+    drop(beside);
     devices.detach_all().await;
     if let Err(error) = object.unpin() {
         if served.is_ok() {
@@ -117,7 +143,7 @@ async fn serve(
 
 /// Loads the object where no signal gets in between: the kernel gives up on a program whose
 /// verification a signal interrupts, and it would be loaded anew.
-fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
+fn load(arguments: &RunArgs, node_ports: &NodePortAddresses) -> anyhow::Result<Object> {
     let host_netns = netns_cookie().context("cannot tell which network namespace this is")?;
     let served = |all| Some(ServedNetns { host_netns, all });
     let settings = Settings {
@@ -128,6 +154,8 @@ fn load(arguments: &RunArgs) -> anyhow::Result<Object> {
             SocketLb::Host => served(false),
             SocketLb::All => served(true),
         },
+        loopback_node_ports: u32::from(node_ports.include_loopback::<V4>()) << V4::INDEX
+            | u32::from(node_ports.include_loopback::<V6>()) << V6::INDEX,
     };
     thread::scope(|scope| {
         let loading = || {
@@ -146,7 +174,7 @@ async fn keep_serving(
     source: Objects,
     facts: &Facts,
     mut runner: Runner,
-    patterns: Patterns,
+    watching: impl FnOnce(watch::Receiver<BTreeSet<IpAddr>>) -> Result<DeviceWatcher, NetlinkError>,
     object: &mut Object,
     devices: &mut ServedDevices,
     stop: impl Future<Output = ()>,
@@ -180,7 +208,7 @@ async fn keep_serving(
         }
         _ => None,
     };
-    let mut watcher = DeviceWatcher::spawn(patterns, node_addresses)?;
+    let mut watcher = watching(node_addresses)?;
     let mut settings = HostSettings::new(watcher.forwarders());
     loop {
         let retry = devices.next_retry();

@@ -13,9 +13,11 @@ use crate::{
     plan::{Options, Reach},
 };
 
+mod local_clients;
 mod outside;
 mod socket_lb;
 
+pub use local_clients::{DetectLocalMode, LocalClientsArgs};
 pub use outside::{FeatureGate, OutsideArgs, PrimaryNotAlone, ServedAddresses};
 pub use socket_lb::{Excluded, Netns, SocketLb, SocketLbCommand};
 
@@ -108,6 +110,10 @@ pub struct RunArgs {
     /// What the outside reaches.
     #[command(flatten)]
     pub outside: OutsideArgs,
+
+    /// Whose clients are whose.
+    #[command(flatten)]
+    pub local_clients: LocalClientsArgs,
 
     /// The ports that translated sources take.
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]

@@ -22,6 +22,7 @@ mod golden;
 pub mod health_check;
 pub mod host_settings;
 pub mod list;
+pub mod local_clients;
 pub mod logging;
 pub mod model;
 pub mod plan;

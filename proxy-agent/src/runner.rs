@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use ipnet::IpNet;
 use proxy_common::Family;
 use tokio::{
     sync::{mpsc, watch},
@@ -61,7 +62,8 @@ pub struct Runner {
     /// The addresses of the host, if anybody tells.
     local_addresses: Option<watch::Receiver<BTreeSet<IpAddr>>>,
     /// At which addresses node ports are served.
-    node_port_addresses: BTreeSet<IpAddr>,
+    node_port_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    pod_cidrs: watch::Sender<Vec<IpNet>>,
     health_checks: watch::Sender<HealthChecks>,
     unserved: Option<Unserved>,
     started: Instant,
@@ -81,7 +83,8 @@ impl Runner {
             node_addresses: watch::Sender::default(),
             left_sockets: watch::Sender::default(),
             local_addresses: None,
-            node_port_addresses: BTreeSet::new(),
+            node_port_addresses: watch::Sender::default(),
+            pod_cidrs: watch::Sender::default(),
             health_checks: watch::Sender::default(),
             unserved: None,
             started: Instant::now(),
@@ -117,6 +120,18 @@ impl Runner {
     #[must_use]
     pub fn node_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
         self.node_addresses.subscribe()
+    }
+
+    /// The addresses at which node ports are served, now and whenever they change.
+    #[must_use]
+    pub fn node_port_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.node_port_addresses.subscribe()
+    }
+
+    /// The ranges that the own Node's pods have their addresses from, now and whenever they change.
+    #[must_use]
+    pub fn pod_cidrs(&self) -> watch::Receiver<Vec<IpNet>> {
+        self.pod_cidrs.subscribe()
     }
 
     /// Changes whenever backends have stopped serving that UDP sockets may be connected to.
@@ -214,8 +229,9 @@ impl Runner {
         let local = self.local_addresses.as_mut();
         let local = local.map(|local| local.borrow_and_update().clone()).unwrap_or_default();
         let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
-        (served != self.node_port_addresses).then(|| {
-            self.node_port_addresses.clone_from(&served);
+        let has_changed = *self.node_port_addresses.borrow() != served;
+        has_changed.then(|| {
+            let _ = self.node_port_addresses.send_replace(served.clone());
             served
         })
     }
@@ -236,6 +252,7 @@ impl Runner {
         let node = self.store.node();
         let addresses = node.into_iter().flat_map(|node| &node.addresses);
         tell(&self.node_addresses, addresses.copied().collect());
+        tell(&self.pod_cidrs, node.map(|node| node.pod_cidrs.clone()).unwrap_or_default());
     }
 }
 

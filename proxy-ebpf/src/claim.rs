@@ -52,7 +52,8 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.reserved = [0; 3];
     work.source = flow.to.source_port;
     let own_port = work.source;
-    if !claim_port(work) && !(find_port(work) && claim_port(work)) {
+    let has_port = claim_port(work) || find_port(work) && claim_port(work);
+    if !has_port {
         return Entered::NoPort;
     }
     if !enter(work) {

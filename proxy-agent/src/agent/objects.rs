@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::RunArgs,
+    events::{Events, Publisher},
     watch::{
         Event, Source,
         kubernetes::{Configuration, Kubernetes, KubernetesError, Timing},
@@ -37,6 +38,19 @@ impl Objects {
         let configuration = Configuration::new(kubeconfig.clone(), master.clone());
         let kubernetes = Kubernetes::new(configuration, node, Timing::default())?;
         Ok(Self::Kubernetes(Box::new(kubernetes)))
+    }
+}
+
+impl Objects {
+    /// Where Events go: to the API that objects come from, if there is one.
+    pub(super) fn events(&self, node: &str) -> (Events, Option<Publisher>) {
+        match self {
+            Self::Manifests(_) => (Events::logged(), None),
+            Self::Kubernetes(kubernetes) => {
+                let (events, publisher) = Events::published(kubernetes.client(), node);
+                (events, Some(publisher))
+            }
+        }
     }
 }
 

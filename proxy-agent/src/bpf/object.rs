@@ -75,7 +75,7 @@ impl Object {
     pub fn load(pin_root: &Path, settings: &Settings) -> Result<Self, Error> {
         Self::check()?;
         let pins = Pins::claim(pin_root)?;
-        let Settings { source_ports, capacity, sockets } = settings;
+        let Settings { source_ports, capacity, sockets, loopback_node_ports } = settings;
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
         // No namespace has the cookie 0.
         let host_netns = sockets.map_or(0, |served| served.host_netns);
@@ -88,6 +88,7 @@ impl Object {
             .override_global("SOURCE_PORTS", &ports, true)
             .override_global("HOST_NETNS", &host_netns, true)
             .override_global("ALL_NETNS", &all_netns, true)
+            .override_global("LOOPBACK_NODE_PORTS", loopback_node_ports, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
         for (name, entries) in &tables {
@@ -184,13 +185,16 @@ pub struct Settings {
     pub capacity: FlowCapacity,
     /// Whose sockets are served; without it, the programs for sockets are not verified either.
     pub sockets: Option<ServedNetns>,
+    /// The families whose node ports processes of the host find at loopback addresses, too, as bits
+    /// of [`Family::INDEX`](proxy_common::Family::INDEX).
+    pub loopback_node_ports: u32,
 }
 
 impl Default for Settings {
     /// The ports above Linux's default ephemeral range, and no sockets.
     fn default() -> Self {
         let capacity = FlowCapacity::default();
-        Self { source_ports: 61_000..=65_535, capacity, sockets: None }
+        Self { source_ports: 61_000..=65_535, capacity, sockets: None, loopback_node_ports: 0 }
     }
 }
 

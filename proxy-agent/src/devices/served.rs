@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use proxy_common::{Address, Family, V4, V6, device::Device};
 
+use crate::local_clients::LocalClients;
+
 use super::{
     attach::Programs,
     classify::Role,
@@ -77,6 +79,21 @@ fn bridge_of(snapshot: &Snapshot, index: u32) -> Option<(u32, [u8; 6])> {
     (bridge.kind == LinkKind::Bridge).then_some((master, bridge.mac))
 }
 
+/// Whether clients behind a device count as the node's own pods, where devices tell.
+fn has_local_clients(snapshot: &Snapshot, index: u32, role: Role, local: &LocalClients) -> bool {
+    let name = |index| snapshot.links.get(&index).map(|link| link.name.as_str());
+    match local {
+        LocalClients::ByBridge(bridge) => {
+            let side = host_side(snapshot, index);
+            name(side) == Some(bridge)
+        }
+        LocalClients::ByNamePrefix(prefix) => {
+            name(index).is_some_and(|name| name.starts_with(prefix))
+        }
+        _ => role == Role::Workload,
+    }
+}
+
 /// The addresses of a device that packets of the node's own would leave it with, as a masquerade
 /// would choose them: one by which the Node is known, if there is one.
 fn own_addresses(snapshot: &Snapshot, device: u32) -> HostAddresses {
@@ -96,6 +113,7 @@ pub(super) fn describe(
     snapshot: &Snapshot,
     roles: &BTreeMap<u32, Role>,
     choices: &BTreeMap<u32, HostAddresses>,
+    local: &LocalClients,
 ) -> BTreeMap<u32, ServedDevice> {
     let uplinks = roles.iter().filter(|(_, role)| **role == Role::Uplink);
     let uplinks: Vec<_> = uplinks.map(|(index, _)| *index).collect();
@@ -118,11 +136,13 @@ pub(super) fn describe(
             let bridge = bridge_of(snapshot, index);
             let device =
                 bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
-            served.device = device.with_local_clients(true);
+            served.device = device;
             let host_side = host_side(snapshot, index);
             let chosen = choices.get(&host_side).copied().unwrap_or_default();
             served.host_addresses = own_addresses(snapshot, host_side).or(chosen).or(of_uplinks);
         }
+        let are_local = has_local_clients(snapshot, index, role, local);
+        served.device = served.device.with_local_clients(are_local);
         Some((index, served))
     };
     roles.iter().filter_map(described).collect()

@@ -30,7 +30,7 @@ use super::{
     snapshot::{Aftermath, LinkHeader, Snapshot},
     source::kernels_choice,
 };
-use crate::chain::chain;
+use crate::{chain::chain, local_clients::LocalClients};
 
 /// What the kernel is asked to tell of.
 const GROUPS: [MulticastGroup; 5] = [
@@ -78,7 +78,8 @@ pub struct DeviceWatcher {
 impl DeviceWatcher {
     /// Watches the devices of the calling thread's network namespace.
     ///
-    /// `node_addresses` are those of the own Node object; they may come and change later.
+    /// `node_addresses` are those of the own Node object; they may come and change later. The host's
+    /// own global addresses are told to `addresses`.
     ///
     /// # Errors
     ///
@@ -89,7 +90,9 @@ impl DeviceWatcher {
     /// Outside of a tokio runtime with I/O and time.
     pub fn spawn(
         patterns: Patterns,
+        local_clients: LocalClients,
         node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
+        addresses: watch::Sender<BTreeSet<IpAddr>>,
     ) -> Result<Self, NetlinkError> {
         let (connection, _, messages) =
             rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
@@ -100,7 +103,9 @@ impl DeviceWatcher {
             requests,
             messages: messages.map(|(message, _)| message).boxed(),
             patterns,
+            local_clients,
             node_addresses,
+            addresses,
             sender,
             forwarding,
             snapshot: Snapshot::default(),
@@ -130,11 +135,21 @@ impl DeviceWatcher {
     }
 }
 
+fn tell_if_new<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
+    let _ = watched.send_if_modified(|told| {
+        let changed = *told != value;
+        *told = value;
+        changed
+    });
+}
+
 struct Watch {
     requests: Requests,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
     patterns: Patterns,
+    local_clients: LocalClients,
     node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
+    addresses: watch::Sender<BTreeSet<IpAddr>>,
     sender: mpsc::Sender<DeviceEvent>,
     forwarding: watch::Sender<Forwarders>,
     snapshot: Snapshot,
@@ -233,14 +248,11 @@ impl Watch {
         }
         self.warn_of_unreadable();
         let roles = classify(&self.snapshot, &self.patterns);
-        let forwarders = forwarders(&self.snapshot, &roles);
-        let _ = self.forwarding.send_if_modified(|told| {
-            let changed = *told != forwarders;
-            *told = forwarders;
-            changed
-        });
+        tell_if_new(&self.forwarding, forwarders(&self.snapshot, &roles));
+        let addresses = self.snapshot.addresses.values().flat_map(BTreeMap::keys);
+        tell_if_new(&self.addresses, addresses.copied().collect());
         self.ask_for_choices(&roles, &aftermath).await;
-        let devices = describe(&self.snapshot, &roles, &self.choices);
+        let devices = describe(&self.snapshot, &roles, &self.choices, &self.local_clients);
         let no_longer: Vec<_> =
             self.told.keys().filter(|index| !devices.contains_key(index)).copied().collect();
         for index in no_longer {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use proxy_common::{Family, V4, V6};
+use proxy_common::{Family, V4, V6, family::Address as _};
 
 use crate::model::Node;
 
@@ -16,6 +16,22 @@ pub enum NodePortAddresses {
     Primary,
     /// All that the host has within these ranges.
     Within(Vec<IpNet>),
+}
+
+impl NodePortAddresses {
+    /// Whether processes of the node find node ports at loopback addresses of a family, too: unless
+    /// ranges are named that have none.
+    #[must_use]
+    pub fn include_loopback<F: Family>(&self) -> bool {
+        let of_family = |range: &&IpNet| F::Addr::from_ip(range.addr()).is_some();
+        match self {
+            Self::Primary => true,
+            Self::Within(ranges) => ranges
+                .iter()
+                .filter(of_family)
+                .any(|range| range.addr().is_loopback() || range.prefix_len() == 0),
+        }
+    }
 }
 
 /// The addresses at which node ports are served, for a Node that may not be known and a host that
@@ -69,6 +85,19 @@ mod tests {
         "fe80::1",
         "2001:db8::1",
     ];
+
+    #[test]
+    fn loopback_addresses_are_the_nodes_own_affair() {
+        let both = |served: &NodePortAddresses| {
+            [served.include_loopback::<V4>(), served.include_loopback::<V6>()]
+        };
+        let within = |range: &str| NodePortAddresses::Within(vec![range.parse().unwrap()]);
+        assert_eq!(both(&NodePortAddresses::Primary), [true, true]);
+        assert_eq!(both(&within("0.0.0.0/0")), [true, false]);
+        assert_eq!(both(&within("::1/128")), [false, true]);
+        assert_eq!(both(&within("127.0.0.0/8")), [true, false]);
+        assert_eq!(both(&within("192.0.2.0/24")), [false, false]);
+    }
 
     #[test]
     fn the_primary_addresses_are_those_of_the_node() {

@@ -2,6 +2,7 @@
 
 //! A Service and its EndpointSlices, in both families from one definition.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -68,9 +69,10 @@ struct Port {
     protocol: Protocol,
     number: u16,
     target: u16,
+    on_nodes: Option<u16>,
 }
 
-/// A Service of type ClusterIP and its endpoints.
+/// A Service, of type ClusterIP unless another is set, and its endpoints.
 #[derive(Clone, Debug)]
 pub struct Service {
     name: String,
@@ -79,6 +81,7 @@ pub struct Service {
     endpoints: Vec<Endpoint>,
     labels: Value,
     fields: Value,
+    ingress: Vec<IpAddr>,
 }
 
 impl Service {
@@ -92,6 +95,7 @@ impl Service {
             ports: Vec::new(),
             endpoints: Vec::new(),
             labels: json!({}),
+            ingress: Vec::new(),
             fields: json!({
                 "type": "ClusterIP",
                 "sessionAffinity": "None",
@@ -109,8 +113,31 @@ impl Service {
     /// Adds the port `number`, which is `target` on the endpoints.
     #[must_use]
     pub fn port(mut self, name: &str, protocol: Protocol, number: u16, target: u16) -> Self {
-        self.ports.push(Port { name: name.to_owned(), protocol, number, target });
+        let name = name.to_owned();
+        self.ports.push(Port { name, protocol, number, target, on_nodes: None });
         self
+    }
+
+    /// Serves all its ports at this node port, too.
+    ///
+    /// # Panics
+    ///
+    /// If two of them are of one protocol.
+    #[must_use]
+    pub fn node_port(mut self, node_port: u16) -> Self {
+        let protocols: BTreeSet<_> = self.ports.iter().map(|port| port.protocol).collect();
+        assert_eq!(protocols.len(), self.ports.len(), "one port of each protocol");
+        for port in &mut self.ports {
+            port.on_nodes = Some(node_port);
+        }
+        self.field("type", json!("NodePort"))
+    }
+
+    /// Makes it one of type LoadBalancer that has these addresses.
+    #[must_use]
+    pub fn load_balancer(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.ingress = addresses.into_iter().collect();
+        self.field("type", json!("LoadBalancer"))
     }
 
     /// Replaces the endpoints.
@@ -156,13 +183,18 @@ impl Service {
 
     fn service(&self, families: &[IpFamily]) -> Value {
         let ports = self.ports.iter().map(|port| {
-            json!({
+            let mut object = json!({
                 "name": port.name,
                 "protocol": port.protocol.name(),
                 "port": port.number,
                 "targetPort": port.target,
-            })
+            });
+            if let Some(node_port) = port.on_nodes {
+                object["nodePort"] = json!(node_port);
+            }
+            object
         });
+        let ingress: Vec<_> = self.ingress.iter().map(|ip| json!({ "ip": ip })).collect();
         let mut spec = self.fields.clone();
         spec["clusterIP"] = json!(self.cluster_ips.first());
         spec["clusterIPs"] = json!(self.cluster_ips);
@@ -175,6 +207,7 @@ impl Service {
             "kind": "Service",
             "metadata": { "name": self.name, "namespace": NAMESPACE, "labels": self.labels },
             "spec": spec,
+            "status": { "loadBalancer": { "ingress": ingress } },
         })
     }
 

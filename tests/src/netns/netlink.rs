@@ -208,6 +208,13 @@ impl Netlink {
         self.runtime.block_on(request.execute()).with_context(|| format!("adding address {prefix}"))
     }
 
+    /// `ip address del PREFIX dev LINK`.
+    pub fn remove_address(&self, link: Link, prefix: Prefix) -> Result<()> {
+        let message = self.handle.address().add(link.0, prefix.0, prefix.1).message_mut().clone();
+        let request = self.handle.address().del(message).execute();
+        self.runtime.block_on(request).with_context(|| format!("removing address {prefix}"))
+    }
+
     /// `ip route add DESTINATION [via GATEWAY] dev LINK [onlink]`; a gateway
     /// is taken to be on the link.
     pub fn add_route(

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use proxy_agent::devices::{DeviceEvent, DeviceWatcher, Patterns, Role, ServedDevice};
+use proxy_agent::local_clients::LocalClients;
 use proxy_common::device::Device;
 use proxy_common::{V4, V6};
 use proxy_tests::both_families;
@@ -54,9 +55,10 @@ impl Watch {
 
     fn on(runtime: Runtime, node: &Namespace) -> Result<Self> {
         let (node_addresses, receiver) = watch::channel(BTreeSet::new());
+        let (addresses, _) = watch::channel(BTreeSet::new());
         let watcher = node.run(|| {
             let _guard = runtime.enter();
-            Ok(DeviceWatcher::spawn(Patterns::none(), receiver)?)
+            Ok(DeviceWatcher::spawn(Patterns::none(), LocalClients::ByRole, receiver, addresses)?)
         })?;
         Ok(Self { runtime, watcher, node_addresses, uplink: None })
     }

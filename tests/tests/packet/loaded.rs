@@ -73,7 +73,7 @@ impl<F: Tabled> Loaded<F> {
     ) -> Result<Self> {
         let scratch = Scratch::new("packet")?;
         let root = scratch.mount_bpffs()?;
-        let settings = Settings { source_ports, capacity, sockets: None };
+        let settings = Settings { source_ports, capacity, ..Settings::default() };
         let mut object = Object::load(&root, &settings)?;
         let programs = Programs::new(&mut object, &root)?;
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;

@@ -54,7 +54,7 @@ const SOCKETS: &[&str] = &["--test-threads=1", "served::"];
 const SOCKETS_OF_6_1: &[&str] = &["--test-threads=1", "served::", "in_kernel::"];
 
 /// Every suite.
-pub(super) const SUITES: [Suite; 9] = [
+pub(super) const SUITES: [Suite; 10] = [
     Suite {
         name: "packet",
         what: "packets through the BPF programs, one by one",
@@ -64,6 +64,7 @@ pub(super) const SUITES: [Suite; 9] = [
         guest_seconds: 600,
     },
     here("harness", "the networks of the tests, without a proxy"),
+    here("service_api", "each way to a Service, from each client, under each policy"),
     here("agent_runner", "the runner of agents"),
     here("teardown", "tests leave nothing behind, however they end"),
     Suite {

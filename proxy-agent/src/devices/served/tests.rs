@@ -5,13 +5,17 @@ use std::{
     net::IpAddr,
 };
 
-use proxy_common::{V4, V6, device::Device};
+use proxy_common::{
+    V4, V6,
+    device::{Device, DeviceTraits},
+};
 
 use super::{HostAddresses, describe, host_side};
 use crate::devices::{
     classify::Role,
     snapshot::{Link, LinkHeader, LinkKind, Snapshot, Standing},
 };
+use crate::local_clients::LocalClients;
 
 const POD: u32 = 7;
 const BRIDGE: u32 = 5;
@@ -69,7 +73,7 @@ fn pod_and_uplink(
     choices: &BTreeMap<u32, HostAddresses>,
 ) -> [(Device, [Option<IpAddr>; 2]); 2] {
     let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
-    let mut devices = describe(snapshot, &roles, choices);
+    let mut devices = describe(snapshot, &roles, choices, &LocalClients::ByRole);
     let pod = devices.remove(&POD).unwrap();
     assert_eq!(pod.name, "veth0");
     let uplink = devices.remove(&UPLINK).unwrap();
@@ -142,4 +146,27 @@ fn an_uplink_masquerades_as_the_node_before_anything_else() {
     assert_eq!(of_uplink(&snapshot).1, some(["192.0.2.1", "2001:db8::1"]));
     snapshot.node_addresses = BTreeSet::from([more[1].0, more[3].0]);
     assert_eq!(of_uplink(&snapshot).1, some(["192.0.2.9", "2001:db8::9"]));
+}
+
+#[test]
+fn whose_clients_are_local_may_be_told_by_names() {
+    let mut snapshot = node();
+    snapshot.links.get_mut(&POD).unwrap().master = Some(BRIDGE);
+    let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
+    let are_local = |snapshot: &Snapshot, local: &LocalClients| {
+        let devices = describe(snapshot, &roles, &BTreeMap::new(), local);
+        [POD, UPLINK].map(|index| devices[&index].device.traits.has(DeviceTraits::LOCAL_CLIENTS))
+    };
+    let by_bridge = |name: &str| LocalClients::ByBridge(name.to_owned());
+    let by_prefix = |prefix: &str| LocalClients::ByNamePrefix(prefix.to_owned());
+    for (local, expected) in [
+        (LocalClients::ByRole, [true, false]),
+        (by_bridge("cni0"), [true, false]),
+        (by_bridge("cni1"), [false, false]),
+        (by_bridge("eth0"), [false, true]),
+        (by_prefix("veth"), [true, false]),
+        (by_prefix("eth"), [false, true]),
+    ] {
+        assert_eq!(are_local(&snapshot, &local), expected, "{local:?}");
+    }
 }

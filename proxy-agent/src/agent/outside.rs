@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What concerns clients outside, beside the tables of Services.
+
+use ipnet::IpNet;
+use tokio::{sync::watch, task::JoinSet};
+use tracing::warn;
+
+use crate::{
+    bpf::{self, LocalityTables},
+    chain::chain,
+    events::Events,
+    health_check::Server,
+    local_clients::{Detection, LocalClients},
+    runner::Runner,
+};
+
+/// Answers the health checks of load balancers, where node ports are served.
+pub(super) fn answer_health_checks(
+    runner: &Runner,
+    node: &str,
+    events: Events,
+    tasks: &mut JoinSet<()>,
+) {
+    let (healthy, is_healthy) = watch::channel(false);
+    let mut status = runner.status();
+    let _ = tasks.spawn(async move {
+        // With a part of the objects there is nothing to be said of any Service.
+        if status.wait_for(|status| status.synced).await.is_ok() {
+            let _: bool = healthy.send_replace(true);
+        }
+    });
+    let checks = runner.health_checks();
+    let addresses = runner.node_port_addresses();
+    let _ = tasks.spawn(Server::new(checks, is_healthy, addresses, node, events).run());
+}
+
+/// Tells the programs which clients count as the node's own pods, now and whenever the ranges of
+/// these change.
+pub(super) fn tell_local_clients(
+    mut tables: LocalityTables,
+    detection: Detection,
+    mut pod_cidrs: watch::Receiver<Vec<IpNet>>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), bpf::Error> {
+    tables.put(&detection, &[])?;
+    if detection.local == LocalClients::WithinNode {
+        let _ = tasks.spawn(async move {
+            while pod_cidrs.changed().await.is_ok() {
+                let known: Vec<IpNet> = pod_cidrs.borrow_and_update().clone();
+                if let Err(error) = tables.put(&detection, &known) {
+                    warn!(
+                        error = chain(&error),
+                        "cannot say which clients are the node's own pods"
+                    );
+                }
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The whole Service API through running agents: each way to a Service, from each kind of client,
+//! under each policy.
+
+mod affinity;
+mod matrix;
+mod node_ports;
+mod rig;
+mod source_ranges;

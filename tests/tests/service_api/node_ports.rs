@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! At which addresses node ports are served, and to whom.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use proxy_tests::both_families;
+use proxy_tests::cluster::eventually;
+use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
+use proxy_tests::netns::Prefix;
+use proxy_tests::protocol::Protocol;
+use proxy_tests::topology::{DEVICE, NodeSpec, TopologySpec};
+use proxy_tests::traffic::Client;
+
+use super::rig::{LOCAL, NODE, NODE_PORT, Rig};
+
+both_families!(
+    the_nodes_own_find_them_at_loopback_addresses,
+    they_are_served_at_the_primary_address,
+    ranges_follow_the_nodes_addresses,
+);
+
+/// Longer than an answer takes, and shorter than a test should wait for none.
+const SHORT: Duration = Duration::from_millis(300);
+/// Another address of the node.
+const SECOND: DualAddress = DualAddress::underlay(2);
+
+fn rig() -> Result<Rig> {
+    let spec = TopologySpec::new().node(NodeSpec::bridge(NODE).pod("client", 11).pod(LOCAL, 12));
+    let rig = Rig::of_one_node(spec)?;
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL]))?;
+    Ok(rig)
+}
+
+fn give(rig: &Rig, family: IpFamily) -> Result<()> {
+    let netlink = rig.node().namespace().netlink()?;
+    let prefix = Prefix(SECOND.of(family), family.host_prefix_length());
+    netlink.add_address(netlink.link(DEVICE)?, prefix)
+}
+
+fn the_nodes_own_find_them_at_loopback_addresses<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    let mut agent = rig.start()?;
+    let is_v4 = F::FAMILY == IpFamily::V4;
+    let addresses: &[&str] = if is_v4 { &["127.0.0.1", "127.9.8.7"] } else { &["::1"] };
+    for address in addresses {
+        let target = SocketAddr::new(address.parse()?, NODE_PORT);
+        for protocol in Protocol::ALL {
+            let answer = Client::new(rig.node()).ask(protocol, target)?;
+            ensure!(answer.server == LOCAL && answer.peer == target, "{answer:?}");
+            let elsewhere = Client::new(rig.pod("client")).ask(protocol, target);
+            ensure!(elsewhere.is_err_and(|failure| failure.is_refusal()), "a pod's own loopback");
+        }
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn they_are_served_at_the_primary_address<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    give(&rig, F::FAMILY)?;
+    let mut agent = rig.start()?;
+    let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
+    for protocol in Protocol::ALL {
+        for from in [rig.pod("client"), rig.outsider(), rig.node()] {
+            let client = Client::new(from);
+            ensure!(client.ask(protocol, at(rig.node().address(F::FAMILY)))?.server == LOCAL);
+            // Linux sends a host one ICMP error a second, and may have sent it a redirect just now.
+            let is_refused = || {
+                let second = client.patience(SHORT).ask(protocol, at(SECOND.of(F::FAMILY)));
+                second.is_err_and(|failure| failure.is_refusal())
+            };
+            ensure!(eventually(is_refused), "{protocol} from {}", from.name());
+        }
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn ranges_follow_the_nodes_addresses<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    let second = SECOND.of(F::FAMILY);
+    let range = format!("{second}/{}", F::FAMILY.host_prefix_length());
+    let mut agent = rig.agent().argument(format!("--nodeport-addresses={range}")).start()?;
+    let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
+    let outsider = Client::new(rig.outsider());
+    for protocol in Protocol::ALL {
+        give(&rig, F::FAMILY)?;
+        let is_served = || outsider.ask(protocol, at(second)).is_ok();
+        ensure!(eventually(is_served), "{protocol}: not served at its new address");
+        let primary = outsider.ask(protocol, at(rig.node().address(F::FAMILY)));
+        ensure!(primary.is_err_and(|failure| failure.is_refusal()), "{protocol}");
+        let netlink = rig.node().namespace().netlink()?;
+        let prefix = Prefix(second, F::FAMILY.host_prefix_length());
+        netlink.remove_address(netlink.link(DEVICE)?, prefix)?;
+        // It is not the node's any more, but a pod's packets pass by there.
+        let pod = Client::new(rig.pod("client")).patience(SHORT);
+        ensure!(eventually(|| pod.ask(protocol, at(second)).is_err()), "{protocol}: still served");
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
