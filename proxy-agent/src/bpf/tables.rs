@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tables of one family, opened from their pins.
 
+mod prefixes;
+
 use std::path::Path;
 
 use aya::{
     Pod,
-    maps::{LpmTrie, Map, MapData, MapError, lpm_trie::Key},
+    maps::{LpmTrie, Map, MapData},
 };
 use proxy_common::{
     Family,
@@ -15,7 +17,7 @@ use proxy_common::{
     map_names::{self, family_ending},
     name::ServiceName,
     service::{BackendSet, Policy, Service},
-    service_cidr::{Guarded, Prefix},
+    service_cidr::Guarded,
     source_range::{Admitted, Ranged},
 };
 
@@ -40,20 +42,6 @@ fn of_family<F: Family>(base: &str) -> String {
     format!("{base}{}", family_ending::<F>())
 }
 
-fn cidr_error<F: Family>(error: MapError) -> Error {
-    Error::Map(of_family::<F>(map_names::SERVICE_CIDRS), error)
-}
-
-fn range_error<F: Family>(error: MapError) -> Error {
-    Error::Map(of_family::<F>(map_names::SOURCE_RANGES), error)
-}
-
-/// The key of a Service port's source range.
-fn range_key<F: Family>(service: ServiceIndex, range: Prefix<F>) -> Key<Ranged<F>> {
-    let ranged = Ranged { service, client: range.address };
-    Key::new(Ranged::<F>::bits(range.length), ranged)
-}
-
 fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
     let name = of_family::<F>(base);
     match pinned(pins, &name)? {
@@ -76,10 +64,10 @@ impl<F: Family> Tables<F> {
             half_open: Table::open(pins, &of_family::<F>(map_names::HALF_OPEN))?,
             service_cidrs: pinned(pins, &of_family::<F>(map_names::SERVICE_CIDRS))?
                 .try_into()
-                .map_err(cidr_error::<F>)?,
+                .map_err(prefixes::cidr_error::<F>)?,
             source_ranges: pinned(pins, &of_family::<F>(map_names::SOURCE_RANGES))?
                 .try_into()
-                .map_err(range_error::<F>)?,
+                .map_err(prefixes::range_error::<F>)?,
             services: mapped::<F, _>(pins, map_names::SERVICES)?,
             slots: mapped::<F, _>(pins, map_names::SLOTS)?,
             backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
@@ -106,53 +94,6 @@ impl<F: Family> Tables<F> {
     /// If the map cannot be written.
     pub fn remove_frontend(&mut self, key: &FrontendKey<F>) -> Result<(), Error> {
         self.frontends.remove(key)
-    }
-
-    /// Guards a prefix of a Service CIDR.
-    ///
-    /// # Errors
-    ///
-    /// If the map cannot be written.
-    pub fn put_service_cidr(&mut self, prefix: Prefix<F>) -> Result<(), Error> {
-        let key = Key::new(prefix.length, prefix.address);
-        self.service_cidrs.insert(&key, Guarded::YES, 0).map_err(cidr_error::<F>)
-    }
-
-    /// Guards it no more.
-    ///
-    /// # Errors
-    ///
-    /// If the map cannot be written.
-    pub fn remove_service_cidr(&mut self, prefix: Prefix<F>) -> Result<(), Error> {
-        let key = Key::new(prefix.length, prefix.address);
-        self.service_cidrs.remove(&key).map_err(cidr_error::<F>)
-    }
-
-    /// Admits the clients of a range at a Service port's load balancer.
-    ///
-    /// # Errors
-    ///
-    /// If the map cannot be written.
-    pub fn put_source_range(
-        &mut self,
-        service: ServiceIndex,
-        range: Prefix<F>,
-    ) -> Result<(), Error> {
-        let key = range_key(service, range);
-        self.source_ranges.insert(&key, Admitted::YES, 0).map_err(range_error::<F>)
-    }
-
-    /// Admits them no more.
-    ///
-    /// # Errors
-    ///
-    /// If the map cannot be written.
-    pub fn remove_source_range(
-        &mut self,
-        service: ServiceIndex,
-        range: Prefix<F>,
-    ) -> Result<(), Error> {
-        self.source_ranges.remove(&range_key(service, range)).map_err(range_error::<F>)
     }
 
     /// Names a Service port.

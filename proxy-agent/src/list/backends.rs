@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use proxy_common::{Family, frontend::ServiceIndex, service::BackendSet};
+use proxy_common::{Family, backend::Standing, frontend::ServiceIndex, service::BackendSet};
 use serde::Serialize;
 
 use super::{Names, Row, socket_address};
@@ -19,11 +19,13 @@ pub(super) struct BackendRow {
     generation: u32,
     /// The sets that it is in: `cluster`, `local`.
     sets: Vec<&'static str>,
+    /// Whether it is on this node.
+    on_node: bool,
 }
 
 impl Row for BackendRow {
     const HEAD: &'static [&'static str] =
-        &["SERVICE", "FAMILY", "BACKEND", "ID", "GENERATION", "SETS"];
+        &["SERVICE", "FAMILY", "BACKEND", "ID", "GENERATION", "SETS", "HERE"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -33,6 +35,7 @@ impl Row for BackendRow {
             self.id.to_string(),
             self.generation.to_string(),
             self.sets.join(","),
+            if self.on_node { "yes" } else { "no" }.to_owned(),
         ]
     }
 }
@@ -66,6 +69,7 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<BackendR
                     .filter(|(_, set)| set.contains(id))
                     .map(|(name, _)| *name)
                     .collect(),
+                on_node: backend.standing.has(Standing::ON_NODE),
             });
         }
     }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `sixfour list services`.
 
-use std::net::SocketAddr;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use proxy_common::{
     Family,
-    frontend::ServiceIndex,
+    frontend::{FrontendKind, ServiceIndex},
     service::{EmptySet, Policy},
 };
 use serde::Serialize;
@@ -17,27 +20,45 @@ use crate::bpf::Tables;
 #[derive(Debug, Serialize)]
 pub(super) struct FrontendRow {
     service: String,
+    /// Node ports are at the unspecified address, which stands for each of the node's at which
+    /// they are served.
     frontend: SocketAddr,
     protocol: String,
+    /// `ClusterIP`, `NodePort`, `ExternalIP` or `LoadBalancer`.
+    kind: &'static str,
     /// How many backends serve it on this node.
     backends: u32,
     /// `Cluster` or `Local`.
     internal_traffic_policy: &'static str,
-    /// What becomes of new flows.
+    /// `Cluster` or `Local`.
+    external_traffic_policy: &'static str,
+    /// For how many seconds after its last new flow a client stays with its backend.
+    affinity_seconds: Option<u32>,
+    /// Whose clients are served at a load balancer's address, if not all are.
+    source_ranges: Vec<String>,
+    /// What becomes of new flows, of those from outside where another policy is for these.
     state: &'static str,
 }
 
 impl Row for FrontendRow {
-    const HEAD: &'static [&'static str] =
-        &["SERVICE", "FRONTEND", "PROTOCOL", "BACKENDS", "POLICY", "STATE"];
+    const HEAD: &'static [&'static str] = &[
+        "SERVICE", "KIND", "FRONTEND", "PROTOCOL", "BACKENDS", "POLICY", "AFFINITY", "SOURCES",
+        "STATE",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.service.clone(),
+            self.kind.to_owned(),
             self.frontend.to_string(),
             self.protocol.clone(),
             self.backends.to_string(),
-            self.internal_traffic_policy.to_owned(),
+            match self.kind {
+                "ClusterIP" => self.internal_traffic_policy.to_owned(),
+                _ => self.external_traffic_policy.to_owned(),
+            },
+            self.affinity_seconds.map(|seconds| format!("{seconds}s")).unwrap_or_default(),
+            self.source_ranges.join(","),
             self.state.to_owned(),
         ]
     }
@@ -46,6 +67,15 @@ impl Row for FrontendRow {
 /// All frontends of Service ports, by name.
 pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FrontendRow>> {
     let names = Names::read(tables)?;
+    let mut ranges: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for range in tables.source_ranges() {
+        let (index, range) = range?;
+        let address: IpAddr = range.address.into();
+        ranges.entry(index).or_default().push(format!("{address}/{}", range.length));
+    }
+    for list in ranges.values_mut() {
+        list.sort();
+    }
     let mut rows = Vec::new();
     for entry in tables.frontends() {
         let (key, frontend) = entry?;
@@ -54,14 +84,27 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<Frontend
             continue;
         }
         let service = tables.service(index)?;
-        let local = service.policy.has(Policy::INTERNAL_LOCAL);
-        let set = if local { service.local } else { service.cluster };
+        let policy = service.policy;
+        let (kind, bit) = match frontend.kind() {
+            FrontendKind::ClusterIp => ("ClusterIP", Policy::INTERNAL_LOCAL),
+            FrontendKind::NodePort => ("NodePort", Policy::EXTERNAL_LOCAL),
+            FrontendKind::ExternalIp => ("ExternalIP", Policy::EXTERNAL_LOCAL),
+            FrontendKind::LoadBalancer => ("LoadBalancer", Policy::EXTERNAL_LOCAL),
+        };
+        let set = if policy.has(bit) { service.local } else { service.cluster };
+        let local = |bit| if policy.has(bit) { "Local" } else { "Cluster" };
+        let restricted =
+            frontend.kind() == FrontendKind::LoadBalancer && policy.has(Policy::SOURCE_RANGES);
         rows.push(FrontendRow {
             service: names.of(index),
             frontend: socket_address(key.address, key.port),
             protocol: key.protocol.to_string(),
+            kind,
             backends: set.count(),
-            internal_traffic_policy: if local { "Local" } else { "Cluster" },
+            internal_traffic_policy: local(Policy::INTERNAL_LOCAL),
+            external_traffic_policy: local(Policy::EXTERNAL_LOCAL),
+            affinity_seconds: Some(policy.affinity_seconds()).filter(|seconds| *seconds > 0),
+            source_ranges: ranges.get(&index).filter(|_| restricted).cloned().unwrap_or_default(),
             state: match set.when_empty() {
                 None => "serving",
                 Some(EmptySet::Reject) => "refusing",
