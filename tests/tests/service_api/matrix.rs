@@ -15,7 +15,7 @@ use proxy_tests::topology::{BetweenNodes, Host, NodeSpec, TopologySpec};
 use proxy_tests::traffic::Client;
 use serde_json::json;
 
-use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig, ask};
+use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig, ask, is_served};
 
 /// Longer than an answer takes, and shorter than a test should wait for none.
 const SHORT: Duration = Duration::from_millis(300);
@@ -45,7 +45,6 @@ enum Seen {
 
 /// One cell, for both backends.
 fn cell<F: TestFamily>(
-    rig: &Rig,
     from: &Host,
     frontend: Frontend,
     expected: &[(&str, Seen)],
@@ -56,8 +55,7 @@ fn cell<F: TestFamily>(
         .iter()
         .map(|(server, seen)| (*server, if matches!(seen, Seen::Client) { client } else { node }))
         .collect();
-    rig.is_served(from, frontend.target(F::FAMILY), &expected)
-        .with_context(|| format!("{frontend:?}"))
+    is_served(from, frontend.target(F::FAMILY), &expected).with_context(|| format!("{frontend:?}"))
 }
 
 /// Every cell of three kinds of policies.
@@ -86,10 +84,9 @@ fn every_cell<F: TestFamily>(
             // The node's own pods are taken round the external policy.
             let for_pod =
                 if is_internal && internal == "Local" { vec![local] } else { vec![local, remote] };
-            cell::<F>(&rig, pod, frontend, &for_pod, node).with_context(|| policies.clone())?;
+            cell::<F>(pod, frontend, &for_pod, node).with_context(|| policies.clone())?;
             let for_outsider = if is_local_only { vec![local] } else { vec![local, masqueraded] };
-            cell::<F>(&rig, outsider, frontend, &for_outsider, node)
-                .with_context(|| policies.clone())?;
+            cell::<F>(outsider, frontend, &for_outsider, node).with_context(|| policies.clone())?;
             // And so are its processes; whom the backends see is the kernel's choice.
             let target = frontend.target(F::FAMILY);
             for protocol in Protocol::ALL {

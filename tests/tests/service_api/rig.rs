@@ -121,33 +121,6 @@ impl Rig {
             .field("externalIPs", json!(families.map(|family| EXTERNAL.of(family))))
             .pods(backends.iter().map(|pod| self.pod(pod)))
     }
-
-    /// The client must be answered by exactly these, which must see it as this; soon, if objects have
-    /// just changed.
-    pub(crate) fn is_served(
-        &self,
-        from: &Host,
-        target: SocketAddr,
-        expected: &[(&str, IpAddr)],
-    ) -> Result<()> {
-        let expected: BTreeMap<_, _> = expected
-            .iter()
-            .map(|(server, source)| ((*server).to_owned(), BTreeSet::from([*source])))
-            .collect();
-        for protocol in Protocol::ALL {
-            let mut seen = ask(from, protocol, target);
-            let _: bool = eventually(|| {
-                let is_right = seen.as_ref().is_ok_and(|seen| *seen == expected);
-                if !is_right {
-                    seen = ask(from, protocol, target);
-                }
-                is_right
-            });
-            let seen = seen?;
-            ensure!(seen == expected, "{protocol} from {} to {target}: {seen:?}", from.name());
-        }
-        Ok(())
-    }
 }
 
 /// Asks many times: which backends answer, and as whom each of them sees the client.
@@ -163,4 +136,30 @@ pub(crate) fn ask(
         let _: bool = seen.entry(server).or_default().insert(source.ip());
     }
     Ok(seen)
+}
+
+/// The client must be answered by exactly these, which must see it as this; soon, if objects have
+/// just changed.
+pub(crate) fn is_served(
+    from: &Host,
+    target: SocketAddr,
+    expected: &[(&str, IpAddr)],
+) -> Result<()> {
+    let expected: BTreeMap<_, _> = expected
+        .iter()
+        .map(|(server, source)| ((*server).to_owned(), BTreeSet::from([*source])))
+        .collect();
+    for protocol in Protocol::ALL {
+        let mut seen = ask(from, protocol, target);
+        let _: bool = eventually(|| {
+            let is_right = seen.as_ref().is_ok_and(|seen| *seen == expected);
+            if !is_right {
+                seen = ask(from, protocol, target);
+            }
+            is_right
+        });
+        let seen = seen?;
+        ensure!(seen == expected, "{protocol} from {} to {target}: {seen:?}", from.name());
+    }
+    Ok(())
 }
