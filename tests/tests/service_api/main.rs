@@ -4,6 +4,8 @@
 //! under each policy.
 
 mod affinity;
+mod health_checks;
+mod local_clients;
 mod matrix;
 mod node_ports;
 mod rig;
