@@ -36,11 +36,24 @@ pub(crate) enum Entered {
     NoPort,
 }
 
+impl Entered {
+    /// The one with this number.
+    #[inline(always)]
+    pub(crate) fn of(number: u32) -> Self {
+        match number {
+            number if number == Self::AsIs as u32 => Self::AsIs,
+            number if number == Self::WithAnotherPort as u32 => Self::WithAnotherPort,
+            number if number == Self::NoRoom as u32 => Self::NoRoom,
+            _ => Self::NoPort,
+        }
+    }
+}
+
 /// Enters [`Work::flow`] into the tables, with [`Work::key`]: the replies' entry first, so that
 /// whoever finds the flow finds all of it. If they are another flow's already, the source gets
 /// another port. All of the flow that is not the packet's must be there: where it leads to, its
 /// kind, its backend and the MAC address.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     let flow = &mut work.flow;
     flow.last_seen = work.now;
@@ -52,7 +65,7 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.reserved = [0; 3];
     work.source = flow.to.source_port;
     let own_port = work.source;
-    let has_port = claim_port(work) || find_port(work) && claim_port(work);
+    let has_port = claim_port(work, true) || claim_another_port(work);
     if !has_port {
         return Entered::NoPort;
     }
@@ -71,31 +84,38 @@ fn set_reply_key<F: Datapath>(work: &mut Work<F>) {
 }
 
 /// Takes the replies to [`Work::source`] for [`Work::flow`], which is the forward entry before and
-/// after.
-#[inline(never)]
-fn claim_port<F: Datapath>(work: &mut Work<F>) -> bool {
+/// after; from whom they belong to now, if that one gives them away.
+#[inline(always)]
+fn claim_port<F: Datapath>(work: &mut Work<F>, gives_way: bool) -> bool {
     set_reply_key(work);
     let (to, kind) = (work.flow.to, work.flow.kind);
     work.flow.to = work.packet.tuple.reversed();
     work.flow.kind.0 = kind.0 | Kind::REPLY;
     work.flow.label(&work.reply_key);
-    let is_taken = claim(work);
+    let is_taken = if gives_way {
+        claim(work)
+    } else {
+        F::tables().half_open.insert(&work.reply_key, &work.flow, NEW).is_ok()
+    };
     work.flow.to = to;
     work.flow.kind = kind;
     work.flow.label(&work.key);
     is_taken
 }
 
-/// Looks for a port, as [`Work::source`], to which nobody is answered.
+/// Looks for a port, as [`Work::source`], to which nobody is answered, and takes it.
 #[inline(never)]
-fn find_port<F: Datapath>(work: &mut Work<F>) -> bool {
+fn claim_another_port<F: Datapath>(work: &mut Work<F>) -> bool {
+    let tables = F::tables();
     for _ in 0..PORT_ATTEMPTS {
         work.source = source_port();
         set_reply_key(work);
-        if find(&work.reply_key)
-            .is_none_or(|found| found.is_expired(work.packet.protocol, work.now))
+        // Those that have ended keep theirs until they are collected: to look at each of them would
+        // be much for the verifier, so often.
+        if tables.flows.get_ptr(&work.reply_key).is_none()
+            && tables.half_open.get_ptr(&work.reply_key).is_none()
         {
-            return true;
+            return claim_port(work, false);
         }
     }
     false

@@ -13,7 +13,6 @@ use crate::{
     flow::{self, Found, Side},
     fragment, icmp_error,
     packet::{Parsed, Part},
-    rewrite::rewrite,
     verdict::Verdict,
     work::Work,
 };
@@ -62,7 +61,7 @@ pub(crate) fn restore<F: Datapath>(
     if !restores(work, found) {
         return None;
     }
-    if !rewrite(context, &work.packet, &work.flow.to) {
+    if !F::rewrite(context) {
         blame(work, Reason::DropRewrite);
         return Some(Verdict::Drop);
     }

@@ -25,7 +25,9 @@ pub(crate) enum Message {
 }
 
 /// A family's own part of the datapath.
-pub(crate) trait Datapath: Family<Addr: Address<Octets: Argument + IpFormatter>> {
+pub(crate) trait Datapath:
+    crate::phase::Phases + Family<Addr: Address<Octets: Argument + IpFormatter>>
+{
     /// The Ethernet type.
     const ETHERTYPE: u16;
     /// Where the source address begins in the header, in bytes; the destination address follows it.

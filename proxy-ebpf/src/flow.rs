@@ -184,16 +184,20 @@ fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     work.flow.kind = kind;
 }
 
-/// Makes a half-open flow a confirmed one. If there is no room it goes on half-open.
-/// [`Work::flow`] has where it leads to, and still has afterwards.
-#[inline(never)]
-pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
+/// Makes the half-open flow of [`Work::key`] a confirmed one. If there is no room it goes on half-open.
+/// [`Work::flow`] has where it leads to and what kind it is of, and still has afterwards.
+#[inline(always)]
+pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     let tables = F::tables();
-    let forward_to = work.flow.to;
+    let Some(entry) = tables.half_open.get_ptr_mut(&work.key) else {
+        return;
+    };
+    let (forward_to, kind) = (work.flow.to, work.flow.kind);
     // SAFETY: map memory, see `Found`.
     work.flow = unsafe { *entry };
     if !(Found { entry, confirmed: false }).is(&work.key) {
         work.flow.to = forward_to;
+        work.flow.kind = kind;
         return;
     }
     work.reply_key =

@@ -13,11 +13,10 @@ use crate::{
     blame::blame,
     bridge,
     family::Datapath,
-    flow::{self, Found, Side},
+    flow::{Found, Side},
     fragment,
     frame::store,
     packet::Part,
-    rewrite::rewrite,
     tcp,
     work::Work,
 };
@@ -124,12 +123,12 @@ pub(crate) fn translate<F: Datapath>(
                 }
             }
         }
-        flow::confirm(work, entry);
+        F::confirm(context);
     }
     if kind.has(Kind::DIRECT) && work.flow.to == work.packet.tuple {
         return Follow::Pass;
     }
-    if !rewrite(context, &work.packet, &work.flow.to) {
+    if !F::rewrite(context) {
         blame(work, Reason::DropRewrite);
         return Follow::Drop;
     }

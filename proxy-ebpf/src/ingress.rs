@@ -18,7 +18,7 @@ use crate::{
     fragment, guard,
     hairpin::{self, Back},
     icmp_error,
-    open::{Opening, look_up, open},
+    open::{Opening, look_up},
     packet::{Packet, Parsed, Part},
     reject,
     verdict::Verdict,
@@ -155,7 +155,7 @@ fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         return Opening::Drop;
     }
     if work.packet.part != Part::LATER {
-        return open(context, work);
+        return F::open(context);
     }
     match overtaken(work) {
         Verdict::Pass => Opening::Pass,

@@ -48,6 +48,7 @@ mod maps;
 mod masquerade;
 mod open;
 mod packet;
+mod phase;
 mod reject;
 mod rewrite;
 mod socket;

@@ -19,7 +19,7 @@ use proxy_common::{
 use crate::{
     blame::blame,
     choice,
-    claim::{Entered, enter_with_free_port, source_port},
+    claim::{Entered, source_port},
     counter::count,
     family::Datapath,
     flow::{find, forget},
@@ -27,7 +27,6 @@ use crate::{
     hairpin::Back,
     maps::DEVICES,
     reject,
-    rewrite::rewrite,
     verdict::Verdict,
     work::Work,
 };
@@ -105,7 +104,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Masq
     // The client's own port would take the replies of the node's own connections.
     work.flow.to.source_port = source_port();
     work.flow.kind.0 = Kind::MASQUERADED;
-    match enter_with_free_port(work) {
+    match F::enter(context) {
         Entered::AsIs | Entered::WithAnotherPort => {
             count::<F>(Reason::FlowMasqueraded);
             Masquerading::Entered
@@ -126,7 +125,7 @@ pub(crate) fn refuse<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Ve
     };
     // As the client has sent it. The flow goes: its client may try again, with another backend.
     work.flow.to = found.flow().to.reversed();
-    if !rewrite(context, &work.packet, &work.flow.to) {
+    if !F::rewrite(context) {
         blame(work, Reason::DropRewrite);
         return Verdict::Drop;
     }

@@ -17,7 +17,7 @@ use crate::{
     blame::blame,
     bridge,
     choice::{self, random},
-    claim::{Entered, enter_with_free_port, source_port},
+    claim::{Entered, source_port},
     counter::count,
     family::Datapath,
     flow::find,
@@ -52,9 +52,27 @@ pub(crate) enum Opening {
     NoFlow,
 }
 
+impl Opening {
+    /// The one with this number.
+    #[inline(always)]
+    pub(crate) fn of(number: u32) -> Self {
+        match number {
+            number if number == Self::Opened as u32 => Self::Opened,
+            number if number == Self::Pass as u32 => Self::Pass,
+            number if number == Self::Race as u32 => Self::Race,
+            number if number == Self::NoLocalEndpoint as u32 => Self::NoLocalEndpoint,
+            number if number == Self::NotAdmitted as u32 => Self::NotAdmitted,
+            number if number == Self::NoEndpoints as u32 => Self::NoEndpoints,
+            number if number == Self::NoPort as u32 => Self::NoPort,
+            number if number == Self::NoFlow as u32 => Self::NoFlow,
+            _ => Self::Drop,
+        }
+    }
+}
+
 /// Opens a flow for a packet that belongs to none, if its destination is a frontend, or a direct
 /// connection to an endpoint.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     let mut opening = Opening::Race;
     // A set may be replaced between two looks; twice in a row is not worth a third.
@@ -206,7 +224,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         0
     };
     flow.kind.0 = if is_outside { kind | Kind::OUTSIDE } else { kind };
-    let entered = enter_with_free_port(work);
+    let entered = F::enter(context);
     let reason = match entered {
         Entered::AsIs | Entered::WithAnotherPort => {
             if entered == Entered::WithAnotherPort {

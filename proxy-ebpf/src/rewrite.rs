@@ -20,7 +20,7 @@ use crate::{
 
 /// Gives a packet other addresses and ports. If it says no, the packet may be half rewritten and
 /// must be dropped.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn rewrite<F: Datapath>(context: &TcContext, packet: &Packet<F>, to: &Tuple<F>) -> bool {
     try_rewrite(context, packet, to).is_ok()
 }

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Phases that the verifier goes through once, whoever calls them.
+//!
+//! It follows a function from each place and with each state that it is called with, except for global
+//! functions, which it verifies by themselves (Linux commit 51c39bb1d5d1): these take the frame alone,
+//! and find all else in the working memory.
+
+use core::hint;
+
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
+use proxy_common::{V4, V6};
+
+use crate::{
+    claim::{self, Entered},
+    family::Datapath,
+    flow,
+    open::{self, Opening},
+    rewrite::rewrite,
+    work::Work,
+};
+
+/// The phases of a family.
+pub(crate) trait Phases: Sized {
+    /// See [`open::open`].
+    fn open(context: &TcContext) -> Opening;
+    /// Gives the packet the addresses and ports of [`Work::flow`]; see [`rewrite`].
+    fn rewrite(context: &TcContext) -> bool;
+    /// See [`claim::enter_with_free_port`].
+    fn enter(context: &TcContext) -> Entered;
+    /// See [`flow::confirm`]; the flow is found again.
+    fn confirm(context: &TcContext);
+}
+
+macro_rules! phases {
+    ($($family:ty: $open:ident, $rewrite:ident, $confirm:ident, $enter:ident;)+) => { $(
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $open(frame: *mut __sk_buff) -> u32 {
+            with_work::<$family>(frame, |context, work| open::open(context, work) as u32)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $rewrite(frame: *mut __sk_buff) -> u32 {
+            with_work::<$family>(frame, |context, work| {
+                u32::from(rewrite(context, &work.packet, &work.flow.to))
+            })
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $confirm(frame: *mut __sk_buff) -> u32 {
+            with_work::<$family>(frame, |_, work| {
+                flow::confirm(work);
+                0
+            })
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $enter(frame: *mut __sk_buff) -> u32 {
+            with_work::<$family>(frame, |_, work| claim::enter_with_free_port(work) as u32)
+        }
+
+        impl Phases for $family {
+            #[inline(always)]
+            fn enter(context: &TcContext) -> Entered {
+                Entered::of($enter(context.skb.skb))
+            }
+
+            #[inline(always)]
+            fn rewrite(context: &TcContext) -> bool {
+                $rewrite(context.skb.skb) != 0
+            }
+
+            #[inline(always)]
+            fn confirm(context: &TcContext) {
+                let _: u32 = $confirm(context.skb.skb);
+            }
+
+            #[inline(always)]
+            fn open(context: &TcContext) -> Opening {
+                Opening::of($open(context.skb.skb))
+            }
+        }
+    )+ };
+}
+
+phases! {
+    V4: sixfour_open_v4, sixfour_write_v4, sixfour_conf_v4, sixfour_ent_v4;
+    V6: sixfour_open_v6, sixfour_write_v6, sixfour_conf_v6, sixfour_ent_v6;
+}
+
+#[inline(always)]
+fn with_work<F: Datapath>(
+    frame: *mut __sk_buff,
+    phase: impl FnOnce(&TcContext, &mut Work<F>) -> u32,
+) -> u32 {
+    // Callers leave out an argument that nobody reads, and the verifier wants it.
+    let frame = hint::black_box(frame);
+    match Work::<F>::get() {
+        Some(work) => phase(&TcContext::new(frame), work),
+        None => 0,
+    }
+}
