@@ -63,59 +63,55 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.client_seen = Seen(Seen::ANY);
     flow.backend_seen = Seen::default();
     flow.reserved = [0; 3];
-    work.source = flow.to.source_port;
-    let own_port = work.source;
-    let has_port = claim_port(work, true) || claim_another_port(work);
+    (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
+    let own_port = work.wanted.source_port;
+    let has_port = claim_port(work, true) || find_port(work) && claim_port(work, false);
     if !has_port {
         return Entered::NoPort;
     }
+    work.flow.to = work.wanted;
+    work.flow.kind = work.wanted_kind;
+    work.flow.label(&work.key);
     if !enter(work) {
         return Entered::NoRoom;
     }
-    if work.source == own_port { Entered::AsIs } else { Entered::WithAnotherPort }
+    if work.wanted.source_port == own_port { Entered::AsIs } else { Entered::WithAnotherPort }
 }
 
-/// Makes [`Work::reply_key`] that of the replies to [`Work::source`].
+/// Makes [`Work::reply_key`] that of the replies to [`Work::wanted`].
 #[inline(always)]
 fn set_reply_key<F: Datapath>(work: &mut Work<F>) {
-    work.flow.to.source_port = work.source;
-    let (to, kind) = (&work.flow.to, work.flow.kind);
-    work.reply_key = FlowKey::new(to.reversed(), work.packet.protocol, kind.reply_hook());
+    let hook = work.wanted_kind.reply_hook();
+    work.reply_key = FlowKey::new(work.wanted.reversed(), work.packet.protocol, hook);
 }
 
-/// Takes the replies to [`Work::source`] for [`Work::flow`], which is the forward entry before and
-/// after; from whom they belong to now, if that one gives them away.
+/// Takes the replies to [`Work::wanted`]; from whom they belong to now, if that one gives them away.
 #[inline(always)]
 fn claim_port<F: Datapath>(work: &mut Work<F>, gives_way: bool) -> bool {
     set_reply_key(work);
-    let (to, kind) = (work.flow.to, work.flow.kind);
     work.flow.to = work.packet.tuple.reversed();
-    work.flow.kind.0 = kind.0 | Kind::REPLY;
+    work.flow.kind.0 = work.wanted_kind.0 | Kind::REPLY;
     work.flow.label(&work.reply_key);
-    let is_taken = if gives_way {
+    if gives_way {
         claim(work)
     } else {
         F::tables().half_open.insert(&work.reply_key, &work.flow, NEW).is_ok()
-    };
-    work.flow.to = to;
-    work.flow.kind = kind;
-    work.flow.label(&work.key);
-    is_taken
+    }
 }
 
-/// Looks for a port, as [`Work::source`], to which nobody is answered, and takes it.
+/// Looks for a port for [`Work::wanted`] to which nobody is answered.
 #[inline(never)]
-fn claim_another_port<F: Datapath>(work: &mut Work<F>) -> bool {
+fn find_port<F: Datapath>(work: &mut Work<F>) -> bool {
     let tables = F::tables();
     for _ in 0..PORT_ATTEMPTS {
-        work.source = source_port();
+        work.wanted.source_port = source_port();
         set_reply_key(work);
         // Those that have ended keep theirs until they are collected: to look at each of them would
         // be much for the verifier, so often.
         if tables.flows.get_ptr(&work.reply_key).is_none()
             && tables.half_open.get_ptr(&work.reply_key).is_none()
         {
-            return claim_port(work, false);
+            return true;
         }
     }
     false
@@ -175,15 +171,15 @@ fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
 /// Forgets the forward entry of the flow whose replies' entry was [`Work::former`]: its late
 /// packets are nobody's. They would be taken for the new flow's at the backend.
 #[inline(never)]
-fn dismiss<F: Datapath>(work: &Work<F>) {
+fn dismiss<F: Datapath>(work: &mut Work<F>) {
     let tables = F::tables();
     let hook = work.former_kind.forward_hook();
-    let forward = FlowKey::new(work.former.reversed(), work.reply_key.protocol, hook);
-    if let Some(found) = find(&forward)
+    work.former_key = FlowKey::new(work.former.reversed(), work.reply_key.protocol, hook);
+    if let Some(found) = find(&work.former_key)
         && found.answers(&work.reply_key.tuple)
     {
-        let _: Result<(), i32> = tables.flows.remove(&forward);
-        let _: Result<(), i32> = tables.half_open.remove(&forward);
+        let _: Result<(), i32> = tables.flows.remove(&work.former_key);
+        let _: Result<(), i32> = tables.half_open.remove(&work.former_key);
     }
 }
 

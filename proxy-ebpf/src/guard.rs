@@ -43,7 +43,7 @@ pub(crate) fn notice<F: Datapath>(context: &TcContext, network: usize) {
 }
 
 /// Handles a frame that leaves the node, with its network header at `network`, and holds this.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn run<F: Datapath>(
     context: &TcContext,
     work: &mut Work<F>,

@@ -33,9 +33,14 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 }
 
 /// Handles a frame that comes from outside: from a client there, or an answer to a client anywhere.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     guard::notice::<F>(context, network);
+    arrive::<F>(context, network)
+}
+
+#[inline(never)]
+fn arrive<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     blame::decide(context, |context, work| decide::<F, true>(context, work, network))
 }
 

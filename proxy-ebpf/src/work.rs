@@ -8,7 +8,6 @@
 //! takes this.
 
 use proxy_common::{
-    Port,
     clock::Tick,
     flow::{Flow, FlowKey, Kind, Tuple},
     frontend::Frontend,
@@ -46,8 +45,11 @@ pub(crate) struct Work<F: Datapath> {
     /// that is.
     pub(crate) former: Tuple<F>,
     pub(crate) former_kind: Kind,
-    /// The source port that it is to have.
-    pub(crate) source: Port,
+    /// The key of that flow's forward entry.
+    pub(crate) former_key: FlowKey<F>,
+    /// Where a flow that is being made leads to, and of what kind it is.
+    pub(crate) wanted: Tuple<F>,
+    pub(crate) wanted_kind: Kind,
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
     /// What an ICMP error quotes.

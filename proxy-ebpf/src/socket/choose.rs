@@ -4,7 +4,8 @@
 use proxy_common::{
     Address as _, Family, Port, Protocol,
     affinity::AffinityKey,
-    backend::{Backend, BackendId},
+    backend::{Backend, BackendId, Standing},
+    clock::Tick,
     counter::Reason,
     frontend::{Frontend, FrontendKind, ServiceIndex},
     service::{EmptySet, Policy},
@@ -81,11 +82,9 @@ pub(super) fn choose<F: Datapath>(
         let Some(frontend) = look_up::<F>(address, translation.asked.port, protocol, netns) else {
             return Choice::Stays;
         };
-        let mut found = *translation;
-        let choice = of_frontend::<F>(frontend, usage, taken, netns, &mut found);
+        let choice = of_frontend::<F>(frontend, usage, taken, netns, translation);
         // What was read may have been another frontend's: it is acted on only if it still holds.
         if look_up::<F>(address, translation.asked.port, protocol, netns) == Some(frontend) {
-            *translation = found;
             return choice;
         }
     }
@@ -145,13 +144,14 @@ fn of_frontend<F: Datapath>(
     translation.family = F::INDEX;
     translation.used = now;
     let stays = policy.affinity_seconds();
-    let client = <F as Family>::Addr::UNSPECIFIED;
-    let affinity = AffinityKey { service, netns: netns.0 as u32, client };
-    if stays != 0
-        && let Some((id, backend)) = affinity::recall::<F>(&affinity, stays, standing, now)
-    {
-        give(translation, id, backend);
-        return Choice::Given;
+    if stays != 0 {
+        let known = recall::<F>(service, netns, stays, standing, now);
+        if known != BackendId::NONE
+            && let Some(backend) = F::tables().backends.get(known.0)
+        {
+            give(translation, known, backend);
+            return Choice::Given;
+        }
     }
     let first = choice::random(set.count());
     for behind in 0..CHOICES {
@@ -168,9 +168,41 @@ fn of_frontend<F: Datapath>(
         }
     }
     if stays != 0 {
-        affinity::remember::<F>(&affinity, translation.backend, translation.generation, now);
+        remember::<F>(service, netns, translation.backend, translation.generation, now);
     }
     Choice::Given
+}
+
+/// The backend that a namespace's processes were served by before, if they may be again. A function of
+/// its own, as all of a program's share one stack.
+#[inline(never)]
+fn recall<F: Datapath>(
+    service: ServiceIndex,
+    netns: Netns,
+    for_seconds: u32,
+    standing: Standing,
+    now: Tick,
+) -> BackendId {
+    let known = affinity::recall::<F>(&key(service, netns), for_seconds, standing, now);
+    known.map_or(BackendId::NONE, |(id, _)| id)
+}
+
+/// Remembers which backend a namespace's processes are served by.
+#[inline(never)]
+fn remember<F: Datapath>(
+    service: ServiceIndex,
+    netns: Netns,
+    backend: BackendId,
+    generation: u32,
+    now: Tick,
+) {
+    affinity::remember::<F>(&key(service, netns), backend, generation, now);
+}
+
+/// The namespace as a client: its sockets have no address yet.
+#[inline(always)]
+fn key<F: Datapath>(service: ServiceIndex, netns: Netns) -> AffinityKey<F> {
+    AffinityKey { service, netns: netns.0 as u32, client: <F as Family>::Addr::UNSPECIFIED }
 }
 
 #[inline(always)]
