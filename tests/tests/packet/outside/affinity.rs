@@ -127,10 +127,10 @@ type Change<F> = fn(&mut Backend<<F as Tabled>::Abi>);
 
 fn a_backend_that_has_gone_is_left<F: Tabled>() -> Result<()> {
     let mut rig = sticky::<F>()?;
-    let known = |rig: &Rig<F>| -> Result<BackendId> {
+    let known = |rig: &Rig<F>| -> Result<(BackendId, u32)> {
         let entries = rig.affinities.iter().collect::<Result<Vec<(AffinityKey<_>, _)>, _>>()?;
         assert_eq!(entries.len(), 1);
-        Ok(entries[0].1.backend)
+        Ok((entries[0].1.backend, entries[0].1.generation))
     };
     let _: BTreeSet<_> = choices(&rig, 40_000, node_port::<F>())?;
     let mut before = known(&rig)?;
@@ -141,10 +141,10 @@ fn a_backend_that_has_gone_is_left<F: Tabled>() -> Result<()> {
         |backend| backend.service = ServiceIndex(77),
     ];
     for (port, change) in (41_000..).step_by(100).zip(changes) {
-        let mut backend = rig.tables.backend(before)?;
+        let mut backend = rig.tables.backend(before.0)?;
         change(&mut backend);
-        rig.tables.put_backend(before, backend)?;
-        // Its slot is still there, so chance may choose it again, but does not go on doing so.
+        rig.tables.put_backend(before.0, backend)?;
+        // Its slot is still there, so chance may choose it again: as it is now, or not for long.
         let mut tries = port..port + 50;
         while known(&rig)? == before {
             let client = outsider::<F>(tries.next().context("it is not left")?);
