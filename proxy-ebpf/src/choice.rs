@@ -5,7 +5,7 @@ use core::ptr;
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, maps::lpm_trie::Key};
 use proxy_common::{
-    Family, Port, Protocol,
+    Address as _, Family, Port, Protocol,
     backend::{Backend, BackendId, Standing},
     device::DeviceTraits,
     frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex},
@@ -23,6 +23,10 @@ pub(crate) fn look_up<F: Datapath>(
     port: Port,
     protocol: Protocol,
 ) -> Option<Frontend> {
+    // Node ports are kept there, and are nobody's to dial by it.
+    if address == <F as Family>::Addr::UNSPECIFIED {
+        return None;
+    }
     let frontends = F::tables().frontends;
     let own = FrontendKey::new(address, port, protocol);
     // SAFETY: an entry is written once; the caller compares after what it has read since.

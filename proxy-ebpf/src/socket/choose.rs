@@ -2,13 +2,13 @@
 //! A backend for what a process has named.
 
 use proxy_common::{
-    Address as _, Family, Port, Protocol,
+    Address as _, Family, Protocol,
     affinity::AffinityKey,
     backend::{Backend, BackendId, Standing},
     clock::Tick,
     counter::Reason,
     frontend::{Frontend, FrontendKind, ServiceIndex},
-    service::{EmptySet, Policy},
+    service::{BackendSet, EmptySet, Policy},
     socket::{Sent, SocketAddress, Translation},
 };
 
@@ -42,6 +42,20 @@ pub(super) enum Choice {
 }
 
 impl Choice {
+    /// The one with this number.
+    #[inline(always)]
+    const fn of(number: u32) -> Self {
+        match number {
+            number if number == Self::Given as u32 => Self::Given,
+            number if number == Self::NoPort as u32 => Self::NoPort,
+            number if number == Self::NoEndpoints as u32 => Self::NoEndpoints,
+            number if number == Self::NoLocalEndpoint as u32 => Self::NoLocalEndpoint,
+            number if number == Self::NotAdmitted as u32 => Self::NotAdmitted,
+            number if number == Self::Race as u32 => Self::Race,
+            _ => Self::Stays,
+        }
+    }
+
     /// Why it is refused, if it is.
     #[inline(always)]
     pub(super) const fn refusal(self) -> Option<Reason> {
@@ -77,33 +91,35 @@ pub(super) fn choose<F: Datapath>(
     taken: Option<&Sent>,
     netns: Netns,
 ) -> Choice {
-    let address = <F as Family>::Addr::from_mapped(translation.asked.address);
     for _ in 0..ATTEMPTS {
-        let Some(frontend) = look_up::<F>(address, translation.asked.port, protocol, netns) else {
+        let frontend = look_up::<F>(&translation.asked, protocol, netns);
+        if frontend == NOTHING {
             return Choice::Stays;
-        };
+        }
         let choice = of_frontend::<F>(frontend, usage, taken, netns, translation);
         // What was read may have been another frontend's: it is acted on only if it still holds.
-        if look_up::<F>(address, translation.asked.port, protocol, netns) == Some(frontend) {
+        if look_up::<F>(&translation.asked, protocol, netns) == frontend {
             return choice;
         }
     }
     Choice::Race
 }
 
+/// No frontend: a mark that none has.
+const NOTHING: Frontend = Frontend::new(ServiceIndex::NODE, FrontendKind::ClusterIp);
+
 /// What a process names. The node's own find node ports at loopback addresses, too: there is no
 /// packet that would have to go there.
-#[inline(always)]
-fn look_up<F: Datapath>(
-    address: <F as Family>::Addr,
-    port: Port,
-    protocol: Protocol,
-    netns: Netns,
-) -> Option<Frontend> {
-    if address.is_loopback() && netns.is_host() && LOOPBACK_NODE_PORTS.load() & 1 << F::INDEX != 0 {
-        return choice::node_port::<F>(port, protocol);
-    }
-    choice::look_up::<F>(address, port, protocol)
+#[inline(never)]
+fn look_up<F: Datapath>(asked: &SocketAddress, protocol: Protocol, netns: Netns) -> Frontend {
+    let address = <F as Family>::Addr::from_mapped(asked.address);
+    let serves_loopback = LOOPBACK_NODE_PORTS.load() & 1 << F::INDEX != 0;
+    let found = if address.is_loopback() && netns.is_host() && serves_loopback {
+        choice::node_port::<F>(asked.port, protocol)
+    } else {
+        choice::look_up::<F>(address, asked.port, protocol)
+    };
+    found.unwrap_or(NOTHING)
 }
 
 #[inline(always)]
@@ -114,45 +130,12 @@ fn of_frontend<F: Datapath>(
     netns: Netns,
     translation: &mut Translation,
 ) -> Choice {
-    let (service, kind) = (frontend.service(), frontend.kind());
-    match service {
-        ServiceIndex::DIRECT => return Choice::Stays,
-        ServiceIndex::REFUSE => return Choice::NoPort,
-        _ => {}
-    }
-    let Some(row) = choice::service::<F>(service) else {
-        return Choice::Stays;
+    let set = match candidates::<F>(frontend, usage, netns, translation).decided() {
+        Ok(choice) => return choice,
+        Err(set) => set,
     };
-    let policy = choice::policy(row);
-    if kind == FrontendKind::LoadBalancer && policy.has(Policy::SOURCE_RANGES) {
-        // Which address a pod's packets have is known at its device only.
-        if !netns.is_host() {
-            return Choice::Stays;
-        }
-        if !policy.has(Policy::NODE_IN_RANGES) {
-            return Choice::NotAdmitted;
-        }
-    }
-    let (set, standing) = choice::backend_set(row, policy, kind, true);
-    let set = if usage == Use::Send { set.within_family() } else { set };
-    match set.when_empty() {
-        Some(EmptySet::Reject) => return Choice::NoEndpoints,
-        Some(EmptySet::Drop) => return Choice::NoLocalEndpoint,
-        None => {}
-    }
-    let now = flow::now();
     translation.family = F::INDEX;
-    translation.used = now;
-    let stays = policy.affinity_seconds();
-    if stays != 0 {
-        let known = recall::<F>(service, netns, stays, standing, now);
-        if known != BackendId::NONE
-            && let Some(backend) = F::tables().backends.get(known.0)
-        {
-            give(translation, known, backend);
-            return Choice::Given;
-        }
-    }
+    translation.used = flow::now();
     let first = choice::random(set.count());
     for behind in 0..CHOICES {
         let place = (first + behind).checked_rem(set.count());
@@ -167,10 +150,75 @@ fn of_frontend<F: Datapath>(
             break;
         }
     }
-    if stays != 0 {
-        remember::<F>(service, netns, translation.backend, translation.generation, now);
-    }
+    remember::<F>(frontend.service(), netns, translation);
     Choice::Given
+}
+
+/// A set of backends to choose from, in one word; or, where the set would be empty, what has been
+/// decided already, in the word's upper half. So much the verifier follows of how it came to that.
+#[derive(Clone, Copy)]
+struct Candidates(u64);
+
+impl Candidates {
+    #[inline(always)]
+    const fn none(choice: Choice) -> Self {
+        Self((choice as u64) << 32)
+    }
+
+    #[inline(always)]
+    fn decided(self) -> Result<Choice, BackendSet> {
+        let set = BackendSet::from_word(self.0);
+        if set.count() == 0 { Ok(Choice::of((self.0 >> 32) as u32)) } else { Err(set) }
+    }
+}
+
+/// The backends that a process chooses from at a frontend.
+#[inline(never)]
+fn candidates<F: Datapath>(
+    frontend: Frontend,
+    usage: Use,
+    netns: Netns,
+    translation: &mut Translation,
+) -> Candidates {
+    let (service, kind) = (frontend.service(), frontend.kind());
+    match service {
+        ServiceIndex::DIRECT => return Candidates::none(Choice::Stays),
+        ServiceIndex::REFUSE => return Candidates::none(Choice::NoPort),
+        _ => {}
+    }
+    let Some(row) = choice::service::<F>(service) else {
+        return Candidates::none(Choice::Stays);
+    };
+    let policy = choice::policy(row);
+    if kind == FrontendKind::LoadBalancer && policy.has(Policy::SOURCE_RANGES) {
+        // Which address a pod's packets have is known at its device only.
+        if !netns.is_host() {
+            return Candidates::none(Choice::Stays);
+        }
+        if !policy.has(Policy::NODE_IN_RANGES) {
+            return Candidates::none(Choice::NotAdmitted);
+        }
+    }
+    let (set, standing) = choice::backend_set(row, policy, kind, true);
+    let set = if usage == Use::Send { set.within_family() } else { set };
+    match set.when_empty() {
+        Some(EmptySet::Reject) => return Candidates::none(Choice::NoEndpoints),
+        Some(EmptySet::Drop) => return Candidates::none(Choice::NoLocalEndpoint),
+        None => {}
+    }
+    let (stays, now) = (policy.affinity_seconds(), flow::now());
+    if stays != 0 {
+        let known = recall::<F>(service, netns, stays, standing, now);
+        if known != BackendId::NONE
+            && let Some(backend) = F::tables().backends.get(known.0)
+        {
+            translation.family = F::INDEX;
+            translation.used = now;
+            give(translation, known, backend);
+            return Candidates::none(Choice::Given);
+        }
+    }
+    Candidates(set.to_word())
 }
 
 /// The backend that a namespace's processes were served by before, if they may be again. A function of
@@ -187,16 +235,15 @@ fn recall<F: Datapath>(
     known.map_or(BackendId::NONE, |(id, _)| id)
 }
 
-/// Remembers which backend a namespace's processes are served by.
+/// Remembers which backend a namespace's processes are served by, if the Service port asks for it.
 #[inline(never)]
-fn remember<F: Datapath>(
-    service: ServiceIndex,
-    netns: Netns,
-    backend: BackendId,
-    generation: u32,
-    now: Tick,
-) {
-    affinity::remember::<F>(&key(service, netns), backend, generation, now);
+fn remember<F: Datapath>(service: ServiceIndex, netns: Netns, translation: &Translation) {
+    let affine = choice::service::<F>(service)
+        .is_some_and(|row| choice::policy(row).affinity_seconds() != 0);
+    if affine {
+        let (backend, generation) = (translation.backend, translation.generation);
+        affinity::remember::<F>(&key(service, netns), backend, generation, translation.used);
+    }
 }
 
 /// The namespace as a client: its sockets have no address yet.
