@@ -86,7 +86,7 @@ fn each_client_and_service_port_chooses_for_itself<F: Tabled>() -> Result<()> {
     let rig = sticky::<F>()?;
     let mut clients = BTreeSet::new();
     let mut ports = BTreeSet::new();
-    for host in 1..60 {
+    for host in 1..250 {
         let client = SocketAddr::new(F::underlay(host), 40_000);
         let of_tcp = choice(&rig, Protocol::Tcp, client, node_port::<F>())?;
         let of_udp = choice(&rig, Protocol::Udp, client, node_port::<F>())?;
@@ -140,18 +140,21 @@ fn a_backend_that_has_gone_is_left<F: Tabled>() -> Result<()> {
         |backend| backend.generation += 1,
         |backend| backend.service = ServiceIndex(77),
     ];
-    for (port, change) in (41_000..).step_by(100).zip(changes) {
-        let mut backend = rig.tables.backend(before.0)?;
+    for (port, change) in (41_000..).step_by(200).zip(changes) {
+        let (id, former) = (before.0, rig.tables.backend(before.0)?);
+        let mut backend = former;
         change(&mut backend);
-        rig.tables.put_backend(before.0, backend)?;
+        rig.tables.put_backend(id, backend)?;
         // Its slot is still there, so chance may choose it again: as it is now, or not for long.
         let mut tries = port..port + 50;
         while known(&rig)? == before {
             let client = outsider::<F>(tries.next().context("it is not left")?);
             let _ = choice(&rig, Protocol::Tcp, client, node_port::<F>())?;
         }
+        rig.tables.put_backend(id, former)?;
+        let _: BTreeSet<_> = choices(&rig, port + 60, node_port::<F>())?;
         before = known(&rig)?;
-        let chosen = choices(&rig, port + 60, node_port::<F>())?;
+        let chosen = choices(&rig, port + 80, node_port::<F>())?;
         assert_eq!(chosen.len(), 1, "{chosen:?}");
     }
     Ok(())
