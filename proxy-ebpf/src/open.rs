@@ -154,7 +154,9 @@ pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Op
     {
         return Opening::NotAdmitted;
     }
-    let is_local = choice::is_local::<F>(device(context), &client);
+    // A pod of another node may be told by its address, but what it gets here must come back here.
+    let may_be_local = work.outside == 0 || kind == FrontendKind::ClusterIp;
+    let is_local = may_be_local && choice::is_local::<F>(device(context), &client);
     let (set, standing) = choice::backend_set(row, policy, kind, is_local);
     let set = set.within_family();
     match set.when_empty() {

@@ -25,6 +25,7 @@ both_families!(
     a_backend_elsewhere_sees_the_node,
     a_cluster_ip_is_masqueraded_for_outsiders,
     the_nodes_own_pods_keep_their_addresses,
+    a_pod_of_another_node_is_outside_at_node_ports,
     each_masqueraded_flow_has_a_port_of_its_own,
     without_a_free_port_a_flow_is_refused,
     without_an_address_nothing_is_masqueraded,
@@ -88,6 +89,28 @@ fn the_nodes_own_pods_keep_their_addresses<F: Tabled>() -> Result<()> {
     rig.locality.set(0, Locality { masquerades_all: 1, ..Locality::of_devices() }, 0)?;
     assert_eq!(from_pod(&mut rig, 21, vip::<F>(1))?.ip(), node::<F>());
     assert_eq!(from_pod(&mut rig, 22, node_port::<F>())?.ip(), pod.ip());
+    Ok(())
+}
+
+/// By its address it is one of the cluster's pods, which cluster IPs are not masqueraded for.
+fn a_pod_of_another_node_is_outside_at_node_ports<F: Tabled>() -> Result<()> {
+    let mut rig = rig::<F>(&[backend::<F>(1)], Policy::default())?;
+    let pod = SocketAddr::new(F::pod(3, 12), 40_000);
+    let prefix = |address: IpAddr| <F::Abi as Family>::Addr::from_ip(address).expect("the family");
+    let (mask, prefix) = if pod.is_ipv4() {
+        (prefix("255.255.0.0".parse()?), prefix("10.244.0.0".parse()?))
+    } else {
+        (prefix("ffff:ffff:ffff::".parse()?), prefix("fd00:10:244::".parse()?))
+    };
+    rig.locality.set(0, Locality { mask, prefix, masquerades_all: 0 }, 0)?;
+    for (port, frontend) in (1..).zip([node_port::<F>(), load_balancer::<F>()]) {
+        let client = SocketAddr::new(pod.ip(), port);
+        let flow = Outside::open(&rig, Protocol::Tcp, client, frontend)?;
+        assert_eq!(flow.source.ip(), node::<F>());
+        flow.works(&rig)?;
+    }
+    let flow = Outside::open(&rig, Protocol::Tcp, pod, vip::<F>(1))?;
+    assert_eq!(flow.source, pod);
     Ok(())
 }
 
