@@ -61,7 +61,7 @@ pub(crate) fn restore<F: Datapath>(
     if !restores(work, found) {
         return None;
     }
-    if !F::rewrite(context) {
+    if !F::rewrite(context, work) {
         blame(work, Reason::DropRewrite);
         return Some(Verdict::Drop);
     }

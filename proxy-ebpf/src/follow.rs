@@ -123,12 +123,12 @@ pub(crate) fn translate<F: Datapath>(
                 }
             }
         }
-        F::confirm(context);
+        F::confirm(context, work);
     }
     if kind.has(Kind::DIRECT) && work.flow.to == work.packet.tuple {
         return Follow::Pass;
     }
-    if !F::rewrite(context) {
+    if !F::rewrite(context, work) {
         blame(work, Reason::DropRewrite);
         return Follow::Drop;
     }

@@ -160,7 +160,7 @@ fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         return Opening::Drop;
     }
     if work.packet.part != Part::LATER {
-        return F::open(context);
+        return F::open(context, work);
     }
     match overtaken(work) {
         Verdict::Pass => Opening::Pass,

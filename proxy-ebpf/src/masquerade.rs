@@ -104,7 +104,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Masq
     // The client's own port would take the replies of the node's own connections.
     work.flow.to.source_port = source_port();
     work.flow.kind.0 = Kind::MASQUERADED;
-    match F::enter(context) {
+    match F::enter(context, work) {
         Entered::AsIs | Entered::WithAnotherPort => {
             count::<F>(Reason::FlowMasqueraded);
             Masquerading::Entered
@@ -125,7 +125,7 @@ pub(crate) fn refuse<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Ve
     };
     // As the client has sent it. The flow goes: its client may try again, with another backend.
     work.flow.to = found.flow().to.reversed();
-    if !F::rewrite(context) {
+    if !F::rewrite(context, work) {
         blame(work, Reason::DropRewrite);
         return Verdict::Drop;
     }

@@ -226,7 +226,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         0
     };
     flow.kind.0 = if is_outside { kind | Kind::OUTSIDE } else { kind };
-    let entered = F::enter(context);
+    let entered = F::enter(context, work);
     let reason = match entered {
         Entered::AsIs | Entered::WithAnotherPort => {
             if entered == Entered::WithAnotherPort {

@@ -5,7 +5,7 @@
 //! functions, which it verifies by themselves (Linux commit 51c39bb1d5d1): these take the frame alone,
 //! and find all else in the working memory.
 
-use core::hint;
+use core::{hint, ptr};
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use proxy_common::{V4, V6};
@@ -22,13 +22,21 @@ use crate::{
 /// The phases of a family.
 pub(crate) trait Phases: Sized {
     /// See [`open::open`].
-    fn open(context: &TcContext) -> Opening;
+    fn open(context: &TcContext, work: &mut Work<Self>) -> Opening
+    where
+        Self: Datapath;
     /// Gives the packet the addresses and ports of [`Work::flow`]; see [`rewrite`].
-    fn rewrite(context: &TcContext) -> bool;
+    fn rewrite(context: &TcContext, work: &mut Work<Self>) -> bool
+    where
+        Self: Datapath;
     /// See [`claim::enter_with_free_port`].
-    fn enter(context: &TcContext) -> Entered;
+    fn enter(context: &TcContext, work: &mut Work<Self>) -> Entered
+    where
+        Self: Datapath;
     /// See [`flow::confirm`]; the flow is found again.
-    fn confirm(context: &TcContext);
+    fn confirm(context: &TcContext, work: &mut Work<Self>)
+    where
+        Self: Datapath;
 }
 
 macro_rules! phases {
@@ -64,23 +72,23 @@ macro_rules! phases {
 
         impl Phases for $family {
             #[inline(always)]
-            fn enter(context: &TcContext) -> Entered {
-                Entered::of($enter(context.skb.skb))
+            fn enter(context: &TcContext, work: &mut Work<Self>) -> Entered {
+                Entered::of($enter(leave_to_phase(context, work)))
             }
 
             #[inline(always)]
-            fn rewrite(context: &TcContext) -> bool {
-                $rewrite(context.skb.skb) != 0
+            fn rewrite(context: &TcContext, work: &mut Work<Self>) -> bool {
+                $rewrite(leave_to_phase(context, work)) != 0
             }
 
             #[inline(always)]
-            fn confirm(context: &TcContext) {
-                let _: u32 = $confirm(context.skb.skb);
+            fn confirm(context: &TcContext, work: &mut Work<Self>) {
+                let _: u32 = $confirm(leave_to_phase(context, work));
             }
 
             #[inline(always)]
-            fn open(context: &TcContext) -> Opening {
-                Opening::of($open(context.skb.skb))
+            fn open(context: &TcContext, work: &mut Work<Self>) -> Opening {
+                Opening::of($open(leave_to_phase(context, work)))
             }
         }
     )+ };
@@ -89,6 +97,15 @@ macro_rules! phases {
 phases! {
     V4: sixfour_open_v4, sixfour_write_v4, sixfour_conf_v4, sixfour_ent_v4;
     V6: sixfour_open_v6, sixfour_write_v6, sixfour_conf_v6, sixfour_ent_v6;
+}
+
+/// Gives the working memory to a phase, which finds it by itself, and says what the phase is called
+/// with. The compiler must not think that the phase cannot know the memory: it would leave in registers
+/// what the phase reads.
+#[inline(always)]
+fn leave_to_phase<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> *mut __sk_buff {
+    let _: *mut Work<F> = hint::black_box(ptr::from_mut(work));
+    context.skb.skb
 }
 
 #[inline(always)]
