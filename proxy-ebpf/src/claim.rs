@@ -4,6 +4,7 @@
 use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_prandom_u32};
 use proxy_common::{
     Port,
+    clock::seconds,
     flow::{FlowKey, Kind, Seen},
 };
 
@@ -21,6 +22,11 @@ const ANY: u64 = BPF_ANY as u64;
 /// Source ports that are looked at for one whose replies are nobody's. With nine in ten taken, one
 /// flow in thirty finds none.
 const PORT_ATTEMPTS: u32 = 32;
+
+/// Ticks of silence after which a flow whose client has proven nothing leaves its port to a new one,
+/// where none is free: longer than a handshake or a look-up takes. Whoever forges senders takes as
+/// many ports as in this time, not in that of a half-open flow.
+const PATIENCE: u32 = seconds(1);
 
 /// What became of a flow that was to be entered.
 #[repr(u32)]
@@ -65,7 +71,8 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.reserved = [0; 3];
     (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
     let own_port = work.wanted.source_port;
-    let has_port = claim_port(work, true) || find_port(work) && claim_port(work, false);
+    let has_port =
+        claim_port(work, true) || (find_port(work) || take_over(work)) && claim_port(work, false);
     if !has_port {
         return Entered::NoPort;
     }
@@ -99,22 +106,55 @@ fn claim_port<F: Datapath>(work: &mut Work<F>, gives_way: bool) -> bool {
     }
 }
 
-/// Looks for a port for [`Work::wanted`] to which nobody is answered.
+/// Looks for a port for [`Work::wanted`] to which nobody is answered. Leaves in [`Work::stalest`] that
+/// of the half-open flow which has been silent for longest.
 #[inline(never)]
 fn find_port<F: Datapath>(work: &mut Work<F>) -> bool {
     let tables = F::tables();
+    work.silence = 0;
     for _ in 0..PORT_ATTEMPTS {
         work.wanted.source_port = source_port();
         set_reply_key(work);
-        // Those that have ended keep theirs until they are collected: to look at each of them would
-        // be much for the verifier, so often.
-        if tables.flows.get_ptr(&work.reply_key).is_none()
-            && tables.half_open.get_ptr(&work.reply_key).is_none()
-        {
+        // Confirmed ones that have ended keep theirs until they are collected: to look at each of
+        // them would be much for the verifier, so often.
+        if tables.flows.get_ptr(&work.reply_key).is_some() {
+            continue;
+        }
+        let Some(entry) = tables.half_open.get_ptr_mut(&work.reply_key) else {
             return true;
+        };
+        let silence = work.now.since(Found { entry, confirmed: false }.flow().last_seen);
+        if silence > work.silence {
+            work.silence = silence;
+            work.stalest = work.wanted.source_port;
         }
     }
     false
+}
+
+/// Ends the half-open flow that has been silent for longest among those that were looked at, for the
+/// sake of its port, if its client has had time enough. What promotion has left of one that has ended
+/// goes the same way.
+#[inline(never)]
+fn take_over<F: Datapath>(work: &mut Work<F>) -> bool {
+    if work.silence <= PATIENCE {
+        return false;
+    }
+    let tables = F::tables();
+    work.wanted.source_port = work.stalest;
+    set_reply_key(work);
+    if let Some(entry) = tables.half_open.get_ptr_mut(&work.reply_key) {
+        let found = Found { entry, confirmed: false };
+        work.former = found.flow().to;
+        work.former_kind = found.flow().kind;
+        // It may have been confirmed meanwhile.
+        if tables.flows.get_ptr(&work.reply_key).is_some() || !found.is(&work.reply_key) {
+            return false;
+        }
+        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
+        dismiss(work);
+    }
+    true
 }
 
 /// A random port of those that translated sources take.

@@ -8,6 +8,7 @@
 //! takes this.
 
 use proxy_common::{
+    Port,
     clock::Tick,
     flow::{Flow, FlowKey, Kind, Tuple},
     frontend::Frontend,
@@ -50,6 +51,10 @@ pub(crate) struct Work<F: Datapath> {
     /// Where a flow that is being made leads to, and of what kind it is.
     pub(crate) wanted: Tuple<F>,
     pub(crate) wanted_kind: Kind,
+    /// Of the half-open flows whose source ports were looked at for one that is free, the port of the
+    /// one that has been silent for longest, and for how long it has been, in ticks.
+    pub(crate) stalest: Port,
+    pub(crate) silence: u32,
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
     /// What an ICMP error quotes.

@@ -108,7 +108,8 @@ impl Connection {
     }
 }
 
-fn tuple<F: Tabled>(source: SocketAddr, destination: SocketAddr) -> Tuple<F::Abi> {
+/// Addresses and ports as the programs have them.
+pub(crate) fn tuple<F: Tabled>(source: SocketAddr, destination: SocketAddr) -> Tuple<F::Abi> {
     Tuple {
         source: address::<F>(source),
         destination: address::<F>(destination),

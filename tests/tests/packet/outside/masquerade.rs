@@ -12,11 +12,11 @@ use proxy_common::locality::Locality;
 use proxy_common::service::Policy;
 use proxy_common::{Address as _, Family};
 use proxy_tests::both_families;
-use proxy_tests::packet::{Content, TcpFlags};
+use proxy_tests::packet::{Content, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use super::{ELSEWHERE, Outside, equip, load_balancer, node, node_port, outsider, rig};
-use crate::frames::{NODE_MAC, backend, opening, udp, vip};
+use crate::frames::{NODE_MAC, answer, backend, opening, proof, udp, vip};
 use crate::loaded::SOURCE_PORTS;
 use crate::programs::Verdict;
 use crate::rig::{DEVICE, Rig, Tabled};
@@ -28,6 +28,9 @@ both_families!(
     a_pod_of_another_node_is_outside_at_node_ports,
     each_masqueraded_flow_has_a_port_of_its_own,
     without_a_free_port_a_flow_is_refused,
+    who_proves_nothing_leaves_his_port,
+    who_is_there_keeps_his_port,
+    what_an_ended_flow_leaves_behind_holds_no_port,
     without_an_address_nothing_is_masqueraded,
     a_lost_masquerade_comes_back,
 );
@@ -145,6 +148,79 @@ fn without_a_free_port_a_flow_is_refused<F: Tabled>() -> Result<()> {
     }
     assert_eq!(rig.count(Reason::RejectSourcePorts)?, 2);
     assert_eq!(rig.count(Reason::FlowMasqueraded)?, 8);
+    Ok(())
+}
+
+/// Whoever forges senders must not be able to take all ports for longer than that.
+fn who_proves_nothing_leaves_his_port<F: Tabled>() -> Result<()> {
+    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
+    let mut rig = equip(few, &[backend::<F>(1)], Policy::default())?;
+    for protocol in Protocol::ALL {
+        let mut forged = Vec::new();
+        for port in 41_000..41_004 {
+            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
+            flow.reply(&rig, &answer(protocol, flow.backend, flow.source))?;
+            forged.push(flow);
+        }
+        for flow in &forged {
+            rig.age(false, &flow.masqueraded::<F>(), 2)?;
+        }
+        for port in 42_000..42_004 {
+            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
+            flow.works(&rig)?;
+        }
+        // Nothing that is late gets into the flow of another one.
+        for flow in &forged {
+            let late = proof(protocol, flow.client, flow.frontend).to(flow.backend);
+            let left = rig.programs.leaves(&late, DEVICE)?;
+            assert_eq!(left.verdict, Verdict::Redirect, "{left:?}");
+        }
+    }
+    Ok(())
+}
+
+fn who_is_there_keeps_his_port<F: Tabled>() -> Result<()> {
+    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
+    let mut rig = equip(few, &[backend::<F>(1)], Policy::default())?;
+    for protocol in Protocol::ALL {
+        let mut flows = Vec::new();
+        for port in 41_000..41_004 {
+            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
+            flow.works(&rig)?;
+            flows.push(flow);
+        }
+        for flow in &flows {
+            rig.age(true, &flow.masqueraded::<F>(), 60)?;
+            rig.age(false, &flow.masqueraded::<F>(), 60)?;
+        }
+        let sent = opening(protocol, outsider::<F>(40_000), node_port::<F>());
+        let inside = rig.programs.arrives(&sent)?.packet(Verdict::Pass)?;
+        let _: Packet = rig.programs.leaves(&inside, DEVICE)?.packet(Verdict::Redirect)?;
+        for flow in &flows {
+            flow.works(&rig)?;
+        }
+    }
+    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 2);
+    Ok(())
+}
+
+fn what_an_ended_flow_leaves_behind_holds_no_port<F: Tabled>() -> Result<()> {
+    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
+    let mut rig = equip(few, &[backend::<F>(1)], Policy::default())?;
+    for protocol in Protocol::ALL {
+        for port in 41_000..41_004 {
+            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
+            flow.works(&rig)?;
+            // Collected, as a flow is that has ended; its half-open entries are left.
+            let replies = flow.masqueraded::<F>();
+            rig.age(false, &replies, 121)?;
+            rig.tables.remove_flow(true, &replies)?;
+        }
+        for port in 42_000..42_004 {
+            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
+            flow.works(&rig)?;
+        }
+    }
     Ok(())
 }
 

@@ -11,14 +11,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use proxy_common::device::Device;
+use proxy_common::flow::{FlowKey, Hook};
 use proxy_common::frontend::{FrontendKind, ServiceIndex};
 use proxy_common::service::{BackendSet, Policy};
 use proxy_tests::packet::Packet;
 use proxy_tests::protocol::Protocol;
 
+use crate::connection::tuple;
 use crate::frames::{NODE_MAC, answer, opening, proof, vip};
 use crate::programs::Verdict;
-use crate::rig::{DEVICE, Rig, Tabled};
+use crate::rig::{DEVICE, Rig, Tabled, number};
 
 /// Another interface that a packet has come by.
 const ELSEWHERE: u32 = 77;
@@ -91,6 +93,12 @@ impl Outside {
         let source = left.packet(Verdict::Pass)?.source_socket().context("ports")?;
         left.is(Verdict::Pass, &packet.from(source))?;
         Ok(Self { protocol, client, frontend, backend, source })
+    }
+
+    /// The key of the replies to the node's address.
+    fn masqueraded<F: Tabled>(&self) -> FlowKey<F::Abi> {
+        let tuple = tuple::<F>(self.backend, self.source);
+        FlowKey::new(tuple, number(self.protocol), Hook::INGRESS)
     }
 
     /// A packet of the client's must reach the backend, as of this source.
