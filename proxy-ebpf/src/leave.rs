@@ -86,6 +86,9 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Translated
             };
         }
         match follow::serves(work, found.entry) {
+            Serving::Yes if masquerade::has_moved(context, work, &found) => {
+                flow::forget(&work.key, found.entry);
+            }
             Serving::Yes => return forward(context, work, found.entry),
             Serving::NotOurs => return Translated::No,
             Serving::NoMore => flow::forget(&work.key, found.entry),

@@ -22,7 +22,7 @@ use crate::{
     claim::{Entered, source_port},
     counter::count,
     family::Datapath,
-    flow::{find, forget},
+    flow::{Found, find, forget},
     frame,
     hairpin::Back,
     maps::DEVICES,
@@ -76,6 +76,23 @@ pub(crate) fn is_due<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> bo
         && kind.has(Kind::MASQUERADE)
         && !found.is_expired(protocol, work.now)
         && found.is(&work.reply_key)
+}
+
+/// Whether a flow that is masqueraded has another address than it would get here now: the node's has
+/// changed, or its routes have. A connection cannot follow; datagrams, and a new SYN, can.
+#[inline(never)]
+pub(crate) fn has_moved<F: Datapath>(
+    context: &TcContext,
+    work: &Work<F>,
+    found: &Found<F>,
+) -> bool {
+    let flow = found.flow();
+    if !work.packet.opens_flow() || !flow.kind.has(Kind::MASQUERADED) {
+        return false;
+    }
+    // SAFETY: written once per device; a torn read would need two changes at once.
+    let host = unsafe { F::tables().host_addresses.get(frame::device(context)) };
+    host.is_some_and(|host| *host != flow.to.source)
 }
 
 /// What became of a flow that is to be masqueraded.

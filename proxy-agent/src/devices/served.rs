@@ -104,11 +104,22 @@ fn own_addresses(snapshot: &Snapshot, device: u32) -> HostAddresses {
     own.or(HostAddresses::find(|is_of_family| snapshot.best_address(device, is_of_family)))
 }
 
+/// The addresses by which the Node is known and which the host has, wherever: those of a host whose
+/// uplinks have none (unnumbered, as with BGP), which masquerades by its loopback device's.
+fn addresses_of_node(snapshot: &Snapshot) -> HostAddresses {
+    let of_node = |address: &IpAddr| snapshot.node_addresses.contains(address);
+    HostAddresses::find(|is_of_family| {
+        snapshot.addresses.keys().find_map(|device| {
+            snapshot.best_address(*device, |address| is_of_family(address) && of_node(address))
+        })
+    })
+}
+
 /// Describes all devices with a role, by interface index.
 ///
 /// `choices` holds, by the index of the [`host_side`], the source addresses that the kernel
 /// chooses towards destinations behind it. Where neither the host side has an address nor the
-/// kernel a choice, the host has at least the addresses of its uplinks.
+/// kernel a choice, the host has at least the addresses of its uplinks, or else the Node's.
 pub(super) fn describe(
     snapshot: &Snapshot,
     roles: &BTreeMap<u32, Role>,
@@ -120,6 +131,7 @@ pub(super) fn describe(
     let of_uplinks = uplinks
         .iter()
         .map(|uplink| own_addresses(snapshot, *uplink))
+        .chain([addresses_of_node(snapshot)])
         .fold(HostAddresses::default(), HostAddresses::or);
     let described = |(&index, &role): (&u32, &Role)| {
         let link = snapshot.links.get(&index)?;

@@ -149,6 +149,21 @@ fn an_uplink_masquerades_as_the_node_before_anything_else() {
 }
 
 #[test]
+fn uplinks_without_addresses_have_the_nodes() {
+    const LOOPBACK: u32 = 1;
+    let mut snapshot = node();
+    give(&mut snapshot, LOOPBACK, ["192.0.2.7", "2001:db8::7"]);
+    let both_of = |snapshot: &Snapshot| pod_and_uplink(snapshot, &BTreeMap::new()).map(|of| of.1);
+    assert_eq!(both_of(&snapshot), [[None; 2]; 2]);
+    snapshot.node_addresses = ["192.0.2.7", "2001:db8::7", "192.0.2.8", "2001:db8::8"]
+        .map(|address| address.parse().unwrap())
+        .into();
+    assert_eq!(both_of(&snapshot), [some(["192.0.2.7", "2001:db8::7"]); 2]);
+    give(&mut snapshot, UPLINK, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(both_of(&snapshot), [some(["192.0.2.1", "2001:db8::1"]); 2]);
+}
+
+#[test]
 fn whose_clients_are_local_may_be_told_by_names() {
     let mut snapshot = node();
     snapshot.links.get_mut(&POD).unwrap().master = Some(BRIDGE);

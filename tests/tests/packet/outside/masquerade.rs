@@ -33,6 +33,7 @@ both_families!(
     what_an_ended_flow_leaves_behind_holds_no_port,
     without_an_address_nothing_is_masqueraded,
     a_lost_masquerade_comes_back,
+    datagrams_follow_the_nodes_address,
 );
 
 fn a_backend_elsewhere_sees_the_node<F: Tabled>() -> Result<()> {
@@ -245,4 +246,30 @@ fn a_lost_masquerade_comes_back<F: Tabled>() -> Result<()> {
     let source = left.source_socket().context("ports")?;
     assert_eq!(source.ip(), node::<F>());
     Outside { source, ..flow }.works(&rig)
+}
+
+fn datagrams_follow_the_nodes_address<F: Tabled>() -> Result<()> {
+    let mut rig = rig::<F>(&[backend::<F>(1)], Policy::default())?;
+    let flows = Protocol::ALL
+        .map(|protocol| Outside::open(&rig, protocol, outsider::<F>(40_000), node_port::<F>()));
+    let new = F::underlay(9);
+    rig.set_host_address(new)?;
+    for flow in flows {
+        let flow = flow?;
+        if flow.protocol != Protocol::Udp {
+            // A connection has the address that it began with.
+            flow.reply(&rig, &answer(flow.protocol, flow.backend, flow.source))?;
+            flow.request(&rig, &proof(flow.protocol, flow.client, flow.frontend))?;
+        }
+        let again = opening(flow.protocol, flow.client, flow.frontend);
+        let inside = rig.programs.arrives(&again)?.packet(Verdict::Pass)?;
+        let left = rig.programs.leaves(&inside, DEVICE)?.packet(Verdict::Pass)?;
+        let source = left.source_socket().context("ports")?;
+        assert_eq!(source.ip(), new);
+        Outside { source, ..flow }.works(&rig)?;
+        // Nobody is at the former address.
+        let late = answer(flow.protocol, flow.backend, flow.source);
+        rig.programs.arrives(&late)?.is(Verdict::Pass, &late)?;
+    }
+    Ok(())
 }
