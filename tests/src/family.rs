@@ -128,6 +128,13 @@ impl DualAddress {
         Self::new([192, 168, 50, host], prefix | digits_as_hex(host))
     }
 
+    /// Host `host` of a network behind a router; host 0 is the network itself.
+    #[must_use]
+    pub const fn far(host: u8) -> Self {
+        let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0).to_bits();
+        Self::new([198, 51, 100, host], prefix | digits_as_hex(host))
+    }
+
     /// Pod `host` of node `node`; host 0 is the node's pod CIDR itself.
     #[must_use]
     pub const fn pod(node: u8, host: u8) -> Self {

@@ -64,14 +64,21 @@ fn role(snapshot: &Snapshot, patterns: &Patterns, index: u32, link: &Link) -> Op
         // What goes through a bridge's port is between others, and not the node's.
         (!enslaved).then_some(Role::Tunnel)
     } else {
-        leads_to_pod.then_some(Role::Workload)
+        // The legs of a bond may be veths where the node is itself a container.
+        (leads_to_pod && !is_part_of(snapshot, link, |kind| kind == LinkKind::Bond))
+            .then_some(Role::Workload)
     }
 }
 
 /// Whether packets of this device belong to another one: its bridge or bond, but not its VRF.
 fn enslaved(snapshot: &Snapshot, link: &Link) -> bool {
-    let master = link.master.map(|master| snapshot.links.get(&master));
-    master.is_some_and(|master| master.is_none_or(|master| master.kind != LinkKind::Vrf))
+    is_part_of(snapshot, link, |kind| kind != LinkKind::Vrf)
+}
+
+/// Whether it is a part of a device of a kind; one that is not known counts as none in particular.
+fn is_part_of(snapshot: &Snapshot, link: &Link, of: impl Fn(LinkKind) -> bool) -> bool {
+    let kind = |master: u32| snapshot.links.get(&master).map_or(LinkKind::Other, |it| it.kind);
+    link.master.is_some_and(|master| of(kind(master)))
 }
 
 fn leads_out(snapshot: &Snapshot, index: u32, leads_to_pod: bool) -> bool {

@@ -95,6 +95,7 @@ fn kind(info: &[LinkInfo]) -> LinkKind {
     match kind {
         Some(InfoKind::Bridge) => LinkKind::Bridge,
         Some(InfoKind::Vrf) => LinkKind::Vrf,
+        Some(InfoKind::Bond | InfoKind::Team) => LinkKind::Bond,
         Some(InfoKind::Veth | InfoKind::Netkit) => LinkKind::Pair,
         Some(InfoKind::Tun) if info.iter().any(is_tap) => LinkKind::Tap,
         Some(

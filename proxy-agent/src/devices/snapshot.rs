@@ -61,13 +61,15 @@ pub enum LinkKind {
     Bridge,
     /// A VRF: its parts keep their addresses and routes.
     Vrf,
+    /// A bond or a team: its parts are ways out, and nothing by themselves.
+    Bond,
     /// One of two ends: veth, netkit.
     Pair,
     /// An Ethernet device whose other end is a process, mostly a virtual machine.
     Tap,
     /// A tunnel, with or without Ethernet header.
     Tunnel,
-    /// Anything else: hardware, bond, VLAN, dummy.
+    /// Anything else: hardware, VLAN, dummy.
     Other,
 }
 

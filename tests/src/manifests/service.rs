@@ -82,6 +82,7 @@ pub struct Service {
     labels: Value,
     fields: Value,
     ingress: Vec<IpAddr>,
+    per_slice: usize,
 }
 
 impl Service {
@@ -96,6 +97,7 @@ impl Service {
             endpoints: Vec::new(),
             labels: json!({}),
             ingress: Vec::new(),
+            per_slice: usize::MAX,
             fields: json!({
                 "type": "ClusterIP",
                 "sessionAffinity": "None",
@@ -153,6 +155,13 @@ impl Service {
         self.endpoints(pods.into_iter().map(Endpoint::of))
     }
 
+    /// Has so many endpoints in a slice, and as many slices as that takes.
+    #[must_use]
+    pub const fn slices_of(mut self, endpoints: usize) -> Self {
+        self.per_slice = endpoints;
+        self
+    }
+
     /// Adds a label to the Service.
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
@@ -173,11 +182,11 @@ impl Service {
         &self.name
     }
 
-    /// The Service, then an EndpointSlice per family, as the API has them.
+    /// The Service, then the EndpointSlices of each family, one at least, as the API has them.
     #[must_use]
     pub fn objects(&self) -> Vec<Value> {
         let families: Vec<_> = self.cluster_ips.iter().copied().map(IpFamily::of).collect();
-        let slices = families.iter().map(|family| self.slice(*family));
+        let slices = families.iter().flat_map(|family| self.slices(*family));
         [self.service(&families)].into_iter().chain(slices).collect()
     }
 
@@ -211,7 +220,16 @@ impl Service {
         })
     }
 
-    fn slice(&self, family: IpFamily) -> Value {
+    fn slices(&self, family: IpFamily) -> Vec<Value> {
+        let endpoints = self.endpoints.iter().filter_map(|endpoint| endpoint.object(family));
+        let endpoints: Vec<_> = endpoints.collect();
+        let first = self.slice(family, 0, endpoints.get(..self.per_slice).unwrap_or(&endpoints));
+        let others = (1..).zip(endpoints.chunks(self.per_slice).skip(1));
+        let others = others.map(|(number, endpoints)| self.slice(family, number, endpoints));
+        std::iter::once(first).chain(others).collect()
+    }
+
+    fn slice(&self, family: IpFamily, number: usize, endpoints: &[Value]) -> Value {
         let ports = self.ports.iter().map(|port| {
             json!({
                 "name": port.name,
@@ -219,17 +237,18 @@ impl Service {
                 "port": port.target,
             })
         });
-        let endpoints = self.endpoints.iter().filter_map(|endpoint| endpoint.object(family));
+        let name = format!("{}-{}", self.name, family.name().to_lowercase());
+        let name = if number == 0 { name } else { format!("{name}-{number}") };
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
-                "name": format!("{}-{}", self.name, family.name().to_lowercase()),
+                "name": name,
                 "namespace": NAMESPACE,
                 "labels": { "kubernetes.io/service-name": self.name },
             },
             "addressType": family.name(),
-            "endpoints": endpoints.collect::<Vec<_>>(),
+            "endpoints": endpoints,
             "ports": ports.collect::<Vec<_>>(),
         })
     }

@@ -95,6 +95,18 @@ impl Netlink {
         Ok(Link(message.header.index))
     }
 
+    /// The hardware address of a link with Ethernet frames.
+    pub fn mac(&self, link: Link) -> Result<[u8; 6]> {
+        use rtnetlink::packet_route::link::LinkAttribute::Address;
+        let mut links = self.handle.link().get().match_index(link.0).execute();
+        let message = self.runtime.block_on(links.try_next())?.context("the link has gone")?;
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            Address(address) => address.as_slice().try_into().ok(),
+            _ => None,
+        });
+        address.context("it has no hardware address")
+    }
+
     /// The names of all links.
     pub fn link_names(&self) -> Result<Vec<String>> {
         use rtnetlink::packet_route::link::LinkAttribute::IfName;

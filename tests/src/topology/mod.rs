@@ -11,6 +11,7 @@
 //! Every node has a control group, with one for each of its pods in it, as
 //! kubelet makes them; what runs in a node or pod is in its group.
 
+mod far;
 mod host;
 mod node;
 mod spec;
@@ -270,7 +271,9 @@ pub fn pod_cidr(node: u8, family: IpFamily) -> Prefix {
     Prefix(DualAddress::pod(node, 0).of(family), subnet_length(family))
 }
 
-const fn subnet_length(family: IpFamily) -> u8 {
+/// The length of the prefixes of all networks here, in bits.
+#[must_use]
+pub const fn subnet_length(family: IpFamily) -> u8 {
     match family {
         IpFamily::V4 => 24,
         IpFamily::V6 => 64,

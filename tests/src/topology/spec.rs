@@ -40,6 +40,10 @@ pub enum Uplink {
     Vlan,
     /// A bond of two of them.
     Bond,
+    /// A bridge that it is a port of, and that has the node's addresses.
+    Bridge,
+    /// The same with a bond of two of them as its port.
+    BridgedBond,
 }
 
 /// How packets get from node to node.

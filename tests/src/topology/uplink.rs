@@ -13,6 +13,9 @@ const VLAN: u16 = 50;
 /// What carries the VLAN on a node.
 const TRUNK: &str = "trunk";
 
+/// The port of a node's bridge.
+const PORT: &str = "port";
+
 /// Gives the machine `name` its device [`DEVICE`], joined to the fabric.
 pub(super) fn plug_in(
     fabric: &Namespace,
@@ -35,16 +38,41 @@ pub(super) fn plug_in(
             join(&port)
         }
         Uplink::Bond => {
-            machine.ip(&format!("link add {DEVICE} type bond mode active-backup miimon 100"))?;
-            for number in 0..2 {
-                let (port, leg) = (format!("{name}-{number}"), format!("leg{number}"));
-                outside.add_veth(Veth::named(&port), Veth::named(&leg), machine)?;
-                // Bonds take devices that are down, and set them up.
-                machine.ip(&format!("link set {leg} down"))?;
-                machine.ip(&format!("link set {leg} master {DEVICE}"))?;
-                join(&port)?;
-            }
+            add_bond(fabric, name, machine, DEVICE)?;
             machine.netlink()?.up(DEVICE)
         }
+        Uplink::Bridge => {
+            outside.add_veth(Veth::named(name), Veth::named(PORT), machine)?;
+            join(name)?;
+            add_bridge(machine)
+        }
+        Uplink::BridgedBond => {
+            add_bond(fabric, name, machine, PORT)?;
+            machine.netlink()?.up(PORT)?;
+            add_bridge(machine)
+        }
     }
+}
+
+/// A bond of two veths to the fabric.
+fn add_bond(fabric: &Namespace, name: &str, machine: &Namespace, device: &str) -> Result<()> {
+    let outside = fabric.netlink()?;
+    machine.ip(&format!("link add {device} type bond mode active-backup miimon 100"))?;
+    for number in 0..2 {
+        let (port, leg) = (format!("{name}-{number}"), format!("leg{number}"));
+        outside.add_veth(Veth::named(&port), Veth::named(&leg), machine)?;
+        // Bonds take devices that are down, and set them up.
+        machine.ip(&format!("link set {leg} down"))?;
+        machine.ip(&format!("link set {leg} master {device}"))?;
+        outside.enslave(&port, outside.link(FABRIC_BRIDGE)?)?;
+    }
+    Ok(())
+}
+
+/// The bridge whose port is [`PORT`], with its hardware address, as administrators have it.
+fn add_bridge(machine: &Namespace) -> Result<()> {
+    machine.ip(&format!("link add {DEVICE} type bridge"))?;
+    let inside = machine.netlink()?;
+    inside.enslave(PORT, inside.link(DEVICE)?)?;
+    inside.up(DEVICE)
 }

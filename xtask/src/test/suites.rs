@@ -47,6 +47,9 @@ const MODULES: &[&str] = &["--test-threads=1", "modules::"];
 /// All of these but netkit, which came with 6.7.
 const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modules::netkit"];
 
+/// Uplinks of kinds that the kernel of this machine may not have.
+const UPLINKS: &[&str] = &["--test-threads=1", "modules::"];
+
 /// What depends on the kernel most.
 const SOCKETS: &[&str] = &["--test-threads=1", "served::"];
 
@@ -64,7 +67,14 @@ pub(super) const SUITES: [Suite; 10] = [
         guest_seconds: 600,
     },
     here("harness", "the networks of the tests, without a proxy"),
-    here("service_api", "each way to a Service, from each client, under each policy"),
+    Suite {
+        name: "service_api",
+        what: "each way to a Service, from each client, under each policy",
+        stage: Stage::Network,
+        arguments: &["--skip=modules::"],
+        guests: &[("6.1", UPLINKS), ("6.12", UPLINKS)],
+        guest_seconds: 300,
+    },
     here("agent_runner", "the runner of agents"),
     here("teardown", "tests leave nothing behind, however they end"),
     Suite {

@@ -112,7 +112,7 @@ fn roles_in_both_families(case: Case) -> [Option<Role>; 2] {
 
 #[test]
 fn devices_have_roles_by_what_they_are() {
-    use LinkKind::{Bridge, Loopback, Other, Pair, Tap, Tunnel, Vrf};
+    use LinkKind::{Bond, Bridge, Loopback, Other, Pair, Tap, Tunnel, Vrf};
     const MAIN: &[u32] = &[MAIN_TABLE];
     let nic = Case::of(Other);
     let pod = Case::pod();
@@ -122,6 +122,7 @@ fn devices_have_roles_by_what_they_are() {
         ("a NIC with a Node address", nic.node_address()),
         ("a NIC in a VRF", nic.part_of(Vrf).node_address()),
         ("a bridge out", Case::of(Bridge).default_route(MAIN)),
+        ("a bond out", Case::of(Bond).default_route(MAIN)),
         ("a kind node's eth0", pod.default_route(MAIN)),
         ("the same before its routes", pod.node_address()),
         ("a VPN by tap", Case::of(Tap).default_route(MAIN)),
@@ -139,10 +140,12 @@ fn devices_have_roles_by_what_they_are() {
         ("an egress gateway pod", pod.default_route(&[100])),
         ("a machine", Case::of(Tap)),
         ("a machine on a bridge", Case::of(Tap).part_of(Bridge)),
+        ("a pod on a switch of its own kind", pod.part_of(Other)),
     ];
     let others = [
         ("a NIC with nothing", nic),
-        ("a leg of a bond", nic.part_of(Other).default_route(MAIN)),
+        ("a leg of a bond", nic.part_of(Bond).default_route(MAIN)),
+        ("a bond's leg that is a veth", pod.part_of(Bond)),
         ("a bridge for pods", Case::of(Bridge)),
         ("loopback", Case::of(Loopback).node_address()),
         ("a veth of two bridges", Case::of(Pair).part_of(Bridge)),

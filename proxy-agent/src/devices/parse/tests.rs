@@ -41,6 +41,8 @@ fn links_are_known_by_their_attributes() {
     let kinds = [
         (vec![LinkInfo::Kind(InfoKind::Veth)], LinkKind::Pair),
         (vec![LinkInfo::Kind(InfoKind::Bridge)], LinkKind::Bridge),
+        (vec![LinkInfo::Kind(InfoKind::Bond)], LinkKind::Bond),
+        (vec![LinkInfo::Kind(InfoKind::Team)], LinkKind::Bond),
         (vec![LinkInfo::Kind(InfoKind::Vxlan)], LinkKind::Tunnel),
         (tun(1), LinkKind::Tunnel),
         (tun(2), LinkKind::Tap),

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Datagrams of one socket follow the endpoints, for clients of every kind.
+
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use proxy_tests::both_families;
+use proxy_tests::cluster::eventually;
+use proxy_tests::family::TestFamily;
+use proxy_tests::protocol::Protocol;
+use proxy_tests::topology::{Host, NodeSpec, TopologySpec};
+use proxy_tests::traffic::{Answer, Client, Failure};
+
+use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig};
+
+both_families!(
+    flows_leave_an_endpoint_within_a_second,
+    flows_survive_a_time_without_endpoints,
+    connections_live_until_they_end,
+);
+
+/// What a flow may take to leave an endpoint.
+const SOON: Duration = Duration::from_secs(1);
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Between two datagrams: more often than a flow's time is noted.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Ports of clients' sockets, which they keep: enough that both endpoints are chosen, but once in
+/// a million runs.
+const PORTS: Range<u16> = 47_000..47_021;
+
+fn rig() -> Result<Rig> {
+    Rig::new(
+        TopologySpec::new()
+            .node(NodeSpec::bridge(NODE).pod("client", 11).pod(LOCAL, 12))
+            .node(NodeSpec::routed(OTHER_NODE).pod(REMOTE, 22)),
+    )
+}
+
+/// A client whose datagrams all have one source port.
+struct Steady<'a> {
+    client: Client<'a>,
+    frontend: Frontend,
+}
+
+impl<'a> Steady<'a> {
+    fn new(host: &'a Host, frontend: Frontend, port: u16) -> Self {
+        let client = Client::new(host).source_port(port).patience(PATIENCE);
+        Self { client, frontend }
+    }
+
+    fn ask<F: TestFamily>(&self) -> Result<Answer, Failure> {
+        self.client.ask(Protocol::Udp, self.frontend.target(F::FAMILY))
+    }
+
+    /// Asks until `is_right`, without a longer pause than between any two datagrams.
+    fn soon<F: TestFamily>(
+        &self,
+        what: &str,
+        is_right: impl Fn(Result<Answer, Failure>) -> bool,
+    ) -> Result<()> {
+        let start = Instant::now();
+        while !is_right(self.ask::<F>()) {
+            // What one datagram that nobody answers may add.
+            let late = start.elapsed() > SOON + PATIENCE;
+            ensure!(!late, "{:?}: {what} takes {:?}", self.frontend, start.elapsed());
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+fn is(server: &str, answer: &Result<Answer, Failure>) -> bool {
+    answer.as_ref().is_ok_and(|answer| answer.server == server)
+}
+
+/// The clients that packets are translated for: at a pod's device, and at the uplink.
+fn clients(rig: &Rig) -> [(&Host, Frontend); 4] {
+    [
+        (rig.pod("client"), Frontend::ClusterIp),
+        (rig.pod("client"), Frontend::NodePort),
+        (rig.outsider(), Frontend::NodePort),
+        (rig.outsider(), Frontend::LoadBalancer),
+    ]
+}
+
+fn flows_leave_an_endpoint_within_a_second<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    let serve = |backends: &[&str]| rig.cluster.manifests.apply(&rig.service(backends));
+    serve(&[REMOTE])?;
+    let mut agent = rig.start()?;
+    for (host, frontend) in clients(&rig) {
+        let stays = Steady::new(host, frontend, PORTS.start);
+        serve(&[REMOTE])?;
+        stays.soon::<F>("the first answer", |answer| is(REMOTE, &answer))?;
+        serve(&[LOCAL, REMOTE])?;
+        let moves = PORTS.skip(1).map(|port| Steady::new(host, frontend, port));
+        let moves: Vec<_> =
+            moves.filter(|client| eventually(|| client.ask::<F>().is_ok())).collect();
+        let moves = moves.into_iter().find(|client| is(LOCAL, &client.ask::<F>()));
+        let moves = moves.context("nobody is served by the other endpoint")?;
+        // Who is with the endpoint that goes moves on. Who is not, hears every answer.
+        for _ in 0..10 {
+            ensure!(is(REMOTE, &stays.ask::<F>()) && is(LOCAL, &moves.ask::<F>()));
+        }
+        serve(&[REMOTE])?;
+        let start = Instant::now();
+        while start.elapsed() < SOON {
+            ensure!(is(REMOTE, &stays.ask::<F>()), "{frontend:?}: another endpoint has gone");
+            let _: Result<Answer, Failure> = moves.ask::<F>();
+        }
+        ensure!(is(REMOTE, &moves.ask::<F>()), "{frontend:?}: it stays with what has gone");
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Scaled to zero and back, under datagrams all the time: before the first endpoint, too.
+fn flows_survive_a_time_without_endpoints<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    let serve = |backends: &[&str]| rig.cluster.manifests.apply(&rig.service(backends));
+    serve(&[])?;
+    let mut agent = rig.start()?;
+    for (host, frontend) in clients(&rig) {
+        let client = Steady::new(host, frontend, PORTS.start);
+        for backend in [LOCAL, REMOTE, LOCAL] {
+            ensure!(client.ask::<F>().is_err(), "{frontend:?}: it is served");
+            serve(&[backend])?;
+            client.soon::<F>("to be served", |answer| is(backend, &answer))?;
+            serve(&[])?;
+            client.soon::<F>("to be refused", |answer| {
+                answer.is_err_and(|failure| failure.is_refusal())
+            })?;
+        }
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn connections_live_until_they_end<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    let serve = |backends: &[&str]| rig.cluster.manifests.apply(&rig.service(backends));
+    serve(&[REMOTE])?;
+    let mut agent = rig.start()?;
+    let mut streams = Vec::new();
+    for (host, frontend) in clients(&rig) {
+        streams.push(Client::new(host).stay(frontend.target(F::FAMILY))?);
+    }
+    for backends in [&[LOCAL][..], &[]] {
+        serve(backends)?;
+        for (host, frontend) in clients(&rig) {
+            let ask = || Client::new(host).ask(Protocol::Tcp, frontend.target(F::FAMILY));
+            let has_gone =
+                || ask().map_or_else(|it| it.is_refusal(), |answer| answer.server == LOCAL);
+            ensure!(eventually(has_gone), "{frontend:?}: new connections go there");
+        }
+        for stream in &mut streams {
+            ensure!(stream.server() == REMOTE);
+            let _ = stream.exchange()?;
+        }
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Uplinks that are more than one NIC, and clients behind a router.
+
+use anyhow::{Result, ensure};
+use proxy_tests::both_families;
+use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
+use proxy_tests::netns::{Prefix, Veth};
+use proxy_tests::topology::{DEVICE, NodeSpec, TopologySpec, Uplink, subnet_length};
+
+use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig, is_served};
+
+both_families!(
+    a_client_behind_a_router,
+    answers_that_leave_by_another_uplink,
+    backends_behind_another_uplink,
+    a_bridge_that_has_the_nodes_address,
+    an_uplink_without_addresses,
+);
+
+/// The node's other uplink, and the router's end of it.
+const OTHER_UPLINK: &str = "eth1";
+
+pub(super) fn nodes() -> TopologySpec {
+    TopologySpec::new()
+        .node(NodeSpec::bridge(NODE).pod("client", 11).pod(LOCAL, 12))
+        .node(NodeSpec::routed(OTHER_NODE).pod(REMOTE, 22))
+        .outsider("router", 101)
+}
+
+/// The client `far` behind the machine `router`, which sends what is for the node to it.
+pub(super) fn with_router(spec: TopologySpec) -> Result<Rig> {
+    let mut rig = Rig::new(spec)?;
+    rig.cluster.topology.add_behind("router", "far", 7)?;
+    for family in IpFamily::ALL {
+        for frontend in [Frontend::ClusterIp, Frontend::LoadBalancer, Frontend::ExternalIp] {
+            let router = rig.cluster.topology.outsider("router");
+            rig.send_to_node(router, frontend.target(family).ip())?;
+        }
+    }
+    Ok(rig)
+}
+
+/// Each frontend serves the client behind the router: the backend on the node sees the client,
+/// the other one the node.
+pub(super) fn serves_far<F: TestFamily>(rig: &Rig) -> Result<()> {
+    let far = rig.cluster.topology.outsider("far");
+    let node = rig.node().address(F::FAMILY);
+    for frontend in Frontend::ALL {
+        let expected = [(LOCAL, far.address(F::FAMILY)), (REMOTE, node)];
+        is_served(far, frontend.target(F::FAMILY), &expected)?;
+    }
+    Ok(())
+}
+
+/// The same, through an agent with these arguments.
+fn is_far_served<F: TestFamily>(rig: &Rig, arguments: &[&str]) -> Result<()> {
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    let agent = arguments.iter().fold(rig.agent(), |agent, argument| agent.argument(argument));
+    let mut agent = agent.start()?;
+    serves_far::<F>(rig)?;
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn a_client_behind_a_router<F: TestFamily>() -> Result<()> {
+    is_far_served::<F>(&with_router(nodes())?, &[])
+}
+
+/// Joins the node and the router by devices of their own.
+fn join_otherwise(rig: &Rig) -> Result<()> {
+    let router = rig.cluster.topology.outsider("router").namespace();
+    let (here, there) = (rig.node().namespace().netlink()?, router.netlink()?);
+    here.add_veth(Veth::named(OTHER_UPLINK), Veth::named(OTHER_UPLINK), router)?;
+    for family in IpFamily::ALL {
+        let prefix = |host| Prefix(between(host).of(family), subnet_length(family));
+        here.add_address(here.link(OTHER_UPLINK)?, prefix(1))?;
+        there.add_address(there.link(OTHER_UPLINK)?, prefix(2))?;
+    }
+    // Strict, it drops what comes by another way than the answer would take.
+    rig.node().namespace().sysctl([("ipv4/conf/all/rp_filter", "2")])
+}
+
+/// Addresses between the node and the router: of a pod CIDR that is no node's.
+const fn between(host: u8) -> DualAddress {
+    DualAddress::pod(9, host)
+}
+
+/// Has the node send what is for this network out by its other uplink, which has a default route,
+/// if not the best.
+fn route_otherwise(rig: &Rig, network: Prefix) -> Result<()> {
+    let family = IpFamily::of(network.0);
+    let option = if family == IpFamily::V4 { "-4" } else { "-6" };
+    let gateway = between(2).of(family);
+    let default = Prefix(family.unspecified(), 0);
+    for route in [format!("{network}"), format!("{default} metric 2000")] {
+        let words = format!("{option} route replace {route} via {gateway} dev {OTHER_UPLINK}");
+        rig.node().namespace().ip(&words)?;
+    }
+    Ok(())
+}
+
+/// The node's default routes are over both uplinks: requests come by the one, answers leave by the
+/// other.
+fn answers_that_leave_by_another_uplink<F: TestFamily>() -> Result<()> {
+    let rig = with_router(nodes())?;
+    join_otherwise(&rig)?;
+    for family in IpFamily::ALL {
+        route_otherwise(&rig, Prefix(DualAddress::far(0).of(family), subnet_length(family)))?;
+    }
+    is_far_served::<F>(&rig, &[])
+}
+
+/// The other node's pods are reached over the other uplink, by the router: they see the address
+/// that the node has there.
+fn backends_behind_another_uplink<F: TestFamily>() -> Result<()> {
+    let rig = with_router(nodes())?;
+    join_otherwise(&rig)?;
+    let router = rig.cluster.topology.outsider("router");
+    let other = rig.cluster.topology.node(OTHER_NODE).host();
+    for family in IpFamily::ALL {
+        let pods = Prefix(DualAddress::pod(2, 0).of(family), subnet_length(family));
+        route_otherwise(&rig, pods)?;
+        let (there, back) = (router.namespace().netlink()?, other.namespace().netlink()?);
+        there.add_route(pods, Some(other.address(family)), there.link(DEVICE)?)?;
+        let here = Prefix(between(0).of(family), subnet_length(family));
+        back.add_route(here, Some(router.address(family)), back.link(DEVICE)?)?;
+    }
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    let mut agent = rig.start()?;
+    for from in [rig.outsider(), rig.cluster.topology.outsider("far")] {
+        for frontend in Frontend::ALL {
+            let expected = [(LOCAL, from.address(F::FAMILY)), (REMOTE, between(1).of(F::FAMILY))];
+            is_served(from, frontend.target(F::FAMILY), &expected)?;
+        }
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn a_bridge_that_has_the_nodes_address<F: TestFamily>() -> Result<()> {
+    let rig = with_router(nodes().uplink(Uplink::Bridge))?;
+    // Its port is a veth here, which is taken for a pod's on any other bridge.
+    is_far_served::<F>(&rig, &["--exclude-device", "port"])
+}
+
+/// As with BGP between machines: the node's addresses are its loopback device's.
+fn an_uplink_without_addresses<F: TestFamily>() -> Result<()> {
+    let rig = with_router(nodes())?;
+    let topology = &rig.cluster.topology;
+    let (router, other) = (topology.outsider("router"), topology.node(OTHER_NODE).host());
+    let node = rig.node().namespace().netlink()?;
+    let uplink = node.link(DEVICE)?;
+    let mac = node.mac(uplink)?;
+    for family in IpFamily::ALL {
+        let own = |length| Prefix(rig.node().address(family), length);
+        node.add_address(node.link("lo")?, own(family.host_prefix_length()))?;
+        node.remove_address(uplink, own(subnet_length(family)))?;
+        if family == IpFamily::V4 {
+            // They have gone with the last address.
+            for (network, gateway) in
+                [(DualAddress::far(0), router), (DualAddress::pod(2, 0), other)]
+            {
+                let network = Prefix(network.of(family), subnet_length(family));
+                node.add_route(network, Some(gateway.address(family)), uplink)?;
+            }
+            node.add_route(Prefix(family.unspecified(), 0), Some(router.address(family)), uplink)?;
+        }
+        // Nobody answers for addresses of a loopback device in IPv6.
+        for neighbour in [router, other] {
+            let neighbour = neighbour.namespace().netlink()?;
+            neighbour.add_neighbour(neighbour.link(DEVICE)?, rig.node().address(family), mac)?;
+        }
+    }
+    is_far_served::<F>(&rig, &[])
+}
