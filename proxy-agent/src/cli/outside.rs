@@ -11,8 +11,9 @@ use crate::plan::{ExternalIps, NodePortAddresses};
 /// What the outside reaches.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OutsideArgs {
-    /// Serve node ports at the addresses of the host within these ranges; or, with the one word
-    /// `primary`, at the address of each family that its Node object has first (may be repeated).
+    /// Serve node ports at the addresses of the host within these ranges, and at all of a family of
+    /// which no range is named; or, with the one word `primary`, at the address of each family that
+    /// its Node object has first (may be repeated).
     #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "primary")]
     pub nodeport_addresses: Vec<ServedAddresses>,
 

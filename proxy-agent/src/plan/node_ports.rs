@@ -14,24 +14,31 @@ pub enum NodePortAddresses {
     /// The Node's own address of each family: what its object says, first of all.
     #[default]
     Primary,
-    /// All that the host has within these ranges.
+    /// All that the host has within these ranges. In a family without a range, all that it has.
     Within(Vec<IpNet>),
 }
 
 impl NodePortAddresses {
     /// Whether processes of the node find node ports at loopback addresses of a family, too: unless
-    /// ranges are named that have none.
+    /// ranges of it are named that have none.
     #[must_use]
     pub fn include_loopback<F: Family>(&self) -> bool {
-        let of_family = |range: &&IpNet| F::Addr::from_ip(range.addr()).is_some();
+        let has_loopback = |range: &IpNet| range.addr().is_loopback() || range.prefix_len() == 0;
         match self {
             Self::Primary => true,
-            Self::Within(ranges) => ranges
-                .iter()
-                .filter(of_family)
-                .any(|range| range.addr().is_loopback() || range.prefix_len() == 0),
+            Self::Within(ranges) => {
+                of_family::<F>(ranges).is_none_or(|mut own| own.any(has_loopback))
+            }
         }
     }
+}
+
+/// The ranges of a family. Nothing if there are none, which stands for all its addresses
+/// (`NewNodePortAddresses` in `pkg/proxy/util/nodeport_addresses.go`, Kubernetes 1.36).
+fn of_family<F: Family>(ranges: &[IpNet]) -> Option<impl Iterator<Item = &IpNet>> {
+    let is_own = |range: &&IpNet| F::Addr::from_ip(range.addr()).is_some();
+    let mut own = ranges.iter().filter(is_own).peekable();
+    own.peek().is_some().then_some(own)
 }
 
 /// The addresses at which node ports are served, for a Node that may not be known and a host that
@@ -49,10 +56,20 @@ pub fn node_port_addresses(
             own.into_iter().flatten().flatten().collect()
         }
         NodePortAddresses::Within(ranges) => {
-            let within = |ip: &&IpAddr| ranges.iter().any(|range| range.contains(*ip));
-            local.iter().filter(|ip| is_reachable(**ip)).filter(within).copied().collect()
+            let within = [within::<V4>(ranges, local), within::<V6>(ranges, local)];
+            within.into_iter().flatten().filter(|ip| is_reachable(*ip)).collect()
         }
     }
+}
+
+/// The addresses of a family that are in its ranges.
+fn within<F: Family>(ranges: &[IpNet], local: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let served: Option<Vec<_>> = of_family::<F>(ranges).map(Iterator::collect);
+    let is_served = |ip: &IpAddr| {
+        served.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(ip)))
+    };
+    let own = local.iter().copied().filter(|ip| F::Addr::from_ip(*ip).is_some());
+    own.filter(is_served).collect()
 }
 
 fn primary<F: Family>(node: &Node) -> Option<IpAddr> {
@@ -91,12 +108,22 @@ mod tests {
         let both = |served: &NodePortAddresses| {
             [served.include_loopback::<V4>(), served.include_loopback::<V6>()]
         };
-        let within = |range: &str| NodePortAddresses::Within(vec![range.parse().unwrap()]);
+        let within = |ranges: &[&str]| {
+            let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            both(&NodePortAddresses::Within(ranges))
+        };
         assert_eq!(both(&NodePortAddresses::Primary), [true, true]);
-        assert_eq!(both(&within("0.0.0.0/0")), [true, false]);
-        assert_eq!(both(&within("::1/128")), [false, true]);
-        assert_eq!(both(&within("127.0.0.0/8")), [true, false]);
-        assert_eq!(both(&within("192.0.2.0/24")), [false, false]);
+        for (of_v4, of_v6, included) in [
+            ("0.0.0.0/0", "::/0", true),
+            ("127.0.0.0/8", "::1/128", true),
+            ("192.0.2.0/24", "2001:db8::/64", false),
+        ] {
+            assert_eq!(within(&[of_v4, of_v6]), [included; 2]);
+            // A family without a range has all its addresses.
+            assert_eq!(within(&[of_v4]), [included, true]);
+            assert_eq!(within(&[of_v6]), [true, included]);
+        }
+        assert_eq!(within(&["192.0.2.0/24", "127.0.0.1/32", "fd00::/8"]), [true, false]);
     }
 
     #[test]
@@ -118,16 +145,18 @@ mod tests {
             let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
             node_port_addresses(&NodePortAddresses::Within(ranges), None, &ips(&LOCAL))
         };
-        assert_eq!(within(&["192.0.2.0/31"]), ips(&["192.0.2.1"]));
-        assert_eq!(
-            within(&["192.0.2.0/24", "2001:db8::/64"]),
-            ips(&["192.0.2.1", "192.0.2.2", "2001:db8::1",])
-        );
-        let all_v4 = ["192.0.2.1", "192.0.2.2", "198.51.100.1"];
-        assert_eq!(within(&["0.0.0.0/0"]), ips(&all_v4));
-        assert_eq!(within(&["::/0"]), ips(&["2001:db8::1"]));
-        for never in ["127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"] {
-            assert_eq!(within(&[never]), ips(&[]), "{never}");
+        let (v4, v6) = (["192.0.2.1", "192.0.2.2", "198.51.100.1"], ["2001:db8::1"]);
+        let and = |some: &[&str], others: &[&str]| &ips(some) | &ips(others);
+        assert_eq!(within(&["192.0.2.0/24", "2001:db8::/64"]), and(&v4[..2], &v6));
+        assert_eq!(within(&["0.0.0.0/0", "::/0"]), and(&v4, &v6));
+        // In a family without a range, all.
+        assert_eq!(within(&["192.0.2.0/31"]), and(&v4[..1], &v6));
+        assert_eq!(within(&["fd00::/8"]), ips(&v4));
+        for never in ["127.0.0.0/8", "169.254.0.0/16"] {
+            assert_eq!(within(&[never]), ips(&v6), "{never}");
+        }
+        for never in ["::1/128", "fe80::/10"] {
+            assert_eq!(within(&[never]), ips(&v4), "{never}");
         }
     }
 }

@@ -20,6 +20,7 @@ both_families!(
     the_nodes_own_find_them_at_loopback_addresses,
     they_are_served_at_the_primary_address,
     ranges_follow_the_nodes_addresses,
+    ranges_of_the_other_family_do_not_count,
 );
 
 /// Longer than an answer takes, and shorter than a test should wait for none.
@@ -98,6 +99,30 @@ fn ranges_follow_the_nodes_addresses<F: TestFamily>() -> Result<()> {
         // It is not the node's any more, but a pod's packets pass by there.
         let pod = Client::new(rig.pod("client")).patience(SHORT);
         ensure!(eventually(|| pod.ask(protocol, at(second)).is_err()), "{protocol}: still served");
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn ranges_of_the_other_family_do_not_count<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    give(&rig, F::FAMILY)?;
+    // One that the node has no address of.
+    let other = if F::FAMILY == IpFamily::V4 { "2001:db8::/32" } else { "203.0.113.0/24" };
+    let mut agent = rig.agent().argument(format!("--nodeport-addresses={other}")).start()?;
+    let loopback = if F::FAMILY == IpFamily::V4 { "127.0.0.1" } else { "::1" }.parse()?;
+    let (primary, second) = (rig.node().address(F::FAMILY), SECOND.of(F::FAMILY));
+    for protocol in Protocol::ALL {
+        for (from, address) in [
+            (rig.outsider(), primary),
+            (rig.outsider(), second),
+            (rig.pod("client"), second),
+            (rig.node(), loopback),
+        ] {
+            let target = SocketAddr::new(address, NODE_PORT);
+            let is_served = || Client::new(from).ask(protocol, target).is_ok();
+            ensure!(eventually(is_served), "{protocol} from {} to {target}", from.name());
+        }
     }
     ensure!(agent.stop()?.success());
     Ok(())
