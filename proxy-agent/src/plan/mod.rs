@@ -27,10 +27,7 @@ use proxy_common::{
     service_cidr::Prefix,
 };
 
-use self::{
-    categorize::{Categories, Demand, NodeContext, categorize},
-    policy::Reached,
-};
+use self::categorize::{Categories, Demand, NodeContext, categorize};
 use crate::model::{EndpointSlice, Service, ServiceName, ServicePort, ServicePortName};
 
 /// What the administrator of the node has decided about all Services.
@@ -80,8 +77,8 @@ pub struct PortPlan<F: Family> {
     pub local: Option<SetPlan<F>>,
     /// Which set serves whom, and for how long clients stay with their endpoints.
     pub policy: Policy,
-    /// Whose clients are served at the load balancer's addresses, with zeros behind the prefixes; all
-    /// if there is none.
+    /// Whose clients are served at the load balancer's addresses, as soon as there are any, with zeros
+    /// behind the prefixes; all if there is none.
     pub source_ranges: Vec<Prefix<F>>,
     /// Whether the sets hold endpoints that sockets reach and packets do not
     /// ([`Reach::Sockets`]).
@@ -151,11 +148,8 @@ fn plan_port<F: Family>(
     options: &Options,
 ) -> PortPlan<F> {
     let frontends = frontends::of_port::<F>(service, port, vip, &options.external_ips);
-    let reached = Reached {
-        from_outside: frontends.iter().any(|(_, kind)| *kind != FrontendKind::ClusterIp),
-        by_load_balancer: frontends.iter().any(|(_, kind)| *kind == FrontendKind::LoadBalancer),
-    };
-    let external = policy::external(service, reached);
+    let is_reached = frontends.iter().any(|(_, kind)| *kind != FrontendKind::ClusterIp);
+    let external = policy::external(service, is_reached);
     let demand = Demand::of(service.internal_traffic_policy, external);
     let within = |reach| {
         let candidates = endpoints::of_port::<F>(port, slices, node, reach);
@@ -187,8 +181,8 @@ fn plan_port<F: Family>(
         local: set(&categories.local),
         serving: serving().map(|(address, _)| *address).collect(),
         on_node: on_node.map(|(address, _)| *address).collect(),
-        policy: policy::word::<F>(service, node, reached),
-        source_ranges: policy::source_ranges(service, reached),
+        policy: policy::word::<F>(service, node, external),
+        source_ranges: policy::source_ranges(service),
         sockets_only,
     }
 }

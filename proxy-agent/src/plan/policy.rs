@@ -7,24 +7,18 @@ use proxy_common::{Family, family::Address as _, service::Policy, service_cidr::
 use super::categorize::NodeContext;
 use crate::model::{Service, TrafficPolicy, node::first_of};
 
-/// What a Service's policies are where its ports have these frontends.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reached {
-    /// From outside: by a node port, an external IP or a load balancer's address.
-    pub(super) from_outside: bool,
-    /// By a load balancer's address, where source ranges apply.
-    pub(super) by_load_balancer: bool,
-}
-
-/// The external traffic policy, where there is anything that it applies to.
-pub(super) fn external(service: &Service, reached: Reached) -> Option<TrafficPolicy> {
-    reached.from_outside.then_some(service.external_traffic_policy)
+/// The external traffic policy, where there is anything that it applies to: a node port, an external
+/// IP or a load balancer's address.
+pub(super) fn external(service: &Service, is_reached: bool) -> Option<TrafficPolicy> {
+    is_reached.then_some(service.external_traffic_policy)
 }
 
 /// The ranges whose clients are served at a load balancer's address; none if all are.
-pub(super) fn source_ranges<F: Family>(service: &Service, reached: Reached) -> Vec<Prefix<F>> {
-    let ranges = service.source_ranges.iter().filter(|_| reached.by_load_balancer);
-    ranges.filter_map(prefix).collect()
+///
+/// They do not wait for such an address, and stay when it goes: a Service is never without them
+/// while clients find the one or the other.
+pub(super) fn source_ranges<F: Family>(service: &Service) -> Vec<Prefix<F>> {
+    service.source_ranges.iter().filter_map(prefix).collect()
 }
 
 fn prefix<F: Family>(range: &IpNet) -> Option<Prefix<F>> {
@@ -32,11 +26,11 @@ fn prefix<F: Family>(range: &IpNet) -> Option<Prefix<F>> {
     Some(Prefix { length: range.prefix_len().into(), address })
 }
 
-/// The policy word of a Service's ports.
+/// The policy word of a Service's ports, with the external traffic policy if that applies.
 pub(super) fn word<F: Family>(
     service: &Service,
     node: NodeContext<'_>,
-    reached: Reached,
+    external: Option<TrafficPolicy>,
 ) -> Policy {
     let mut policy = Policy::default();
     let mut set = |is: bool, bit: Policy| {
@@ -46,8 +40,8 @@ pub(super) fn word<F: Family>(
     };
     let local = TrafficPolicy::Local;
     set(service.internal_traffic_policy == local, Policy::INTERNAL_LOCAL);
-    set(external(service, reached) == Some(local), Policy::EXTERNAL_LOCAL);
-    if !source_ranges::<F>(service, reached).is_empty() {
+    set(external == Some(local), Policy::EXTERNAL_LOCAL);
+    if !source_ranges::<F>(service).is_empty() {
         set(true, Policy::SOURCE_RANGES);
         let own = first_of::<F>(node.addresses).map(Into::into);
         let holds = |range: &IpNet| own.is_some_and(|own| range.contains(&own));

@@ -15,8 +15,8 @@
 //! 1. *Raise* each pending Service: its new backends, and the standing of those that enter a set;
 //!    the slots of its new sets, in ranges that nothing refers to; the words that publish these;
 //!    new source ranges; the policy; the name; then its frontends. A new flow now finds all of it.
-//! 2. *Lower* each: frontends that are wanted no more; then the standing of backends that have left
-//!    a set; source ranges that are wanted no more; then the generations of backends whose
+//! 2. *Lower* each: frontends that are wanted no more; what of the policy restricted their clients;
+//!    then the standing of backends that have left a set; source ranges that are wanted no more; then the generations of backends whose
 //!    endpoints have stopped serving; then rows without frontends. What is freed rests
 //!    ([`allocator::REST`]) until no running program can hold it.
 //! 3. *Mark* each: the cluster IPs of which other ports are refused, and the addresses of its

@@ -21,6 +21,11 @@ impl<F: Family> Ranges<F> {
         Self { applied: BTreeSet::new(), unwanted_since: None }
     }
 
+    /// Whether the table holds none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.applied.is_empty()
+    }
+
     /// What must be added before the policy restricts clients to these ranges.
     pub(super) fn raise(
         &mut self,

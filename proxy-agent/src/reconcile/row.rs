@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, mem, time::Duration};
 use proxy_common::{
     Family,
     backend::Standing,
-    frontend::ServiceIndex,
+    frontend::{FrontendKind, ServiceIndex},
     name::{self, label},
     service::{BackendSet, EmptySet, Policy},
 };
@@ -85,8 +85,8 @@ impl<F: Family> Row<F> {
         ops.append(&mut slots);
         ops.append(&mut words);
         self.ranges.raise(index, &plan.source_ranges, &mut ops);
-        if self.policy != plan.policy {
-            let policy = plan.policy;
+        let policy = self.policy_towards(plan);
+        if self.policy != policy {
             ops.push(Op::PutPolicy { index, policy });
         }
         let name = abi_name(plan);
@@ -97,8 +97,8 @@ impl<F: Family> Row<F> {
         Ok(ops)
     }
 
-    /// What must be written to take away what `plan` has no place for; without a plan, all. The
-    /// second value says when there will be more.
+    /// What must be written to take away what `plan` has no place for, once frontends have been taken
+    /// away; without a plan, all. The second value says when there will be more.
     pub(super) fn lower(
         &mut self,
         plan: Option<&PortPlan<F>>,
@@ -110,6 +110,10 @@ impl<F: Family> Row<F> {
         let mut again = None;
         let mut withdrawn = Vec::new();
         if let Some(plan) = plan {
+            if self.policy != plan.policy {
+                let policy = plan.policy;
+                ops.push(Op::PutPolicy { index, policy });
+            }
             for (which, wanted) in
                 [(SetKind::Cluster, plan.cluster.is_some()), (SetKind::Local, plan.local.is_some())]
             {
@@ -181,6 +185,19 @@ impl<F: Family> Row<F> {
             | Op::PutServiceCidr { .. }
             | Op::RemoveServiceCidr { .. } => {}
         }
+    }
+
+    /// The policy until frontends are gone that the plan does not have: where the load balancer's
+    /// addresses go with their source ranges, these restrict clients as long as anybody finds those.
+    fn policy_towards(&self, plan: &PortPlan<F>) -> Policy {
+        let stays = |(_, kind): &(_, FrontendKind)| *kind == FrontendKind::LoadBalancer;
+        // Without a range they would keep everybody out; those of a port that was about to go are gone.
+        if plan.frontends.iter().any(stays) || self.ranges.is_empty() {
+            return plan.policy;
+        }
+        let restrictions = [Policy::SOURCE_RANGES, Policy::NODE_IN_RANGES];
+        let kept = restrictions.into_iter().filter(|bit| self.policy.has(*bit));
+        kept.fold(plan.policy, Policy::with)
     }
 
     /// In which sets backends are, by what of each set `members` names.

@@ -57,7 +57,8 @@ in_both_families!(
     external_ips_need_leave,
     the_external_policy_asks_for_both_sets,
     a_policy_without_an_external_frontend_is_none,
-    source_ranges_are_those_of_load_balancers,
+    source_ranges_are_those_of_the_family,
+    source_ranges_do_not_wait_for_a_load_balancer,
     the_node_may_be_in_the_ranges,
     affinity_is_in_the_policy,
     serving_endpoints_here_are_known,
@@ -202,22 +203,34 @@ fn a_policy_without_an_external_frontend_is_none<F: Family>(texts: &Texts) {
     assert_eq!((port.policy, port.local), (Policy::default(), None));
 }
 
-fn source_ranges_are_those_of_load_balancers<F: Family>(texts: &Texts) {
+fn source_ranges_are_those_of_the_family<F: Family>(texts: &Texts) {
     let other = if F::INDEX == 0 { &OF_V6 } else { &OF_V4 };
     let ranges = vec![net(texts.ranges[1]), net(other.ranges[0])];
-    let mut service = Service { source_ranges: ranges, ..everything() };
+    let service = Service { source_ranges: ranges, ..everything() };
     let port = plain::<F>(&service, texts);
     let [range] = &port.source_ranges[..] else { panic!("{:?}", port.source_ranges) };
     let address: std::net::IpAddr = range.address.into();
     assert_eq!(format!("{address}/{}", range.length), texts.ranges[1]);
     assert_eq!(port.policy, Policy::SOURCE_RANGES);
-    service.load_balancer_ips.clear();
-    let port = plain::<F>(&service, texts);
-    assert_eq!((port.policy, port.source_ranges.len()), (Policy::default(), 0));
     // A family without a range is open.
     let service = Service { source_ranges: vec![net(other.ranges[1])], ..everything() };
     let port = plain::<F>(&service, texts);
     assert_eq!((port.policy, port.source_ranges.len()), (Policy::default(), 0));
+}
+
+fn source_ranges_do_not_wait_for_a_load_balancer<F: Family>(texts: &Texts) {
+    let ranges = texts.ranges.map(net).to_vec();
+    let mut service = Service { source_ranges: ranges, ..everything() };
+    let with = plain::<F>(&service, texts);
+    service.load_balancer_ips.clear();
+    let mut without = plain::<F>(&service, texts);
+    let both = Policy::SOURCE_RANGES.with(Policy::NODE_IN_RANGES);
+    assert_eq!((without.policy, without.source_ranges.len()), (both, 2));
+    // Nothing else tells the two apart.
+    let balanced = (key(texts.load_balancer), FrontendKind::LoadBalancer);
+    assert!(with.frontends.contains(&balanced) && !without.frontends.contains(&balanced));
+    without.frontends.clone_from(&with.frontends);
+    assert_eq!(without, with);
 }
 
 fn the_node_may_be_in_the_ranges<F: Family>(texts: &Texts) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which operations it takes, and in which order, to change what the outside reaches.
 
+use std::{cell::Cell, rc::Rc};
+
 use proxy_common::{
     Family, Port, Protocol,
     backend::Standing,
@@ -13,7 +15,7 @@ use crate::{
     both_families::in_both_families,
     dataplane::{Op, SetKind},
     model::TrafficPolicy,
-    reconcile::allocator::REST,
+    reconcile::{Rows, allocator::REST},
 };
 
 in_both_families!(
@@ -21,6 +23,8 @@ in_both_families!(
     ranges_stay_for_a_while_when_the_policy_asks_no_more,
     a_new_range_comes_before_an_old_one_goes,
     ranges_are_gone_before_their_row_is,
+    a_load_balancer_that_goes_takes_no_ranges_along,
+    ranges_that_go_with_their_load_balancer_restrict_to_the_end,
     another_kind_of_frontend_is_two_adjacent_writes,
     the_local_set_is_there_before_the_external_policy,
     an_endpoint_that_moves_here_is_told_in_place,
@@ -100,6 +104,45 @@ fn ranges_are_gone_before_their_row_is<F: Family>() {
     assert!(ops[..ops.len() - 4].iter().all(|verb| *verb == "remove a frontend"));
     bench.assert_safe();
     bench.assert_empty();
+}
+
+fn a_load_balancer_that_goes_takes_no_ranges_along<F: Family>() {
+    let mut spec = balanced(&[NODE_NET, 51]);
+    let mut bench = settled::<F>(&spec);
+    let ips = spec.outside.load_balancer_ips.split_off(0);
+    assert_eq!(verbs(&written(&mut bench, &spec)), ["remove a frontend"]);
+    spec.outside.load_balancer_ips = ips;
+    assert_eq!(verbs(&written(&mut bench, &spec)), ["add a frontend"]);
+    bench.assert_safe();
+}
+
+fn ranges_that_go_with_their_load_balancer_restrict_to_the_end<F: Family>() {
+    let bare = web(&[(1, Ready, true), (2, Ready, false)]);
+    // Whatever fails, nobody finds the address without the ranges.
+    for fails in [None, Some("remove a frontend"), Some("set a policy")] {
+        let armed = Rc::new(Cell::new(false));
+        let is_armed = Rc::clone(&armed);
+        let fault = move |op: &Op<F>| is_armed.get() && fails == Some(op.verb());
+        let mut bench = Bench::<F>::with(Rows::CAPACITY, fault);
+        bench.set("web", &balanced(&[NODE_NET, 51]));
+        bench.settle();
+        let _ = bench.written();
+        armed.set(true);
+        let mut ops = written(&mut bench, &bare);
+        armed.set(false);
+        bench.settle();
+        ops.extend(bench.written());
+        let expected = [
+            "remove a frontend",
+            "set a policy",
+            "stop admitting a source range",
+            "stop admitting a source range",
+        ];
+        assert_eq!(verbs(&ops), expected, "{fails:?}");
+        let Op::PutPolicy { policy, .. } = ops[1] else { panic!() };
+        assert_eq!(policy, Policy::default());
+        bench.assert_safe();
+    }
 }
 
 fn another_kind_of_frontend_is_two_adjacent_writes<F: Family>() {

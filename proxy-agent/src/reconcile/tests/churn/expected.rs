@@ -71,13 +71,11 @@ fn frontends<F: Family>(spec: &Spec, at: usize) -> Vec<(FrontendKey<F>, Frontend
 
 fn port<F: Family>(name: &'static str, spec: &Spec, kind: FrontendKind) -> Port<F> {
     let outside = &spec.outside;
-    // The load balancer's addresses may all be the cluster IP, which they then are rather.
-    let is_vip = |ip: &&(u16, u16)| **ip == (96, spec.vip);
-    let balanced = outside.load_balancer_ips.iter().any(|ip| !is_vip(&ip));
-    let reached = balanced
-        || outside.node_port.is_some()
-        || outside.external_ips.iter().any(|ip| !is_vip(&ip));
-    let restricted = balanced && !outside.ranges.is_empty();
+    // The addresses may all be the cluster IP, which they then are rather.
+    let is_vip = |ip: &(u16, u16)| *ip == (96, spec.vip);
+    let mut ips = outside.load_balancer_ips.iter().chain(&outside.external_ips);
+    let reached = outside.node_port.is_some() || ips.any(|ip| !is_vip(ip));
+    let restricted = !outside.ranges.is_empty();
     let bits = [
         (spec.policy == Local, Policy::INTERNAL_LOCAL),
         (reached && outside.policy == Local, Policy::EXTERNAL_LOCAL),
@@ -111,18 +109,14 @@ fn port<F: Family>(name: &'static str, spec: &Spec, kind: FrontendKind) -> Port<
         };
         Set::Members(members.map(member).collect())
     };
-    let ranges = outside
-        .ranges
-        .iter()
-        .filter(|_| restricted)
-        .map(|range| (u32::from(net::<F>(*range).prefix_len()), address::<F>(*range, 0)));
+    let range = |range: &u16| (u32::from(net::<F>(*range).prefix_len()), address::<F>(*range, 0));
     Port {
         name,
         kind,
         policy: policy.with_affinity(spec.affinity),
         cluster: set(wants_cluster, &cluster),
         local: set(wants_local, &local),
-        ranges: ranges.collect(),
+        ranges: outside.ranges.iter().map(range).collect(),
     }
 }
 
