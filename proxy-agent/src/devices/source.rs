@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kernel's own choice of source addresses, asked for route by route.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::{
@@ -10,22 +13,51 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
+    classify::Role,
     netlink::Requests,
     parse,
-    served::HostAddresses,
-    snapshot::{Route, Snapshot},
+    served::{HostAddresses, host_side},
+    snapshot::{Aftermath, Route, Snapshot},
 };
 
 /// How many routes over a device are tried, per family.
 const TRIED_ROUTES: usize = 4;
 
+/// The kernel's choices, by the device that leads to the destinations.
+#[derive(Debug, Default)]
+pub(super) struct Choices(BTreeMap<u32, HostAddresses>);
+
+impl Choices {
+    /// Those that are known.
+    pub(super) const fn known(&self) -> &BTreeMap<u32, HostAddresses> {
+        &self.0
+    }
+
+    /// Asks for them where they are not known, or may have changed, towards all workloads.
+    pub(super) async fn ask(
+        &mut self,
+        requests: &Requests,
+        snapshot: &Snapshot,
+        roles: &BTreeMap<u32, Role>,
+        aftermath: &Aftermath,
+    ) {
+        let workloads = roles.iter().filter(|(_, role)| **role == Role::Workload);
+        let host_sides: BTreeSet<_> =
+            workloads.map(|(index, _)| host_side(snapshot, *index)).collect();
+        self.0.retain(|index, _| host_sides.contains(index));
+        for index in host_sides {
+            let known = self.0.contains_key(&index);
+            if !known || aftermath.readdressed || aftermath.rerouted.contains(&index) {
+                let choice = kernels_choice(requests, snapshot, index).await;
+                let _ = self.0.insert(index, choice);
+            }
+        }
+    }
+}
+
 /// The source addresses that the kernel chooses towards destinations over a device, for the
 /// families in which the device has no address itself.
-pub(super) async fn kernels_choice(
-    requests: &Requests,
-    snapshot: &Snapshot,
-    device: u32,
-) -> HostAddresses {
+async fn kernels_choice(requests: &Requests, snapshot: &Snapshot, device: u32) -> HostAddresses {
     let mut choice = HostAddresses::default();
     for is_of_family in HostAddresses::FAMILIES {
         if snapshot.best_address(device, is_of_family).is_some() {

@@ -26,9 +26,9 @@ use super::{
     forwarders::{Forwarders, forwarders},
     netlink::{self, NetlinkError, Requests},
     patterns::Patterns,
-    served::{HostAddresses, ServedDevice, describe, host_side},
+    served::{ServedDevice, describe},
     snapshot::{Aftermath, LinkHeader, Snapshot},
-    source::kernels_choice,
+    source::Choices,
 };
 use crate::{chain::chain, local_clients::LocalClients};
 
@@ -109,7 +109,7 @@ impl DeviceWatcher {
             sender,
             forwarding,
             snapshot: Snapshot::default(),
-            choices: BTreeMap::new(),
+            choices: Choices::default(),
             unreadable: BTreeSet::new(),
             told: BTreeMap::new(),
         };
@@ -153,8 +153,7 @@ struct Watch {
     sender: mpsc::Sender<DeviceEvent>,
     forwarding: watch::Sender<Forwarders>,
     snapshot: Snapshot,
-    /// The kernel's choices of source addresses, by the device that leads to the destinations.
-    choices: BTreeMap<u32, HostAddresses>,
+    choices: Choices,
     unreadable: BTreeSet<u32>,
     /// What the reader knows.
     told: BTreeMap<u32, ServedDevice>,
@@ -251,8 +250,8 @@ impl Watch {
         tell_if_new(&self.forwarding, forwarders(&self.snapshot, &roles));
         let addresses = self.snapshot.addresses.values().flat_map(BTreeMap::keys);
         tell_if_new(&self.addresses, addresses.copied().collect());
-        self.ask_for_choices(&roles, &aftermath).await;
-        let devices = describe(&self.snapshot, &roles, &self.choices, &self.local_clients);
+        self.choices.ask(&self.requests, &self.snapshot, &roles, &aftermath).await;
+        let devices = describe(&self.snapshot, &roles, self.choices.known(), &self.local_clients);
         let no_longer: Vec<_> =
             self.told.keys().filter(|index| !devices.contains_key(index)).copied().collect();
         for index in no_longer {
@@ -293,20 +292,5 @@ impl Watch {
             self.sender.send(DeviceEvent::Gone { index }).await.ok()?;
         }
         Some(())
-    }
-
-    /// Asks for the kernel's choices where they are not known or may have changed.
-    async fn ask_for_choices(&mut self, roles: &BTreeMap<u32, Role>, aftermath: &Aftermath) {
-        let workloads = roles.iter().filter(|(_, role)| **role == Role::Workload);
-        let host_sides: BTreeSet<_> =
-            workloads.map(|(index, _)| host_side(&self.snapshot, *index)).collect();
-        self.choices.retain(|index, _| host_sides.contains(index));
-        for index in host_sides {
-            let known = self.choices.contains_key(&index);
-            if !known || aftermath.readdressed || aftermath.rerouted.contains(&index) {
-                let choice = kernels_choice(&self.requests, &self.snapshot, index).await;
-                let _ = self.choices.insert(index, choice);
-            }
-        }
     }
 }
