@@ -12,6 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::{
+    health::Health,
     tables::{Reconciled, Tables},
     unserved::Unserved,
 };
@@ -24,6 +25,7 @@ use crate::{
     watch::Event,
 };
 
+mod health;
 mod health_checks;
 mod tables;
 mod unserved;
@@ -65,6 +67,7 @@ pub struct Runner {
     node_port_addresses: watch::Sender<BTreeSet<IpAddr>>,
     pod_cidrs: watch::Sender<Vec<IpNet>>,
     health_checks: watch::Sender<HealthChecks>,
+    health: Health,
     unserved: Option<Unserved>,
     started: Instant,
 }
@@ -86,6 +89,7 @@ impl Runner {
             node_port_addresses: watch::Sender::default(),
             pod_cidrs: watch::Sender::default(),
             health_checks: watch::Sender::default(),
+            health: Health::default(),
             unserved: None,
             started: Instant::now(),
         }
@@ -148,6 +152,7 @@ impl Runner {
         loop {
             let wake = self.families.iter().filter_map(|family| family.next()).min();
             let wake = wake.map(|wake| self.started + wake);
+            let wake = wake.into_iter().chain(self.health.next()).min();
             tokio::select! {
                 count = events.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
@@ -249,6 +254,7 @@ impl Runner {
             last_error: self.last_error.clone(),
         };
         tell(&self.status, status);
+        self.note_health();
         let node = self.store.node();
         let addresses = node.into_iter().flat_map(|node| &node.addresses);
         tell(&self.node_addresses, addresses.copied().collect());

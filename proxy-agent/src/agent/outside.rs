@@ -21,17 +21,11 @@ pub(super) fn answer_health_checks(
     events: Events,
     tasks: &mut JoinSet<()>,
 ) {
-    let (healthy, is_healthy) = watch::channel(false);
-    let mut status = runner.status();
-    let _ = tasks.spawn(async move {
-        // With a part of the objects there is nothing to be said of any Service.
-        if status.wait_for(|status| status.synced).await.is_ok() {
-            let _: bool = healthy.send_replace(true);
-        }
-    });
+    // With a part of the objects there is nothing to be said of any Service: it is not well then.
+    let healthy = runner.healthy();
     let checks = runner.health_checks();
     let addresses = runner.node_port_addresses();
-    let _ = tasks.spawn(Server::new(checks, is_healthy, addresses, node, events).run());
+    let _ = tasks.spawn(Server::new(checks, healthy, addresses, node, events).run());
 }
 
 /// Tells the programs which clients count as the node's own pods, now and whenever the ranges of

@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod lives;
+mod tellings;
 
 type Shared<F> = Arc<Mutex<Fake<F>>>;
 
