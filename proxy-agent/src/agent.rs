@@ -107,12 +107,16 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     let stop = stop_signal().context("cannot listen to signals")?;
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
+    let source_ports = &arguments.snat_port_range;
+    outside::check_source_ports(source_ports);
     let mut object = load(arguments, &options.node_ports)?;
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
     let (addresses, local_addresses) = watch::channel(BTreeSet::new());
-    let mut runner = Runner::new(node, options).with_local_addresses(local_addresses);
+    let mut runner = Runner::new(node, options)
+        .with_local_addresses(local_addresses)
+        .with_source_ports(source_ports.clone());
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }

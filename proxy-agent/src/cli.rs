@@ -115,7 +115,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub local_clients: LocalClientsArgs,
 
-    /// The ports that translated sources take.
+    /// The ports that translated sources take. The kernel should give none of them to sockets, and no
+    /// Service should have one as a node port: what does is warned of.
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
     pub snat_port_range: RangeInclusive<u16>,
 

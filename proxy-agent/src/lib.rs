@@ -31,4 +31,5 @@ pub mod reconcile;
 pub mod runner;
 pub mod socket_lb;
 pub mod sockets;
+pub mod source_ports;
 pub mod watch;

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use self::{
     health::Health,
     tables::{Reconciled, Tables},
-    unserved::Unserved,
+    told::{Ports, Told},
 };
 use crate::{
     chain::chain,
@@ -27,7 +27,9 @@ use crate::{
 
 mod health;
 mod health_checks;
+mod node_ports;
 mod tables;
+mod told;
 mod unserved;
 
 /// The kinds that must be known in full before anything is written: with a part of them, what is
@@ -68,7 +70,9 @@ pub struct Runner {
     pod_cidrs: watch::Sender<Vec<IpNet>>,
     health_checks: watch::Sender<HealthChecks>,
     health: Health,
-    unserved: Option<Unserved>,
+    /// Ports of which it has been told that sockets are not served them, if that is told.
+    unserved: Option<Told<Ports>>,
+    shared_ports: Option<node_ports::Shared>,
     started: Instant,
 }
 
@@ -91,6 +95,7 @@ impl Runner {
             health_checks: watch::Sender::default(),
             health: Health::default(),
             unserved: None,
+            shared_ports: None,
             started: Instant::now(),
         }
     }
@@ -193,6 +198,7 @@ impl Runner {
         let service_cidrs = self.store.take_service_cidrs();
         let node_ports = self.take_node_port_addresses();
         self.tell_unserved(&dirty);
+        self.tell_shared_ports(&dirty);
         self.count_endpoints(&dirty);
         let started = self.started;
         let clock = || started.elapsed();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What concerns clients outside, beside the tables of Services.
 
+use std::ops::RangeInclusive;
+
 use ipnet::IpNet;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::warn;
@@ -12,7 +14,22 @@ use crate::{
     health_check::Server,
     local_clients::{Detection, LocalClients},
     runner::Runner,
+    source_ports::SocketPorts,
 };
+
+/// Says so if sockets of the node may get ports that masqueraded flows have.
+pub(super) fn check_source_ports(source_ports: &RangeInclusive<u16>) {
+    match SocketPorts::read() {
+        Ok(sockets) => {
+            if let Some(overlap) = sockets.among(source_ports) {
+                warn!("{overlap}");
+            }
+        }
+        Err(error) => {
+            warn!(error = chain(&error), "cannot tell which ports the kernel gives to sockets");
+        }
+    }
+}
 
 /// Answers the health checks of load balancers, where node ports are served.
 pub(super) fn answer_health_checks(

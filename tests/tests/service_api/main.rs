@@ -11,6 +11,7 @@ mod modules;
 mod node_ports;
 mod rig;
 mod scale;
+mod source_ports;
 mod source_ranges;
 mod udp_flows;
 mod uplinks;
