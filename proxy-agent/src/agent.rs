@@ -121,6 +121,7 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
         runner = runner.with_sockets();
     }
     let (events, publisher) = source.events(node);
+    runner = runner.with_events(events.clone());
     let mut beside = JoinSet::new();
     if let Some(publisher) = publisher {
         let _ = beside.spawn(publisher.run());

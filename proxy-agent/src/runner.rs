@@ -31,6 +31,7 @@ mod node_ports;
 mod tables;
 mod told;
 mod unserved;
+mod unusable;
 
 /// The kinds that must be known in full before anything is written: with a part of them, what is
 /// there would look as if it had gone.
@@ -73,6 +74,7 @@ pub struct Runner {
     /// Ports of which it has been told that sockets are not served them, if that is told.
     unserved: Option<Told<Ports>>,
     shared_ports: Option<node_ports::Shared>,
+    unusable: Option<unusable::Telling>,
     started: Instant,
 }
 
@@ -96,6 +98,7 @@ impl Runner {
             health: Health::default(),
             unserved: None,
             shared_ports: None,
+            unusable: None,
             started: Instant::now(),
         }
     }
@@ -199,6 +202,7 @@ impl Runner {
         let node_ports = self.take_node_port_addresses();
         self.tell_unserved(&dirty);
         self.tell_shared_ports(&dirty);
+        self.tell_unusable(&dirty);
         self.count_endpoints(&dirty);
         let started = self.started;
         let clock = || started.elapsed();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! EndpointSlices.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proxy_common::{Port, Protocol};
 
@@ -18,6 +18,9 @@ pub struct EndpointSlice {
     pub endpoints: Vec<Endpoint>,
     /// The ports that each of the endpoints has.
     pub ports: Vec<EndpointPort>,
+    /// Addresses that it names as endpoints although no traffic may be sent there, each with what it
+    /// is. They are no [`endpoints`](Self::endpoints).
+    pub unusable: BTreeMap<IpAddr, &'static str>,
 }
 
 /// One endpoint. What the API leaves out is filled in: ready and serving unless it says

@@ -42,6 +42,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Its `metadata.uid`, if it has one.
+    #[must_use]
+    pub fn known_uid(&self) -> Option<Arc<str>> {
+        (!self.uid.is_empty()).then(|| Arc::clone(&self.uid))
+    }
+
     /// The cluster IP of a family.
     #[must_use]
     pub fn cluster_ip<F: Family>(&self) -> Option<F::Addr> {

@@ -21,6 +21,7 @@ fn slice(name: &str, service: &str) -> Object {
         service: ObjectName::new("ns", service),
         endpoints: Vec::new(),
         ports: Vec::new(),
+        unusable: BTreeMap::new(),
     })
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use proxy_common::{Family, family::Address as _};
 
-use super::{EndpointAddress, categorize::NodeContext};
-use crate::model::{Endpoint, EndpointSlice, ServicePort};
+use super::{EndpointAddress, categorize::NodeContext, unusable};
+use crate::model::{Endpoint, EndpointSlice, Service, ServicePort};
 
 /// Whose endpoints may serve a family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub enum Reach {
     Sockets,
 }
 
-/// The endpoints behind a Service port within the reach of one family, each address and port once, in order.
+/// The endpoints behind a Service port within the reach of one family, each address and port once, in
+/// order. The Service's own cluster IP is none: see [`unusable`](super::unusable).
 ///
 /// Slices know the port by its name. Where several speak of one endpoint (it moved from slice to
 /// slice, or its address went to another pod while the old one terminates), one of them counts:
@@ -29,6 +30,7 @@ pub enum Reach {
 /// before elsewhere.
 #[must_use]
 pub fn of_port<'a, F: Family>(
+    service: &Service,
     port: &ServicePort,
     slices: &[&'a EndpointSlice],
     node: NodeContext<'_>,
@@ -44,7 +46,8 @@ pub fn of_port<'a, F: Family>(
             .iter()
             .filter(|known| known.name == port.name && known.protocol == port.protocol);
         for known in ports {
-            for endpoint in &slice.endpoints {
+            let usable = |endpoint: &&Endpoint| !unusable::is_own(service, endpoint);
+            for endpoint in slice.endpoints.iter().filter(usable) {
                 let address = match reach {
                     Reach::Family => F::Addr::from_ip(endpoint.address),
                     Reach::Sockets => F::Addr::reached(endpoint.address),

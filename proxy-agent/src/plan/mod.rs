@@ -12,11 +12,13 @@ mod frontends;
 pub mod node_ports;
 mod policy;
 mod ready_here;
+mod unusable;
 
 pub use endpoints::Reach;
 pub use external_ips::ExternalIps;
 pub use node_ports::{NodePortAddresses, node_port_addresses};
 pub use ready_here::ready_here;
+pub use unusable::{Unusable, unusable};
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -152,7 +154,7 @@ fn plan_port<F: Family>(
     let external = policy::external(service, is_reached);
     let demand = Demand::of(service.internal_traffic_policy, external);
     let within = |reach| {
-        let candidates = endpoints::of_port::<F>(port, slices, node, reach);
+        let candidates = endpoints::of_port::<F>(service, port, slices, node, reach);
         let endpoints: Vec<_> = candidates.iter().map(|(_, endpoint)| *endpoint).collect();
         let categories = categorize(&endpoints, demand, node);
         (candidates, categories)

@@ -21,7 +21,7 @@ pub fn ready_here<F: Family>(
     let endpoints = service
         .ports
         .iter()
-        .flat_map(|port| endpoints::of_port::<F>(port, slices, node, Reach::Family));
+        .flat_map(|port| endpoints::of_port::<F>(service, port, slices, node, Reach::Family));
     let ready = endpoints.filter(|(_, endpoint)| endpoint.ready && node.is_local(endpoint));
     let addresses: BTreeSet<_> = ready.map(|(at, _)| at.address).collect();
     Some(addresses.len())
@@ -29,6 +29,8 @@ pub fn ready_here<F: Family>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proxy_common::{Port, Protocol, V4, V6};
 
     use super::*;
@@ -72,6 +74,7 @@ mod tests {
                     port: Port::new(port),
                 })
                 .to_vec(),
+            unusable: BTreeMap::new(),
         };
         let node = NodeContext { name: "me", ..NodeContext::default() };
         ready_here::<F>(&service, &[&slice], node)

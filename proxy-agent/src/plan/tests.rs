@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Plans of whole Services: families, slices, duplicates, verdicts.
 
+use std::collections::BTreeMap;
+
 use proxy_common::{V4, V6, family::Address as _};
 
 use super::*;
 use crate::model::{Endpoint, EndpointPort, ObjectName, TrafficPolicy};
 
 mod outside;
+mod unusable;
 
 const NODE: NodeContext<'_> = NodeContext { name: "me", zone: None, addresses: &[] };
 
@@ -38,6 +41,7 @@ fn slice(port: (&str, Protocol, u16), endpoints: Vec<Endpoint>) -> EndpointSlice
             protocol: port.1,
             port: Port::new(port.2),
         }],
+        unusable: BTreeMap::new(),
     }
 }
 

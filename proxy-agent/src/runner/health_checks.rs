@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What health checks of load balancers are answered, kept as Services and endpoints change.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use tokio::sync::watch;
 
@@ -44,10 +44,6 @@ impl Runner {
         for family in &self.families {
             local_endpoints = family.count(&self.store, name, local_endpoints);
         }
-        Some(HealthCheck {
-            port,
-            uid: (!service.uid.is_empty()).then(|| Arc::clone(&service.uid)),
-            local_endpoints,
-        })
+        Some(HealthCheck { port, uid: service.known_uid(), local_endpoints })
     }
 }

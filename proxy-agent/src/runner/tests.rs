@@ -2,6 +2,7 @@
 //! The runner on a clock that stands still unless everything waits.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -62,6 +63,7 @@ fn slice(service: &str, address: &str) -> Event {
             protocol: Protocol::TCP,
             port: Port::new(8080),
         }],
+        unusable: BTreeMap::new(),
     }))
 }
 

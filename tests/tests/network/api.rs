@@ -20,20 +20,21 @@ use proxy_tests::api::pki::Authority;
 use proxy_tests::api::replay::{Door, ReplayServer};
 use proxy_tests::api::{kubeconfig, recorded};
 use proxy_tests::both_families;
-use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
-use proxy_tests::family::{DualAddress, TestFamily};
-use proxy_tests::manifests::{Service, node_object};
+use proxy_tests::cluster::{Cluster, PATIENCE, PORT, WEB, eventually, web};
+use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
+use proxy_tests::manifests::{Endpoint, Service, node_object};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::scratch::Scratch;
 use proxy_tests::topology::{NodeSpec, TopologySpec};
 use proxy_tests::traffic::{Client, Shares};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 both_families!(
     an_api_that_goes_and_comes_loses_no_request,
     an_api_behind_a_service_of_the_node_is_refused,
     an_agent_in_a_pod_follows_its_api,
+    endpoints_that_cannot_be_served_are_told_of,
 );
 
 /// A Service that changes.
@@ -218,6 +219,79 @@ fn an_agent_in_a_pod_follows_its_api<F: TestFamily>() -> Result<()> {
     fixture.serve(WEB, "web", "web-2")?;
     let moved = || client.ask(Protocol::Tcp, target).is_ok_and(|it| it.server == "web-2");
     ensure!(eventually(moved), "what changes after another token came is not seen");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// The API server refuses such addresses, but this one is older, or has been asked by nobody.
+fn endpoints_that_cannot_be_served_are_told_of<F: TestFamily>() -> Result<()> {
+    let fixture = Fixture::new::<F>(true)?;
+    let _servers = fixture.cluster.servers(&["web-1", "web-2"])?;
+    let topology = &fixture.cluster.topology;
+    let own = WEB.of(F::FAMILY);
+    let (special, what) = match F::FAMILY {
+        IpFamily::V4 => (
+            ["0.0.0.0", "127.0.0.1", "169.254.169.254", "224.0.0.1"],
+            format!(
+                "0.0.0.0 is the unspecified address, {own} is the Service's own cluster IP, \
+                 127.0.0.1 is a loopback address, 169.254.169.254 is a link-local address, \
+                 224.0.0.1 is a multicast address"
+            ),
+        ),
+        IpFamily::V6 => (
+            ["::", "::1", "fe80::1", "ff02::1"],
+            format!(
+                ":: is the unspecified address, ::1 is a loopback address, {own} is the Service's \
+                 own cluster IP, fe80::1 is a link-local address, ff02::1 is a multicast address"
+            ),
+        ),
+    };
+    let mut bad = vec![Endpoint::at([own])];
+    for text in special {
+        bad.push(Endpoint::at([text.parse()?]));
+    }
+    let serve = |pods: &[&str], others: &[Endpoint]| {
+        let good = pods.iter().map(|pod| Endpoint::of(topology.pod(pod)));
+        fixture.apply(&web(WEB, "web").endpoints(others.iter().cloned().chain(good)))
+    };
+    let events = || -> Vec<Value> {
+        let all = fixture.server.events().into_iter();
+        all.filter(|event| event["regarding"]["name"] == "web").collect()
+    };
+    serve(&["web-1"], &bad)?;
+    let kubeconfig = fixture.scratch.path().join("kubeconfig");
+    let mut agent = AgentSpec::following(topology.node("anc-node").host(), &kubeconfig).start()?;
+    let client = Client::new(topology.pod("client"));
+    let target = SocketAddr::new(own, PORT);
+    let are_served = |pods: &[&str]| -> Result<()> {
+        for protocol in Protocol::ALL {
+            let asks = || (0..60).map(|_| client.ask(protocol, target)).collect::<Shares>();
+            let mut shares = asks();
+            let _: bool = eventually(|| {
+                shares = asks();
+                shares.failures.is_empty() && shares.is_fair(pods)
+            });
+            ensure!(shares.failures.is_empty() && shares.is_fair(pods), "{protocol}: {shares}");
+        }
+        Ok(())
+    };
+    are_served(&["web-1"])?;
+    ensure!(eventually(|| events().len() == 1), "{:#?}", events());
+    let told = |what: &str| format!("node anc-node does not serve some endpoints: {what}");
+    let event = &events()[0];
+    ensure!(event["note"] == told(&what), "{event:#}");
+    ensure!(event["type"] == "Warning" && event["reason"] == "InvalidEndpoint", "{event:#}");
+    // Other endpoints come and go: there is nothing new to be told.
+    serve(&["web-1", "web-2"], &bad)?;
+    are_served(&["web-1", "web-2"])?;
+    ensure!(events() == [event.clone()], "{:#?}", events());
+    serve(&["web-2"], &bad[..1])?;
+    are_served(&["web-2"])?;
+    // So soon after the first, another of its kind makes it a series, as Kubernetes has it.
+    ensure!(eventually(|| events()[0]["series"]["count"] == 2), "{:#?}", events());
+    let other = told(&format!("{own} is the Service's own cluster IP"));
+    agent.wait_for(&other, PATIENCE)?;
+    ensure!(events().len() == 1, "{:#?}", events());
     ensure!(agent.stop()?.success());
     Ok(())
 }

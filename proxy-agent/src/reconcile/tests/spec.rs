@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Services in few words.
 
-use std::{net::IpAddr, num::NonZeroU32};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32};
 
 use ipnet::IpNet;
 use proxy_common::{Family, Port, Protocol, family::Address as _};
@@ -126,6 +126,7 @@ impl Spec {
             service: name.clone(),
             endpoints: self.endpoints.iter().copied().map(model_endpoint::<F>).collect(),
             ports: self.ports.iter().map(endpoint_port).collect(),
+            unusable: BTreeMap::new(),
         }
     }
 }

@@ -37,12 +37,18 @@ impl Convert for api::EndpointSlice {
             accepted(self.endpoints.as_ref(), "endpoints", &subject, &mut rejected, |written| {
                 endpoint(written, family).map(Some)
             });
+        let unusable = rejected.iter().filter_map(|rejected| match rejected.reason {
+            Reason::Special(address, what) => Some((address, what)),
+            _ => None,
+        });
+        let unusable = unusable.collect();
         let ports = accepted(self.ports.as_ref(), "ports", &subject, &mut rejected, port);
         let slice = EndpointSlice {
             service: ServiceName::new(&subject.key.name.namespace, service),
             name: subject.key.name,
             endpoints,
             ports,
+            unusable,
         };
         Ok(Converted { event: Event::Apply(Object::EndpointSlice(slice)), rejected })
     }

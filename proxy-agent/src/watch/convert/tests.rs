@@ -152,6 +152,14 @@ fn bad_endpoints_and_ports_are_left_out_and_reported() {
     assert_eq!(found.endpoints.len(), 1);
     assert_eq!(found.endpoints[0].address.to_string(), "10.0.0.1");
     assert_eq!(found.ports.len(), 1, "a port without a number is none");
+    let unusable: Vec<_> = found.unusable.iter().map(|(ip, is)| format!("{ip} {is}")).collect();
+    let expected = [
+        "0.0.0.0 the unspecified address",
+        "127.0.0.1 a loopback address",
+        "169.254.0.1 a link-local address",
+        "224.0.0.1 a multicast address",
+    ];
+    assert_eq!(unusable, expected);
     let expected = [
         "endpoints[0].addresses[0]: 127.0.0.1 is a loopback address",
         "endpoints[1].addresses[0]: 169.254.0.1 is a link-local address",
