@@ -64,6 +64,9 @@ reasons! {
     DropHairpin = "drop-hairpin-no-host-address",
     /// Dropped: a fragment for a VIP whose first one has not been seen, or opened no flow.
     DropFragment = "drop-fragment-without-first",
+    /// Dropped: the first fragment of an SCTP packet whose ports were to change, for which its
+    /// checksum asks for the whole of it.
+    DropSctpFragment = "drop-sctp-fragment",
     /// Dropped: a translated packet could not be rewritten.
     DropRewrite = "drop-rewrite",
     /// Refused: the kernel had no memory for what a socket must remember.
@@ -74,7 +77,7 @@ reasons! {
     RejectNoPort = "reject-no-port",
     /// Refused: no free source port was found for a flow that leaves the node.
     RejectSourcePorts = "reject-source-ports-exhausted",
-    /// Refused: a packet amid a TCP connection that is not known.
+    /// Refused: a packet amid a connection that is not known.
     RejectNoFlow = "reject-no-flow",
     /// Refused: a packet to a cluster IP was about to leave the node.
     RejectServiceCidr = "reject-service-cidr",

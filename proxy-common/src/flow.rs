@@ -113,13 +113,13 @@ pub struct Seen(pub u8);
 impl Seen {
     /// A packet at all.
     pub const ANY: u8 = 1;
-    /// A TCP FIN: this side sends no more data.
+    /// A TCP FIN, or an SCTP SHUTDOWN or SHUTDOWN ACK: this side sends no more data.
     pub const FIN: u8 = 1 << 1;
-    /// A TCP RST, and nothing after it.
+    /// A TCP RST, or an SCTP ABORT or SHUTDOWN COMPLETE, and nothing after it.
     pub const RST: u8 = 1 << 2;
 
-    /// What a TCP segment with these flags (as in the header) shows of its sender; without flags,
-    /// what any packet shows.
+    /// What a TCP segment with these flags (as in the header) shows of its sender, or what
+    /// corresponds to it; without flags, what any packet shows.
     #[must_use]
     #[inline(always)]
     pub const fn of_segment(flags: u8) -> u8 {
@@ -199,8 +199,9 @@ pub struct Flow<F: Family> {
     pub generation: u32,
     /// The last packet of either direction, to within a second.
     pub last_seen: Tick,
-    /// TCP, forward entry: the acknowledgement number that proves that the client has seen the
-    /// backend's SYN-ACK, in the machine's order. Meaningful once `backend_seen` has a packet.
+    /// TCP and SCTP, forward entry: the acknowledgement number or verification tag that proves that
+    /// the client has seen the backend's SYN-ACK or INIT ACK, in the machine's order. Meaningful
+    /// once `backend_seen` has a packet.
     pub proof: u32,
     /// The next hop's MAC address, where the kind says so.
     pub mac: [u8; 6],
@@ -226,11 +227,15 @@ pub const TCP_ESTABLISHED_SECONDS: u32 = 86_400;
 pub const TCP_HALF_CLOSED_SECONDS: u32 = 3_600;
 /// Seconds of silence after both sides' FIN: Linux's `nf_conntrack_tcp_timeout_time_wait`.
 pub const TCP_CLOSED_SECONDS: u32 = 120;
-/// Seconds of silence after a RST: Linux's `nf_conntrack_tcp_timeout_close`.
-pub const TCP_RESET_SECONDS: u32 = 10;
+/// Seconds of silence after a RST, or the end of an SCTP association: Linux's
+/// `nf_conntrack_tcp_timeout_close` and `nf_conntrack_sctp_timeout_closed`.
+pub const RESET_SECONDS: u32 = 10;
 /// Seconds of silence until a confirmed UDP flow is forgotten: Linux's
 /// `nf_conntrack_udp_timeout_stream`.
 pub const UDP_SECONDS: u32 = 120;
+/// Seconds of silence until an SCTP flow is forgotten: Linux's
+/// `nf_conntrack_sctp_timeout_established`.
+pub const SCTP_SECONDS: u32 = 210;
 
 impl<F: Family> Flow<F> {
     /// Makes this the entry of a key, by its tag.
@@ -245,15 +250,18 @@ impl<F: Family> Flow<F> {
     #[inline(always)]
     pub fn timeout(&self, protocol: Protocol, confirmed: bool) -> u32 {
         if self.client_seen.has(Seen::RST) || self.backend_seen.has(Seen::RST) {
-            return seconds(TCP_RESET_SECONDS);
+            return seconds(RESET_SECONDS);
         }
         if !confirmed {
             return seconds(HALF_OPEN_SECONDS);
         }
-        if protocol != Protocol::TCP {
+        if protocol == Protocol::UDP {
             return seconds(UDP_SECONDS);
         }
+        let is_sctp = protocol == Protocol::SCTP;
         match (self.client_seen.has(Seen::FIN), self.backend_seen.has(Seen::FIN)) {
+            (true, true) if is_sctp => seconds(RESET_SECONDS),
+            _ if is_sctp => seconds(SCTP_SECONDS),
             (false, false) => seconds(TCP_ESTABLISHED_SECONDS),
             (true, true) => seconds(TCP_CLOSED_SECONDS),
             _ => seconds(TCP_HALF_CLOSED_SECONDS),
@@ -267,8 +275,8 @@ impl<F: Family> Flow<F> {
         now.since(self.last_seen) > self.timeout(protocol, confirmed)
     }
 
-    /// Whether a TCP flow has ended, so that a SYN with the same tuple opens a new one (RFC 9293
-    /// section 3.6.1 on reuse; Linux reuses client ports after a RST at once).
+    /// Whether a TCP or SCTP flow has ended, so that a SYN or INIT with the same tuple opens a new
+    /// one (RFC 9293 section 3.6.1 on reuse; Linux reuses client ports after a RST at once).
     #[must_use]
     #[inline(always)]
     pub const fn is_closed(&self) -> bool {

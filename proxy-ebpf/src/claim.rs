@@ -229,7 +229,7 @@ fn gives_way<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
     let flow = found.flow();
     found.is_expired(work.reply_key.protocol, work.now)
         || flow.to == work.flow.to
-        || work.packet.is_tcp() && flow.is_closed()
+        || flow.is_closed()
 }
 
 /// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has

@@ -2,10 +2,7 @@
 //! Replies: from a backend, on their way to the client that asked the frontend.
 
 use aya_ebpf::programs::TcContext;
-use proxy_common::{
-    counter::Reason,
-    flow::{FlowKey, Hook},
-};
+use proxy_common::flow::{FlowKey, Hook};
 
 use crate::{
     blame::{self, blame},
@@ -13,6 +10,7 @@ use crate::{
     flow::{self, Found, Side},
     fragment, icmp_error,
     packet::{Parsed, Part},
+    rewrite::failure,
     verdict::Verdict,
     work::Work,
 };
@@ -62,7 +60,7 @@ pub(crate) fn restore<F: Datapath>(
         return None;
     }
     if !F::rewrite(context, work) {
-        blame(work, Reason::DropRewrite);
+        blame(work, failure(&work.packet));
         return Some(Verdict::Drop);
     }
     if work.packet.part == Part::FIRST {

@@ -106,7 +106,7 @@ impl<F: Datapath> Found<F> {
         // A RST may have been forged: whatever comes after it from either side revives the flow.
         let revives = other.has(Seen::RST) && bits & Seen::RST == 0;
         let stale = work.now.since(flow.last_seen) >= PER_SECOND;
-        // The backend's SYN has the number that proves the client; a repeated SYN of the client's
+        // The backend's SYN has the number that proves the client; a repeated one of the client's
         // brings back a lost reply entry.
         if stale || seen.0 != bits || flags & tcp::SYN != 0 || revives {
             self.update(work, side, bits);
@@ -158,7 +158,9 @@ fn note<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>, client: bool, bits: u8
     flow.last_seen = work.now;
     // Of the backend's only: a client that could set the number could prove anything.
     if !client && work.packet.is_segment(tcp::SYN | tcp::ACK) {
-        flow.proof = work.packet.segment.sequence.wrapping_add(1);
+        // A SYN counts in the sequence; a tag is used as it is.
+        let taken = u32::from(work.packet.is_tcp());
+        flow.proof = work.packet.segment.sequence.wrapping_add(taken);
     }
 }
 

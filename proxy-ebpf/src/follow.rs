@@ -4,7 +4,6 @@
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
     clock::PER_SECOND,
-    counter::Reason,
     flow::{Flow, FlowKey, Kind, Seen},
     frontend::ServiceIndex,
 };
@@ -17,6 +16,7 @@ use crate::{
     fragment,
     frame::store,
     packet::Part,
+    rewrite::failure,
     tcp,
     work::Work,
 };
@@ -56,11 +56,11 @@ pub(crate) fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Servin
     if !packet.opens_flow() {
         return Serving::Yes;
     }
-    if packet.is_tcp() && flow.is_closed() {
+    if flow.is_closed() {
         return Serving::NoMore;
     }
-    // A datagram, or a SYN: are its replies still the flow's own? While it is half-open, its reply
-    // entry may have been pushed out, and another flow have taken the key.
+    // A datagram, a SYN or an INIT: are its replies still the flow's own? While it is half-open, its
+    // reply entry may have been pushed out, and another flow have taken the key.
     if !found.confirmed {
         let key = FlowKey::new(flow.to.reversed(), packet.protocol, flow.kind.reply_hook());
         let reply = F::tables().half_open.get_ptr_mut(&key);
@@ -129,7 +129,7 @@ pub(crate) fn translate<F: Datapath>(
         return Follow::Pass;
     }
     if !F::rewrite(context, work) {
-        blame(work, Reason::DropRewrite);
+        blame(work, failure(&work.packet));
         return Follow::Drop;
     }
     if work.packet.part == Part::FIRST {
@@ -149,12 +149,14 @@ pub(crate) fn translate<F: Datapath>(
 }
 
 /// Whether a packet of the client's proves that the client is there: that it has seen the
-/// backend's answer. For TCP the acknowledgement of the backend's SYN says so.
+/// backend's answer. For TCP the acknowledgement of the backend's SYN says so, for SCTP the tag
+/// that the backend has asked for.
 #[inline(always)]
 fn is_proof<F: Datapath>(work: &Work<F>, found: &Found<F>) -> bool {
     let (packet, flow) = (&work.packet, found.flow());
     if found.confirmed || flow.kind.has(Kind::REPLY) || !flow.backend_seen.has(Seen::ANY) {
         return false;
     }
-    !packet.is_tcp() || packet.is_segment(tcp::ACK) && packet.segment.acknowledgement == flow.proof
+    packet.is_datagram()
+        || packet.is_segment(tcp::ACK) && packet.segment.acknowledgement == flow.proof
 }

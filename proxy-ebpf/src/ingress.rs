@@ -3,7 +3,7 @@
 
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
-    Address as _, Protocol,
+    Address as _,
     counter::Reason,
     flow::{FlowKey, Hook},
     frontend::{Frontend, ServiceIndex},
@@ -73,8 +73,6 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
     match part {
         Part::FIRST => fragment::forget(work, Hook::INGRESS),
         Part::LATER if !fragment::recall(work, Hook::INGRESS) => return overtaken(work),
-        // As its first fragment did.
-        Part::LATER if work.packet.protocol == Protocol::SCTP => return Verdict::Pass,
         _ => {}
     }
     let reason = match handle(context, work) {
@@ -182,8 +180,8 @@ fn drop_loopback<F: Datapath>(work: &mut Work<F>) -> Verdict {
     Verdict::Drop
 }
 
-/// What is neither TCP nor UDP. No Service port is for it, and a VIP is nobody who could answer it
-/// otherwise: kube-proxy's nftables mode rejects it, too.
+/// What is neither TCP nor UDP nor SCTP. No Service port is for it, and a VIP is nobody who could
+/// answer it otherwise: kube-proxy's nftables mode rejects it, too.
 #[inline(never)]
 fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict {
     if names_loopback(&work.packet) {
@@ -191,9 +189,6 @@ fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict
     }
     if work.direct_only == 0 && look_up(&work.packet) == Some(ServiceIndex::REFUSE.into()) {
         return reject::refuse(context, work, Reason::RejectNoPort, Back::Out);
-    }
-    if work.packet.part == Part::FIRST && work.packet.protocol == Protocol::SCTP {
-        fragment::remember(work, Hook::INGRESS);
     }
     Verdict::Pass
 }

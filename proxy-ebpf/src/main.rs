@@ -27,12 +27,14 @@
     reason = "keys and values stay in map memory; by value they would be copied to the stack"
 )]
 
+mod abort;
 mod affinity;
 mod blame;
 mod bridge;
 mod choice;
 mod claim;
 mod counter;
+mod crc32c;
 mod egress;
 mod family;
 mod flow;
@@ -51,6 +53,7 @@ mod packet;
 mod phase;
 mod reject;
 mod rewrite;
+mod sctp;
 mod socket;
 mod tcp;
 mod verdict;

@@ -27,6 +27,7 @@ use crate::{
     hairpin::Back,
     maps::DEVICES,
     reject,
+    rewrite::failure,
     verdict::Verdict,
     work::Work,
 };
@@ -143,7 +144,7 @@ pub(crate) fn refuse<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Ve
     // As the client has sent it. The flow goes: its client may try again, with another backend.
     work.flow.to = found.flow().to.reversed();
     if !F::rewrite(context, work) {
-        blame(work, Reason::DropRewrite);
+        blame(work, failure(&work.packet));
         return Verdict::Drop;
     }
     work.key = FlowKey::new(work.flow.to, work.packet.protocol, Hook::INGRESS);

@@ -134,8 +134,8 @@ pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Op
         return Opening::Pass;
     }
     if !packet.opens_flow() {
-        // A RST is never answered (RFC 9293 section 3.10.7.1). At a node port the node answers, and
-        // may have a connection of its own that uses the port.
+        // A RST is never answered (RFC 9293 section 3.10.7.1, RFC 9260 section 8.4). At a node port
+        // the node answers, and may have a connection of its own that uses the port.
         let reset = packet.segment.flags & tcp::RST != 0;
         let is_nodes = frontend.kind() == FrontendKind::NodePort;
         return if reset || is_nodes { Opening::Pass } else { Opening::NoFlow };

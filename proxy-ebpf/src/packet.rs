@@ -13,8 +13,7 @@ use crate::{
 /// Whoever changes a packet with this header (RFC 4302) breaks it.
 const AUTHENTICATION: Protocol = Protocol::new(51);
 
-/// The lengths of the headers of SCTP (RFC 9260) and of both ICMPs, in bytes.
-const SCTP_HEADER: u32 = 12;
+/// The length of the headers of both ICMPs, in bytes.
 const ICMP_HEADER: u32 = 8;
 
 /// How far into a frame a transport header can begin: behind IPv4's longest header, and IPv6's
@@ -53,7 +52,7 @@ pub(crate) struct Packet<F: Datapath> {
     pub(crate) end: u32,
     /// Which packet a fragment belongs to, as it stands in the header.
     pub(crate) identification: u32,
-    /// All zero unless the protocol is TCP and the header is here.
+    /// All zero unless the protocol is TCP or SCTP and the header is here.
     pub(crate) segment: Segment,
 }
 
@@ -63,7 +62,7 @@ pub(crate) struct Packet<F: Datapath> {
 pub(crate) enum Parsed {
     /// Nothing that is ours.
     Nothing,
-    /// TCP or UDP; or a fragment of anything that is not its first.
+    /// TCP, UDP or SCTP; or a fragment of anything that is not its first.
     Transport,
     /// An ICMP error about some other packet.
     Error,
@@ -118,10 +117,7 @@ impl<F: Datapath> Packet<F> {
         match self.protocol {
             Protocol::TCP => self.parse_tcp(context, transport),
             Protocol::UDP => self.parse_udp(context, transport),
-            Protocol::SCTP if self.has(SCTP_HEADER, 0) => {
-                self.parse_ports(context)?;
-                Some(Parsed::Other)
-            }
+            Protocol::SCTP => self.parse_sctp(context, transport),
             protocol if protocol == F::ICMP && self.has(ICMP_HEADER, 0) => {
                 match F::message(context.load(transport).ok()?) {
                     Message::Error => Some(Parsed::Error),
@@ -129,8 +125,8 @@ impl<F: Datapath> Packet<F> {
                     Message::Query | Message::Control => None,
                 }
             }
-            // The first two are cut short.
-            protocol if [F::ICMP, Protocol::SCTP, AUTHENTICATION].contains(&protocol) => None,
+            // The first is cut short.
+            protocol if protocol == F::ICMP || protocol == AUTHENTICATION => None,
             _ => Some(Parsed::Other),
         }
     }
@@ -149,6 +145,7 @@ impl<F: Datapath> Packet<F> {
             acknowledgement: u32::from_be(header.acknowledgement),
             header: length,
             flags: header.flags,
+            chunk: 0,
         };
         self.tuple.source_port = Port::from_wire(header.source_port);
         self.tuple.destination_port = Port::from_wire(header.destination_port);
@@ -173,7 +170,7 @@ impl<F: Datapath> Packet<F> {
     /// Whether a packet has a transport header of this length, and what that says that there is
     /// with it, which of a first fragment comes later. Behind the packet's end is padding.
     #[inline(always)]
-    fn has(&self, header: u32, length: u32) -> bool {
+    pub(crate) fn has(&self, header: u32, length: u32) -> bool {
         let wanted = if self.part == Part::WHOLE { header.max(length) } else { header };
         u32::from(self.transport) + wanted <= self.end
     }
@@ -192,11 +189,14 @@ impl<F: Datapath> Packet<F> {
         pull(context, network + F::HEADER)?;
         self.parse_network(context, network)?;
         if self.part == Part::LATER
-            || self.protocol != Protocol::TCP && self.protocol != Protocol::UDP
+            || ![Protocol::TCP, Protocol::UDP, Protocol::SCTP].contains(&self.protocol)
         {
             return None;
         }
-        self.parse_ports(context)
+        let [source, destination]: [u16; 2] = context.load(self.transport.into()).ok()?;
+        self.tuple.source_port = Port::from_wire(source);
+        self.tuple.destination_port = Port::from_wire(destination);
+        Some(())
     }
 
     /// Reads the network header, and makes everything else zero.
@@ -210,14 +210,6 @@ impl<F: Datapath> Packet<F> {
         self.tuple.source_port = Port::ANY;
         self.tuple.destination_port = Port::ANY;
         F::parse(self, context, network)
-    }
-
-    #[inline(always)]
-    fn parse_ports(&mut self, context: &TcContext) -> Option<()> {
-        let [source, destination]: [u16; 2] = context.load(self.transport.into()).ok()?;
-        self.tuple.source_port = Port::from_wire(source);
-        self.tuple.destination_port = Port::from_wire(destination);
-        Some(())
     }
 
     /// Where the network header begins. What this is read from can be anything for the verifier.
@@ -250,27 +242,45 @@ impl<F: Datapath> Packet<F> {
         self.protocol == Protocol::TCP
     }
 
-    /// Whether the packet is a TCP segment with exactly these of SYN, RST and ACK.
+    /// Whether the packet is of SCTP.
+    #[inline(always)]
+    pub(crate) fn is_sctp(&self) -> bool {
+        self.protocol == Protocol::SCTP
+    }
+
+    /// Whether the packet is of UDP, which has no connections.
+    #[inline(always)]
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.protocol == Protocol::UDP
+    }
+
+    /// Whether the packet is a segment with exactly these of SYN, RST and ACK, or an SCTP packet
+    /// that corresponds to one. Others have none of them.
     #[inline(always)]
     pub(crate) fn is_segment(&self, flags: u8) -> bool {
-        self.is_tcp() && self.segment.flags & (tcp::SYN | tcp::RST | tcp::ACK) == flags
+        self.segment.flags & (tcp::SYN | tcp::RST | tcp::ACK) == flags
     }
 
-    /// Whether the packet can be the first of a flow: a SYN, or any datagram.
+    /// Whether the packet can be the first of a flow: a SYN, an INIT, or any datagram.
     #[inline(always)]
     pub(crate) fn opens_flow(&self) -> bool {
-        self.part != Part::LATER && (!self.is_tcp() || self.is_segment(tcp::SYN))
+        self.part != Part::LATER && (self.is_datagram() || self.is_segment(tcp::SYN))
     }
 
-    /// Whether the packet is a TCP segment that does not begin a connection.
+    /// Whether the packet is of a connection, and does not begin one.
     #[inline(always)]
     pub(crate) fn is_amid_connection(&self) -> bool {
-        self.is_tcp() && self.part != Part::LATER && !self.is_segment(tcp::SYN)
+        !self.is_datagram() && self.part != Part::LATER && !self.is_segment(tcp::SYN)
     }
 
     /// Where the checksum is.
     #[inline(always)]
     pub(crate) fn checksum(&self) -> usize {
-        usize::from(self.transport) + if self.is_tcp() { 16 } else { 6 }
+        let place = match self.protocol {
+            Protocol::TCP => 16,
+            Protocol::SCTP => 8,
+            _ => 6,
+        };
+        usize::from(self.transport) + place
     }
 }

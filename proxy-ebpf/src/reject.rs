@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Refusing: a TCP RST or an ICMP port unreachable, built from the packet and sent back.
+//! Refusing: a TCP RST, an SCTP ABORT or an ICMP port unreachable, built from the packet and sent
+//! back.
 //!
 //! TCP gets a RST rather than an ICMP error: a blocking `connect` then fails at once, where Linux
 //! takes an ICMP error for a passing trouble and goes on trying for a second.
@@ -14,6 +15,7 @@ use aya_ebpf::{
 use proxy_common::{Protocol, counter::Reason};
 
 use crate::{
+    abort::abort,
     blame::blame,
     family::Datapath,
     frame::{RECOMPUTE, store, swap_mac_addresses},
@@ -50,10 +52,10 @@ pub(crate) fn refuse<F: Datapath>(
         blame(work, Reason::DropRejectLimit);
         return Verdict::Drop;
     }
-    let built = if work.packet.is_tcp() {
-        reset(context, &work.packet)
-    } else {
-        unreachable(context, work)
+    let built = match work.packet.protocol {
+        Protocol::TCP => reset(context, &work.packet),
+        Protocol::SCTP => abort(context, &work.packet),
+        _ => unreachable(context, work),
     };
     if !built {
         blame(work, Reason::DropRejectFailed);
@@ -120,7 +122,10 @@ fn try_reset<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(),
 /// see this, but the helper leaves such a checksum alone when something other than the pseudo
 /// header changes. The packet's checksum is zero afterwards.
 #[inline(always)]
-fn is_checksum_partial<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<bool, ()> {
+pub(crate) fn is_checksum_partial<F: Datapath>(
+    context: &TcContext,
+    packet: &Packet<F>,
+) -> Result<bool, ()> {
     let offset = packet.checksum();
     let before: u16 = 0;
     store(context, offset, &before, RECOMPUTE)?;
@@ -208,13 +213,13 @@ fn sum(quote: &mut Quote, length: usize) -> u64 {
 
 /// Turns a frame around, if it has an Ethernet header.
 #[inline(always)]
-fn turn<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(), ()> {
+pub(crate) fn turn<F: Datapath>(context: &TcContext, packet: &Packet<F>) -> Result<(), ()> {
     if packet.has_link_header() { swap_mac_addresses(context) } else { Ok(()) }
 }
 
 /// Cuts a frame to a length in bytes.
 #[inline(always)]
-fn change_tail(context: &TcContext, length: u32) -> Result<(), ()> {
+pub(crate) fn change_tail(context: &TcContext, length: u32) -> Result<(), ()> {
     // SAFETY: the kernel gives programs a valid context.
     match unsafe { bpf_skb_change_tail(context.skb.skb, length, 0) } {
         0 => Ok(()),

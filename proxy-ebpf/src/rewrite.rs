@@ -4,18 +4,20 @@
 //! A packet's transport checksum may be complete, partial (the sum of the pseudo header alone,
 //! to be completed by the device: what pods send) or not there (UDP over IPv4); the kernel's
 //! helpers tell them apart, so nothing here writes a checksum by hand. A segment of a large send
-//! (GSO) is like any other: its headers are copied when it is cut.
+//! (GSO) is like any other: its headers are copied when it is cut. SCTP's is of another kind, for
+//! which there is no helper: see [`rewrite_ports`].
 
 use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     programs::TcContext,
 };
-use proxy_common::{Address, flow::Tuple};
+use proxy_common::{Address, counter::Reason, flow::Tuple};
 
 use crate::{
     family::Datapath,
     frame::store,
     packet::{Packet, Part},
+    sctp::rewrite_ports,
 };
 
 /// Gives a packet other addresses and ports. If it says no, the packet may be half rewritten and
@@ -23,6 +25,16 @@ use crate::{
 #[inline(always)]
 pub(crate) fn rewrite<F: Datapath>(context: &TcContext, packet: &Packet<F>, to: &Tuple<F>) -> bool {
     try_rewrite(context, packet, to).is_ok()
+}
+
+/// Why a packet could not be rewritten.
+#[inline(always)]
+pub(crate) fn failure<F: Datapath>(packet: &Packet<F>) -> Reason {
+    if packet.is_sctp() && packet.part == Part::FIRST {
+        Reason::DropSctpFragment
+    } else {
+        Reason::DropRewrite
+    }
 }
 
 #[inline(always)]
@@ -37,8 +49,8 @@ fn try_rewrite<F: Datapath>(
 
     let difference = carry(addresses_difference(from, to));
     F::adjust_header_checksum(context, packet.network(), difference)?;
-    // A fragment that is not the first has neither checksum nor ports.
-    if packet.part != Part::LATER {
+    // A fragment that is not the first has neither checksum nor ports. SCTP's covers no addresses.
+    if packet.part != Part::LATER && !packet.is_sctp() {
         adjust_checksum(context, packet, difference, udp | u64::from(BPF_F_PSEUDO_HDR))?;
     }
     // The two addresses lie in a tuple as they lie in a header.
@@ -48,6 +60,9 @@ fn try_rewrite<F: Datapath>(
     if packet.part != Part::LATER
         && (from.source_port != to.source_port || from.destination_port != to.destination_port)
     {
+        if packet.is_sctp() {
+            return if rewrite_ports(context, packet, to) { Ok(()) } else { Err(()) };
+        }
         adjust_checksum(context, packet, carry(ports_difference(from, to)), udp)?;
         let ports = [to.source_port.to_wire(), to.destination_port.to_wire()];
         store(context, packet.transport.into(), &ports, 0)?;

@@ -21,15 +21,17 @@ pub(crate) struct TcpHeader {
     pub(crate) urgent: u16,
 }
 
-/// What a header says beyond ports.
+/// What a header says beyond ports. A packet of SCTP is told as the segment that it corresponds to.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Segment {
-    /// In the machine's order.
+    /// In the machine's order. SCTP: the initiate tag, if there is one.
     pub(crate) sequence: u32,
-    /// In the machine's order.
+    /// In the machine's order. SCTP: the verification tag.
     pub(crate) acknowledgement: u32,
-    /// The header's length, in bytes.
+    /// TCP: the header's length, in bytes.
     pub(crate) header: u8,
     pub(crate) flags: u8,
+    /// SCTP: the type of the first chunk.
+    pub(crate) chunk: u8,
 }

@@ -11,11 +11,15 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP.
+    Sctp,
 }
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+    /// Those that tests send over sockets: not every kernel has SCTP's.
+    pub const OF_SOCKETS: [Self; 2] = [Self::Tcp, Self::Udp];
 
     /// The name that Kubernetes uses.
     #[must_use]
@@ -23,6 +27,7 @@ impl Protocol {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         }
     }
 }

@@ -131,7 +131,7 @@ fn nodes_and_outsiders_reach_pods<F: TestFamily>() -> Result<()> {
 fn refusals_and_silence_are_told_apart<F: TestFamily>() -> Result<()> {
     let topology = two_pods(NodeSpec::bridge("anc-node")).build()?;
     let client = Client::new(topology.pod("web-1")).patience(Duration::from_millis(200));
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         let refused = client.ask(protocol, topology.pod("web-2").socket::<F>(1));
         let refused = refused.expect_err("nobody listens");
         assert!(refused.is_refusal(), "{protocol}: {refused}");

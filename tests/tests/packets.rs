@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use proxy_tests::both_families;
 use proxy_tests::family::{IpFamily, TestFamily};
-use proxy_tests::packet::{Content, Fragment, Packet, Quoted, TcpFlags, assert_checksums};
+use proxy_tests::packet::{Content, Fragment, Packet, Quoted, TcpFlags, assert_checksums, crc32c};
 use proxy_tests::protocol::Protocol;
 
 /// What the kernel sends over a veth without offload, by family: a datagram,
@@ -111,13 +111,14 @@ fn what_is_built_is_read_back<F: TestFamily>() -> Result<()> {
     let plain = [
         Packet::opening(Protocol::Tcp, source, destination),
         Packet::opening(Protocol::Udp, source, destination).payload(b"odd"),
+        Packet::opening(Protocol::Sctp, source, destination).payload(b"odd"),
         Packet::tcp(source, destination, TcpFlags::ACK | TcpFlags::PSH)
             .numbers(7, 8)
             .payload(&[0xa5; 1000]),
         Packet::new(
             source.ip(),
             destination.ip(),
-            Content::Other { protocol: 132, payload: vec![1, 2, 3, 4, 5] },
+            Content::Other { protocol: 254, payload: vec![1, 2, 3, 4, 5] },
         ),
     ];
     for plain in plain {
@@ -181,4 +182,11 @@ fn errors_quote_what_they_are_about<F: TestFamily>() -> Result<()> {
     let expected = Quoted { source: client::<F>(), destination: server::<F>(), protocol: 17 };
     assert_eq!(message.quoted()?, expected);
     Ok(())
+}
+
+/// The check value of the catalogue of CRCs, and an example of RFC 3720 appendix B.4.
+#[test]
+fn the_checksum_of_sctp_is_that_of_iscsi() {
+    assert_eq!(crc32c(b"123456789"), 0xe306_9283_u32.to_le_bytes());
+    assert_eq!(crc32c(&[0; 32]), [0xaa, 0x36, 0x91, 0x8a]);
 }

@@ -38,11 +38,15 @@ fn time_outs_follow_the_state<F: Family>(address: &str) {
     assert_eq!(flow.timeout(Protocol::TCP, false), seconds(60));
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(86_400));
     assert_eq!(flow.timeout(Protocol::UDP, true), seconds(120));
+    assert_eq!(flow.timeout(Protocol::SCTP, false), seconds(60));
+    assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(210));
     flow.client_seen.0 |= Seen::FIN;
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(3_600));
+    assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(210));
     assert!(!flow.is_closed());
     flow.backend_seen.0 |= Seen::FIN;
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(120));
+    assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(10));
     assert!(flow.is_closed());
     flow.backend_seen.0 = Seen::RST;
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(10));

@@ -4,15 +4,17 @@
 //!
 //! Checksums are judged by what they do: before and after, the one's complement sum over all that
 //! a checksum covers must be the same. So what was right stays right, and what was wrong stays
-//! wrong by the same amount, so that nothing that was damaged is mended.
+//! wrong by the same amount, so that nothing that was damaged is mended. The same holds of SCTP's,
+//! which is no sum.
 
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
 
-use super::frame::{Kind, View, addresses, number};
+use super::frame::{Kind, NETWORK, View, addresses, number};
 use super::{Run, Verdict};
 use crate::family::IpFamily;
+use crate::packet::crc32c;
 use crate::protocol::Protocol;
 
 /// A part of a frame: where it begins and ends.
@@ -30,6 +32,8 @@ struct Sum {
 pub(super) struct Expected {
     frame: Vec<u8>,
     sums: Vec<Sum>,
+    /// The SCTP packet in it, if it has another checksum afterwards.
+    sctp: Option<Place>,
 }
 
 impl Run<'_> {
@@ -49,7 +53,7 @@ impl Run<'_> {
     /// It must have left like this.
     pub(super) fn is(&self, verdict: Verdict, expected: Expected) -> Result<()> {
         ensure!(self.verdict == verdict, "the verdict should be {verdict:?}");
-        let Expected { frame: mut wanted, sums } = expected;
+        let Expected { frame: mut wanted, sums, sctp } = expected;
         ensure!(
             self.frame.len() == wanted.len(),
             "it has {} bytes, should have {}",
@@ -69,6 +73,12 @@ impl Run<'_> {
                 before == after,
                 "the sum that the checksum at {at} balances was {before:#x}, is {after:#x}"
             );
+        }
+        if let Some(place) = sctp {
+            let (before, after) = (sctp_error(self.sent, place), sctp_error(self.frame, place));
+            ensure!(before == after, "the SCTP checksum was off by {before:x?}, is {after:x?}");
+            let field = place.0 + 8..place.0 + 12;
+            wanted[field.clone()].copy_from_slice(&self.frame[field]);
         }
         let first = (0..wanted.len()).find(|at| self.frame[*at] != wanted[*at]);
         ensure!(first.is_none(), "from byte {first:?} on it should be {wanted:02x?}");
@@ -97,6 +107,15 @@ pub(super) fn total(frame: &[u8], places: &[Place]) -> u32 {
     u32::try_from(sum % 0xffff).unwrap_or_default()
 }
 
+/// What an SCTP packet's checksum is off by; nothing if there is none.
+fn sctp_error(frame: &[u8], (begin, end): Place) -> Option<[u8; 4]> {
+    let mut packet = frame[begin..end].to_vec();
+    let (_, field) = packet.get_mut(..12)?.split_last_chunk_mut::<4>()?;
+    let found = std::mem::take(field);
+    let right = crc32c(&packet);
+    (found != [0; 4]).then(|| std::array::from_fn(|at| found[at] ^ right[at]))
+}
+
 impl View {
     /// Where both addresses are.
     pub(super) const fn addresses(&self) -> Place {
@@ -109,19 +128,20 @@ impl View {
         (self.family == IpFamily::V4).then_some(self.network + 10)
     }
 
-    fn checksum(&self, protocol: Protocol) -> usize {
-        self.transport
-            + match protocol {
-                Protocol::Tcp => 16,
-                Protocol::Udp => 6,
-            }
+    /// Where the sum is that covers the addresses and the ports.
+    fn checksum(&self, protocol: Protocol) -> Option<usize> {
+        match protocol {
+            Protocol::Tcp => Some(self.transport + 16),
+            Protocol::Udp => Some(self.transport + 6),
+            Protocol::Sctp => None,
+        }
     }
 }
 
 impl Expected {
     /// The frame as it was sent.
     pub(super) fn unchanged(frame: &[u8]) -> Self {
-        Self { frame: frame.to_vec(), sums: Vec::new() }
+        Self { frame: frame.to_vec(), sums: Vec::new(), sctp: None }
     }
 
     /// With other addresses, and with other ports where it has some.
@@ -139,9 +159,12 @@ impl Expected {
         let (begin, end) = (view.transport, view.transport + 4);
         self.frame[begin..begin + 2].copy_from_slice(&source.port().to_be_bytes());
         self.frame[begin + 2..end].copy_from_slice(&destination.port().to_be_bytes());
-        let field = view.checksum(protocol);
+        // In an error, SCTP's stays as it was quoted.
+        if protocol == Protocol::Sctp && view.network == NETWORK {
+            self.sctp = Some((begin, view.end));
+        }
         // An error may quote so little that it is not there.
-        if field + 2 <= view.end {
+        if let Some(field) = view.checksum(protocol).filter(|field| field + 2 <= view.end) {
             let covers = vec![view.addresses(), (begin, end), (field, field + 2)];
             self.sums.push(Sum { field, covers, may_lack: protocol == Protocol::Udp });
         }

@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::frame::{Segment, View};
+use super::frame::View;
+use super::segment::Segment;
 use super::{FlowKey, Model};
 use crate::protocol::Protocol;
 
@@ -101,6 +102,8 @@ impl Flow {
             (true, Protocol::Udp, _) | (true, Protocol::Tcp, [true, true]) => 120,
             (true, Protocol::Tcp, [false, false]) => 86_400,
             (true, Protocol::Tcp, _) => 3_600,
+            (true, Protocol::Sctp, [true, true]) => 10,
+            (true, Protocol::Sctp, _) => 210,
         }
     }
 
@@ -108,7 +111,7 @@ impl Flow {
         after(now.saturating_sub(self.heard), self.timeout(protocol))
     }
 
-    /// Whether a TCP connection has ended.
+    /// Whether a connection has ended.
     pub(super) const fn is_closed(&self) -> bool {
         self.is_reset || self.finished[0] && self.finished[1]
     }
@@ -137,7 +140,7 @@ impl Flow {
                     && segment.is_ack()
                     && !segment.is_reset()
                 {
-                    self.proof = Some(segment.sequence.wrapping_add(1));
+                    self.proof = Some(segment.proof());
                 }
             }
         }
@@ -149,7 +152,7 @@ impl Flow {
     fn proves(&self, segment: Option<Segment>, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Udp => self.has_answer,
-            Protocol::Tcp => segment.is_some_and(|segment| {
+            Protocol::Tcp | Protocol::Sctp => segment.is_some_and(|segment| {
                 segment.is_ack()
                     && !segment.is_syn()
                     && !segment.is_reset()
@@ -165,7 +168,7 @@ impl Model {
         if !view.opens() {
             return true;
         }
-        if key.protocol == Protocol::Tcp && flow.is_closed() {
+        if flow.is_closed() {
             return false;
         }
         let Some(number) = flow.number else { return true };
@@ -197,7 +200,7 @@ impl Model {
     pub(super) fn is_taken(&self, key: &FlowKey, source: SocketAddr, backend: SocketAddr) -> bool {
         self.holder(key, source, backend)
             .and_then(|holder| self.flows.get(&holder))
-            .is_some_and(|flow| key.protocol != Protocol::Tcp || !flow.is_closed())
+            .is_some_and(|flow| !flow.is_closed())
     }
 
     /// Whether a packet is to an endpoint itself.

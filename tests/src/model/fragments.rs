@@ -5,9 +5,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anyhow::Result;
+
 use super::flows::{Over, after};
 use super::frame::View;
-use super::{Hook, Model};
+use super::{Hook, Model, Rule, Run};
 use crate::protocol::Protocol;
 
 /// For so many seconds a first fragment is remembered (`docs/packets.md`).
@@ -77,4 +79,17 @@ impl Model {
         self.firsts.retain(|_, first| after(now.saturating_sub(first.heard), SECONDS) == Over::No);
         self.flows.retain(|key, flow| flow.over(key.protocol, now) == Over::No);
     }
+
+    /// A first fragment that cannot be given its ports.
+    pub(super) fn expect_dropped_fragment(&mut self, run: &Run<'_>) -> Result<Rule> {
+        run.is_dropped()?;
+        self.count("drop-sctp-fragment");
+        Ok(Rule::SctpFragmentDropped)
+    }
+}
+
+/// Whether it takes more than is there to give a packet these ports: SCTP's checksum depends on all
+/// fragments.
+pub(super) fn is_out_of_reach(protocol: Protocol, view: &View, ports: [u16; 2]) -> bool {
+    protocol == Protocol::Sctp && view.is_first && view.ports() != ports
 }

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::segment::Segment;
 use crate::family::IpFamily;
 use crate::protocol::Protocol;
 
@@ -42,40 +43,8 @@ pub(super) struct View {
     /// The header of fragments of IPv6.
     pub(super) fragment_header: Option<usize>,
     ports: [u16; 2],
-    /// Of a segment: sequence and acknowledgment numbers, flags, and length of the header.
+    /// Of a segment, or of an SCTP packet: what its first chunk corresponds to.
     pub(super) segment: Option<Segment>,
-}
-
-/// What the rules ask of a TCP header.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
-    pub(super) sequence: u32,
-    pub(super) acknowledgment: u32,
-    flags: u8,
-    pub(super) header: usize,
-}
-
-impl Segment {
-    pub(super) const fn is_fin(self) -> bool {
-        self.flags & 1 != 0
-    }
-
-    pub(super) const fn is_syn(self) -> bool {
-        self.flags & 2 != 0
-    }
-
-    pub(super) const fn is_reset(self) -> bool {
-        self.flags & 4 != 0
-    }
-
-    pub(super) const fn is_ack(self) -> bool {
-        self.flags & 16 != 0
-    }
-
-    /// Whether it asks for a connection.
-    pub(super) const fn opens(self) -> bool {
-        self.is_syn() && !self.is_ack() && !self.is_reset()
-    }
 }
 
 /// A number of two bytes.
@@ -138,6 +107,7 @@ impl View {
         let protocol = match (quote.kind, quote.protocol) {
             (Kind::Other, 6) => Protocol::Tcp,
             (Kind::Other, 17) => Protocol::Udp,
+            (Kind::Other, 132) => Protocol::Sctp,
             _ => return None,
         };
         quote.kind = Kind::Transport(protocol);
@@ -176,17 +146,7 @@ impl View {
         let is_within = |length| self.is_first || at + length <= self.end;
         match (self.protocol, self.family) {
             (6, _) => {
-                let header = frame.get(at..at + 20)?;
-                let length = usize::from(header[12] >> 4) * 4;
-                if length < 20 || !is_within(length) {
-                    return None;
-                }
-                self.segment = Some(Segment {
-                    sequence: number_of_four(header, 4)?,
-                    acknowledgment: number_of_four(header, 8)?,
-                    flags: header[13],
-                    header: length,
-                });
+                self.segment = Some(self.read_tcp(frame)?);
                 self.kind = Kind::Transport(Protocol::Tcp);
             }
             (17, _) => {
@@ -199,8 +159,10 @@ impl View {
             (51, _) => return None,
             (1, IpFamily::V4) => self.kind = kind_of_icmp(frame.get(at..at + 8)?[0])?,
             (58, IpFamily::V6) => self.kind = kind_of_icmpv6(frame.get(at..at + 8)?[0])?,
-            // SCTP (RFC 9260).
-            (132, _) => return frame.get(at..at + 12).map(drop),
+            (132, _) => {
+                self.segment = Some(self.read_sctp(frame)?);
+                self.kind = Kind::Transport(Protocol::Sctp);
+            }
             _ => {}
         }
         if let Kind::Transport(_) = self.kind {

@@ -25,6 +25,7 @@ mod network;
 mod refusal;
 mod requests;
 mod rule;
+mod segment;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! How a packet is refused: sent back where it came from, from the address that it was sent to; a
-//! RST (RFC 9293, 3.10.7.1), or an ICMP port unreachable (RFC 792, RFC 4443).
+//! RST (RFC 9293, 3.10.7.1), an ABORT (RFC 9260, 8.4), or an ICMP port unreachable (RFC 792, RFC
+//! 4443).
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::expect::total;
-use super::frame::{NETWORK, Segment, View, number};
+use super::frame::{NETWORK, View, number};
+use super::segment::Segment;
 use super::{Model, Run, Verdict};
 use crate::family::IpFamily;
+use crate::packet::crc32c;
 
 /// The least hop limit that an answer may begin with.
 const HOP_LIMIT: u8 = 32;
@@ -21,7 +24,10 @@ impl Model {
     pub(super) fn expect_refusal(&self, view: &View, run: &Run<'_>) -> Result<()> {
         ensure!(run.verdict == Verdict::SendBack, "it should be refused");
         match view.segment {
-            Some(segment) => expect_reset(view, segment, run),
+            Some(segment) => match segment.chunk {
+                Some(chunk) => expect_abort(view, segment, chunk, run),
+                None => expect_reset(view, segment, run),
+            },
             None => expect_unreachable(view, run),
         }
     }
@@ -36,16 +42,18 @@ fn take(wanted: &mut [u8], run: &Run<'_>, at: usize, length: usize) {
     wanted[at..at + length].copy_from_slice(&run.frame[at..at + length]);
 }
 
-/// The segment itself, turned around: network header and extension headers stay.
-fn expect_reset(view: &View, sent: Segment, run: &Run<'_>) -> Result<()> {
+/// The packet itself, turned around and cut to so many bytes of transport: network header and
+/// extension headers stay.
+fn turned(view: &View, run: &Run<'_>, length: usize) -> Result<Vec<u8>> {
     let (at, network) = (view.transport, view.network);
-    ensure!(run.frame.len() == at + 20, "the RST has {} bytes", run.frame.len());
-    let mut wanted = Run::turned(&run.sent[..at + 20]);
+    let end = at + length;
+    ensure!(run.frame.len() == end, "the answer has {} bytes", run.frame.len());
+    let mut wanted = Run::turned(&run.sent[..end]);
     turn_addresses(view, run, &mut wanted);
     let hop_limit = match view.family {
         IpFamily::V4 => {
-            set(&mut wanted, network + 2, &u16::try_from(at + 20 - network)?.to_be_bytes());
-            // No fragment, however the segment came.
+            set(&mut wanted, network + 2, &u16::try_from(end - network)?.to_be_bytes());
+            // No fragment, however the packet came.
             wanted[network + 6] &= 0x40;
             wanted[network + 7] = 0;
             take(&mut wanted, run, network + 10, 2);
@@ -55,7 +63,7 @@ fn expect_reset(view: &View, sent: Segment, run: &Run<'_>) -> Result<()> {
             network + 8
         }
         IpFamily::V6 => {
-            set(&mut wanted, network + 4, &u16::try_from(at + 20 - network - 40)?.to_be_bytes());
+            set(&mut wanted, network + 4, &u16::try_from(end - network - 40)?.to_be_bytes());
             if let Some(fragment) = view.fragment_header {
                 set(&mut wanted, fragment + 2, &[0; 2]);
             }
@@ -64,9 +72,31 @@ fn expect_reset(view: &View, sent: Segment, run: &Run<'_>) -> Result<()> {
     };
     ensure!(run.frame[hop_limit] >= HOP_LIMIT, "the hop limit is {}", run.frame[hop_limit]);
     take(&mut wanted, run, hop_limit, 1);
-
     set(&mut wanted, at, &run.sent[at + 2..at + 4]);
     set(&mut wanted, at + 2, &run.sent[at..at + 2]);
+    Ok(wanted)
+}
+
+/// One chunk, with the tag that is asked for or reflected.
+fn expect_abort(view: &View, sent: Segment, chunk: u8, run: &Run<'_>) -> Result<()> {
+    const ABORT: u8 = 6;
+    const SHUTDOWN_ACK: u8 = 8;
+    const SHUTDOWN_COMPLETE: u8 = 14;
+    let at = view.transport;
+    let mut wanted = turned(view, run, 16)?;
+    let (tag, reflected) = if sent.opens() { (sent.sequence, 0) } else { (sent.acknowledgment, 1) };
+    let answer = if chunk == SHUTDOWN_ACK { SHUTDOWN_COMPLETE } else { ABORT };
+    set(&mut wanted, at + 4, &tag.to_be_bytes());
+    set(&mut wanted, at + 8, &[0, 0, 0, 0, answer, reflected, 0, 4]);
+    let sum = crc32c(&wanted[at..]);
+    set(&mut wanted, at + 8, &sum);
+    ensure!(run.frame == wanted, "the answer should be {wanted:02x?}");
+    Ok(())
+}
+
+fn expect_reset(view: &View, sent: Segment, run: &Run<'_>) -> Result<()> {
+    let at = view.transport;
+    let mut wanted = turned(view, run, 20)?;
     let (sequence, acknowledgment, flags) = if sent.is_ack() {
         (sent.acknowledgment, 0, RST)
     } else {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::expect::Expected;
 use super::flows::{Flow, Side};
+use super::fragments::is_out_of_reach;
 use super::frame::{Kind, View};
 use super::judge::Addressee;
 use super::{FlowKey, Hook, Model, Rule, Run, Strays, Verdict};
@@ -177,6 +178,9 @@ impl Model {
         if flow.number.is_none() && flow.source == key.client {
             return run.is_untouched().map(|()| Rule::DirectRequest);
         }
+        if is_out_of_reach(key.protocol, view, [flow.source.port(), flow.backend.port()]) {
+            return self.expect_dropped_fragment(run);
+        }
         self.remember_translated(Hook::Ingress, key.protocol, view);
         let mut expected = Expected::unchanged(run.sent);
         expected = expected.translated(view, key.protocol, flow.source, flow.backend);
@@ -207,6 +211,9 @@ impl Model {
         let flow = *flow;
         if flow.number.is_none() && flow.source == key.client {
             return run.is_untouched().map(|()| Rule::DirectReply);
+        }
+        if is_out_of_reach(key.protocol, view, [key.frontend.port(), key.client.port()]) {
+            return self.expect_dropped_fragment(run);
         }
         self.remember_translated(hook, key.protocol, view);
         let expected = Expected::unchanged(run.sent);

@@ -41,6 +41,8 @@ pub enum Rule {
     NobodysReply,
     /// A first fragment was translated.
     FirstFragment,
+    /// A first fragment of SCTP could not get other ports.
+    SctpFragmentDropped,
     /// A later fragment followed its first.
     LaterFragment,
     /// A later fragment of something that is not translated.
@@ -82,7 +84,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Untouchable,
         Self::ForSomebodyElse,
         Self::NotOurs,
@@ -101,6 +103,7 @@ impl Rule {
         Self::DirectReply,
         Self::NobodysReply,
         Self::FirstFragment,
+        Self::SctpFragmentDropped,
         Self::LaterFragment,
         Self::LaterFragmentPassed,
         Self::LaterFragmentDropped,

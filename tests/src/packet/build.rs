@@ -112,6 +112,7 @@ impl Packet {
         match &self.content {
             Content::Tcp(tcp) => Ok((IpNumber::TCP, self.tcp_bytes(tcp)?)),
             Content::Udp(udp) => Ok((IpNumber::UDP, self.udp_bytes(udp)?)),
+            Content::Sctp(sctp) => Ok((IpNumber::SCTP, sctp.bytes())),
             Content::Icmp(icmp) => icmp.bytes(self),
             Content::Other { protocol, payload } => Ok((IpNumber(*protocol), payload.clone())),
         }

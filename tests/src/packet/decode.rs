@@ -9,7 +9,7 @@ use etherparse::{
 };
 
 use super::icmp::{addresses, checksum_of, number};
-use super::{Content, Fragment, Icmp, Link, Packet, Tcp, TcpFlags, Udp, checksum};
+use super::{Content, Fragment, Icmp, Link, Packet, Sctp, Tcp, TcpFlags, Udp, checksum};
 use crate::family::IpFamily;
 
 impl Packet {
@@ -105,6 +105,9 @@ impl Packet {
             let has_checksum = udp.checksum;
             self.content = Content::Udp(udp);
             if has_checksum { check("UDP") } else { Ok(()) }
+        } else if protocol == IpNumber::SCTP {
+            self.content = Content::Sctp(Sctp::read(bytes)?);
+            Ok(())
         } else if protocol == number(IpFamily::of(self.source)) {
             self.content = Content::Icmp(read_icmp(bytes)?);
             check("ICMP")

@@ -11,6 +11,7 @@ mod checksum;
 mod decode;
 mod fragment;
 mod icmp;
+mod sctp;
 mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use decode::assert_checksums;
 pub use fragment::Fragment;
 pub use icmp::{Icmp, Quoted};
+pub use sctp::{Chunk, Sctp, crc32c};
 pub use tcp::{Tcp, TcpFlags};
 
 use crate::protocol::Protocol;
@@ -53,6 +55,8 @@ pub enum Content {
     Tcp(Tcp),
     /// A UDP datagram.
     Udp(Udp),
+    /// An SCTP packet.
+    Sctp(Sctp),
     /// An ICMP or ICMPv6 message.
     Icmp(Icmp),
     /// Anything else, and all fragments.
@@ -139,16 +143,17 @@ impl Packet {
         Self::new(source.ip(), destination.ip(), Content::Udp(datagram))
     }
 
-    /// The first packet of a flow of `protocol`: a SYN, or a datagram.
+    /// The first packet of a flow of `protocol`: a SYN, a datagram, or an INIT.
     #[must_use]
     pub fn opening(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
         match protocol {
             Protocol::Tcp => Self::tcp(source, destination, TcpFlags::SYN),
             Protocol::Udp => Self::udp(source, destination, b"first"),
+            Protocol::Sctp => Self::init(source, destination, 1000),
         }
     }
 
-    /// Replaces what the content carries.
+    /// Replaces what the content carries; of SCTP, what its first chunk does.
     #[must_use]
     pub fn payload(mut self, bytes: &[u8]) -> Self {
         bytes.clone_into(match &mut self.content {
@@ -156,6 +161,10 @@ impl Packet {
             Content::Udp(udp) => &mut udp.payload,
             Content::Icmp(icmp) => &mut icmp.payload,
             Content::Other { payload, .. } => payload,
+            Content::Sctp(sctp) => {
+                sctp.set_payload(bytes);
+                return self;
+            }
         });
         self
     }
@@ -191,6 +200,7 @@ impl Packet {
         match self.content {
             Content::Tcp(_) => Some(Protocol::Tcp),
             Content::Udp(_) => Some(Protocol::Udp),
+            Content::Sctp(_) => Some(Protocol::Sctp),
             Content::Icmp(_) | Content::Other { .. } => None,
         }
     }
@@ -220,6 +230,7 @@ impl Packet {
         match &mut self.content {
             Content::Tcp(tcp) => tcp.source = source.port(),
             Content::Udp(udp) => udp.source = source.port(),
+            Content::Sctp(sctp) => sctp.source = source.port(),
             Content::Icmp(_) | Content::Other { .. } => {}
         }
         self
@@ -232,6 +243,7 @@ impl Packet {
         match &mut self.content {
             Content::Tcp(tcp) => tcp.destination = destination.port(),
             Content::Udp(udp) => udp.destination = destination.port(),
+            Content::Sctp(sctp) => sctp.destination = destination.port(),
             Content::Icmp(_) | Content::Other { .. } => {}
         }
         self
@@ -241,6 +253,7 @@ impl Packet {
         match &self.content {
             Content::Tcp(tcp) => Some((tcp.source, tcp.destination)),
             Content::Udp(udp) => Some((udp.source, udp.destination)),
+            Content::Sctp(sctp) => Some((sctp.source, sctp.destination)),
             Content::Icmp(_) | Content::Other { .. } => None,
         }
     }

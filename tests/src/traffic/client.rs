@@ -65,6 +65,7 @@ impl<'a> Client<'a> {
                 Ok((read_line(&stream)?, stream.peer_addr()?))
             }
             Protocol::Udp => self.datagrams(target)?.exchange(None),
+            Protocol::Sctp => Err(io::ErrorKind::Unsupported.into()),
         })
     }
 

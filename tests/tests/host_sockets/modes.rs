@@ -37,7 +37,7 @@ fn off_leaves_processes_to_the_guard<F: TestFamily>() -> Result<()> {
         ensure!(Counted::read::<F>(&agent)? == expected, "{form:?} {way:?}");
     }
     let pod = Client::new(rig.pod("client"));
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         let shares = pod.ask_often(protocol, target::<F>(WEB), ENOUGH);
         ensure!(shares.is_fair(&PODS), "{protocol} {shares}");
     }

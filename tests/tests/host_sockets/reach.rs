@@ -126,7 +126,7 @@ fn is_untouched<F: TestFamily>(rig: &Rig, vip: DualAddress, host: &Host) -> Resu
 fn pods_are_not_touched<F: TestFamily>(rig: &Rig, agent: &Agent<'_>) -> Result<()> {
     let before = Counted::read::<F>(agent)?;
     let client = Client::new(rig.pod("client"));
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         let shares = client.ask_often(protocol, target::<F>(WEB), 20);
         ensure!(shares.failures.is_empty(), "{protocol} {shares}");
     }

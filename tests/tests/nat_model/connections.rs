@@ -8,7 +8,7 @@ use anyhow::Result;
 use proxy_tests::both_families;
 use proxy_tests::family::TestFamily;
 use proxy_tests::model::{Model, Outcome, Strays, Verdict};
-use proxy_tests::packet::{Packet, TcpFlags};
+use proxy_tests::packet::{Chunk, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use crate::{backend, client, frontend, model, passed, sent_back};
@@ -16,7 +16,7 @@ use crate::{backend, client, frontend, model, passed, sent_back};
 both_families!(
     flow_keeps_its_first_backend,
     nothing_but_the_destination_changes,
-    removed_backend_serves_tcp_only,
+    removed_backend_serves_connections_only,
     flows_with_one_reply_get_two_ports,
     direct_connection_beside_a_flow_gets_another_port,
     pod_reaches_itself_by_a_hairpin,
@@ -78,7 +78,7 @@ fn nothing_but_the_destination_changes<F: TestFamily>() -> Result<()> {
     Ok(())
 }
 
-fn removed_backend_serves_tcp_only<F: TestFamily>() -> Result<()> {
+fn removed_backend_serves_connections_only<F: TestFamily>() -> Result<()> {
     for protocol in Protocol::ALL {
         let mut model = model::<F>();
         let opening = Packet::opening(protocol, client::<F>(1), frontend::<F>(1));
@@ -90,6 +90,10 @@ fn removed_backend_serves_tcp_only<F: TestFamily>() -> Result<()> {
                 (next, backend::<F>(12))
             }
             Protocol::Udp => (opening.clone(), backend::<F>(13)),
+            Protocol::Sctp => {
+                let (from, to) = (client::<F>(1), frontend::<F>(1));
+                (Packet::sctp(from, to, 7, Chunk::DATA, b"text"), backend::<F>(12))
+            }
         };
         model.from_client(&next, &passed(next.clone().to(serving)))?;
         model.from_client(&opening, &passed(opening.clone().to(backend::<F>(13))))?;
@@ -157,6 +161,7 @@ fn new_connections_are_refused<F: TestFamily>() -> Result<()> {
                     Packet::tcp(target, client::<F>(1), flags).numbers(0, 1001)
                 }
                 Protocol::Udp => Packet::port_unreachable(target.ip(), &sent)?,
+                Protocol::Sctp => Packet::sctp(target, client::<F>(1), 1000, Chunk::ABORT, &[]),
             };
             model.from_client(&sent, &sent_back(answer.clone()))?;
             assert!(model.from_client(&sent, &passed(sent.clone())).is_err());
@@ -166,6 +171,7 @@ fn new_connections_are_refused<F: TestFamily>() -> Result<()> {
             let wrong = match protocol {
                 Protocol::Tcp => answer.numbers(0, 1000),
                 Protocol::Udp => answer.payload(b"another quote"),
+                Protocol::Sctp => Packet::sctp(target, client::<F>(1), 1001, Chunk::ABORT, &[]),
             };
             assert!(model.from_client(&sent, &sent_back(wrong)).is_err());
         }

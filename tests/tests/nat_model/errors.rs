@@ -5,7 +5,7 @@
 use anyhow::Result;
 use proxy_tests::both_families;
 use proxy_tests::family::{IpFamily, TestFamily};
-use proxy_tests::packet::Packet;
+use proxy_tests::packet::{Content, Packet};
 use proxy_tests::protocol::Protocol;
 
 use crate::{backend, client, frontend, model, passed};
@@ -28,7 +28,11 @@ const fn unreachable<F: TestFamily>() -> (u8, u8) {
 fn an_error_about_a_request_reaches_the_client<F: TestFamily>() -> Result<()> {
     for protocol in Protocol::ALL {
         let mut model = model::<F>();
-        let sent = Packet::opening(protocol, client::<F>(1), frontend::<F>(1));
+        let mut sent = Packet::opening(protocol, client::<F>(1), frontend::<F>(1));
+        if let Content::Sctp(sctp) = &mut sent.content {
+            // In a quote it would stay what it was.
+            sctp.checksum = false;
+        }
         let forwarded = sent.clone().to(backend::<F>(12));
         model.from_client(&sent, &passed(forwarded.clone()))?;
         let error = |from, about: &Packet, length| {

@@ -264,7 +264,7 @@ fn endpoints_that_cannot_be_served_are_told_of<F: TestFamily>() -> Result<()> {
     let client = Client::new(topology.pod("client"));
     let target = SocketAddr::new(own, PORT);
     let are_served = |pods: &[&str]| -> Result<()> {
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             let asks = || (0..60).map(|_| client.ask(protocol, target)).collect::<Shares>();
             let mut shares = asks();
             let _: bool = eventually(|| {

@@ -57,7 +57,7 @@ fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
 
     // Processes of the host that are not served at their sockets: a cluster IP refuses them at once.
     let node = cluster.topology.node("anc-node").host();
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         for port in [PORT, PORT + 1] {
             let target = SocketAddr::new(WEB.of(F::FAMILY), port);
             let failure = Client::new(node).ask(protocol, target).expect_err("nobody answers");
@@ -80,7 +80,7 @@ fn what_would_be_served_is_not_refused<F: TestFamily>() -> Result<()> {
     let _servers = cluster.servers(&["web-1"])?;
     let mut agent = cluster.agent("anc-node").argument("--exclude-device=veth-client").start()?;
     let client = Client::new(cluster.topology.pod("client")).patience(BRIEFLY);
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         let target = |port| SocketAddr::new(WEB.of(F::FAMILY), port);
         let failure = client.ask(protocol, target(PORT)).expect_err("nobody translates");
         ensure!(failure.is_timeout(), "{}: {failure}", protocol.name());

@@ -124,8 +124,8 @@ fn a_flow_is_confirmed_once<F: Tabled>() -> Result<()> {
         connection.prove(&rig.programs)?;
         connection.prove(&rig.programs)?;
     }
-    assert_eq!(rig.count(Reason::FlowCreated)?, 2);
-    assert_eq!(rig.count(Reason::FlowConfirmed)?, 2);
+    assert_eq!(rig.count(Reason::FlowCreated)?, 3);
+    assert_eq!(rig.count(Reason::FlowConfirmed)?, 3);
     assert_eq!(rig.count(Reason::SourcePortTranslated)?, 0);
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use proxy_tests::packet::{Packet, TcpFlags};
+use proxy_tests::packet::{Chunk, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use crate::rig::Tabled;
@@ -15,6 +15,11 @@ pub(crate) const NODE_MAC: [u8; 6] = [0; 6];
 pub(crate) const CLIENT_ISN: u32 = 0xffff_fff0;
 /// The sequence number of the backend's SYN.
 pub(crate) const BACKEND_ISN: u32 = 0xffff_ffff;
+
+/// The tag that the client wants to be answered by.
+pub(crate) const CLIENT_TAG: u32 = 0x8765_4321;
+/// The tag that the backend wants to be answered by.
+pub(crate) const BACKEND_TAG: u32 = 0xffff_ffff;
 
 /// A port of a client.
 pub(crate) fn client<F: Tabled>(host: u8, port: u16) -> SocketAddr {
@@ -71,11 +76,27 @@ pub(crate) fn ack(from: SocketAddr, to: SocketAddr) -> Packet {
     tcp(from, to, TcpFlags::ACK).numbers(sequence, acknowledgment)
 }
 
+/// An INIT.
+pub(crate) fn init(from: SocketAddr, to: SocketAddr) -> Packet {
+    on_its_way(Packet::init(from, to, CLIENT_TAG))
+}
+
+/// The backend's answer to that.
+pub(crate) fn init_ack(from: SocketAddr, to: SocketAddr) -> Packet {
+    on_its_way(Packet::init_ack(from, to, CLIENT_TAG, BACKEND_TAG))
+}
+
+/// An SCTP packet of one chunk.
+pub(crate) fn sctp(from: SocketAddr, to: SocketAddr, tag: u32, chunk: Chunk) -> Packet {
+    on_its_way(Packet::sctp(from, to, tag, chunk, b"text"))
+}
+
 /// What opens a flow.
 pub(crate) fn opening(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Packet {
     match protocol {
         Protocol::Tcp => syn(from, to),
         Protocol::Udp => udp(from, to, b"question"),
+        Protocol::Sctp => init(from, to),
     }
 }
 
@@ -84,6 +105,7 @@ pub(crate) fn answer(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Pa
     match protocol {
         Protocol::Tcp => syn_ack(from, to),
         Protocol::Udp => udp(from, to, b"answer"),
+        Protocol::Sctp => init_ack(from, to),
     }
 }
 
@@ -92,6 +114,7 @@ pub(crate) fn proof(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Pac
     match protocol {
         Protocol::Tcp => ack(from, to),
         Protocol::Udp => udp(from, to, b"another question"),
+        Protocol::Sctp => sctp(from, to, BACKEND_TAG, Chunk::COOKIE_ECHO),
     }
 }
 

@@ -10,7 +10,7 @@ use proxy_common::device::Device;
 use proxy_common::frontend::{FrontendKey, ServiceIndex};
 use proxy_tests::both_families;
 use proxy_tests::family::IpFamily;
-use proxy_tests::packet::{Content, Icmp, Packet, TcpFlags};
+use proxy_tests::packet::{Chunk, Content, Icmp, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use crate::frames::{ack, backend, client, opening, syn, tcp, udp, vip};
@@ -47,7 +47,7 @@ fn first_packets<F: Tabled>(to: SocketAddr) -> Vec<Packet> {
     let from = client::<F>(12, 40_000);
     let mut packets = Protocol::ALL.map(|protocol| opening(protocol, from, to)).to_vec();
     packets.push(udp(from, to, b"a datagram like any other"));
-    for protocol in [47, 50, 132, 254] {
+    for protocol in [47, 50, 254] {
         let content = Content::Other { protocol, payload: vec![7; 30] };
         packets.push(Packet { content, ..udp(from, to, b"") });
     }
@@ -142,7 +142,10 @@ fn a_vip_refuses_what_would_leave<F: Tabled>() -> Result<()> {
         assert_eq!(answer.link.source, sent.link.destination);
         match (&sent.content, &answer.content) {
             (Content::Tcp(_), Content::Tcp(reset)) => assert!(reset.flags.contains(TcpFlags::RST)),
-            (Content::Tcp(_), _) => panic!("{answer:?}"),
+            (Content::Sctp(_), Content::Sctp(abort)) => {
+                assert_eq!(abort.chunks, Chunk::ABORT.with(&[]));
+            }
+            (Content::Tcp(_) | Content::Sctp(_), _) => panic!("{answer:?}"),
             (_, Content::Icmp(error)) => assert!(error.is_port_unreachable(F::FAMILY)),
             _ => panic!("{answer:?}"),
         }

@@ -68,7 +68,7 @@ fn a_pod_reaches_itself<F: Tabled>() -> Result<()> {
             rig.programs.ingress(&first)?.is(Verdict::Redirect, &request(&first))?;
         }
     }
-    assert_eq!(rig.count(Reason::FlowConfirmed)?, 6);
+    assert_eq!(rig.count(Reason::FlowConfirmed)?, 9);
     Ok(())
 }
 

@@ -25,12 +25,12 @@ both_families!(
 );
 
 /// A rig with a Service port of one backend for each protocol.
-fn rig_with_services<F: Tabled>() -> Result<(Rig<F>, [ServiceIndex; 2])> {
+fn rig_with_services<F: Tabled>() -> Result<(Rig<F>, Vec<ServiceIndex>)> {
     let mut rig = Rig::<F>::new()?;
-    let services = [
-        rig.service(vip::<F>(1), Protocol::Tcp, &[backend::<F>(1)])?,
-        rig.service(vip::<F>(1), Protocol::Udp, &[backend::<F>(1)])?,
-    ];
+    let services = Protocol::ALL
+        .iter()
+        .map(|protocol| rig.service(vip::<F>(1), *protocol, &[backend::<F>(1)]))
+        .collect::<Result<_>>()?;
     Ok((rig, services))
 }
 

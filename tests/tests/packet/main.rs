@@ -33,6 +33,8 @@ mod races;
 mod reconciled;
 mod refusal;
 mod reply_tuples;
+mod sctp;
+mod sctp_checksums;
 mod translation;
 mod untouched;
 mod updates;

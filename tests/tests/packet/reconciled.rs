@@ -126,12 +126,13 @@ fn no_flow_gets_a_foreign_backend_while_services_change<F: Tabled>() -> Result<(
             .take_while(|number| *number < PACKETS || begin.elapsed() < REST / FASTER * 2)
             .map(|number| {
                 let service = u8::try_from(number % u32::from(SERVICES))? + 1;
-                // TCP: always a new flow. UDP: a few flows that go on and on, from backend to
+                // TCP, SCTP: always a new flow. UDP: a few flows that go on and on, from backend to
                 // backend.
-                let (protocol, port) = if number % 2 == 0 {
-                    (Protocol::Tcp, u16::try_from(number % 40_000)?)
+                let protocol = Protocol::ALL[number as usize % Protocol::ALL.len()];
+                let port = if protocol == Protocol::Udp {
+                    40_000 + u16::try_from(number % 50)?
                 } else {
-                    (Protocol::Udp, 40_000 + u16::try_from(number % 50)?)
+                    u16::try_from(number % 40_000)?
                 };
                 let sent = opening(protocol, client::<F>(12, 1 + port), vip::<F>(service));
                 Ok((protocol, fate::<F>(programs, service, &sent)?))
@@ -214,7 +215,7 @@ fn a_flow_does_not_follow_its_row_to_another_endpoint<F: Tabled>() -> Result<()>
         cluster.write(&mut rig.tables)?;
         assert_ne!(row(&rig, ROWS, backend::<F>(1))?, Some(first), "the row is not used again");
         match protocol {
-            Protocol::Tcp => {
+            Protocol::Tcp | Protocol::Sctp => {
                 before.prove(&rig.programs)?;
                 before.answer(&rig.programs)?;
             }

@@ -288,5 +288,6 @@ pub(crate) const fn number(protocol: Protocol) -> proxy_common::Protocol {
     match protocol {
         Protocol::Tcp => proxy_common::Protocol::TCP,
         Protocol::Udp => proxy_common::Protocol::UDP,
+        Protocol::Sctp => proxy_common::Protocol::SCTP,
     }
 }

@@ -13,7 +13,7 @@ use proxy_tests::packet::{Content, Icmp, Packet};
 use proxy_tests::protocol::Protocol;
 
 use crate::connection::Connection;
-use crate::frames::{backend, backends, client, opening, proof, syn, udp, vip};
+use crate::frames::{backend, backends, client, init, opening, proof, syn, udp, vip};
 use crate::programs::{At, Verdict};
 use crate::rig::{Rig, Tabled};
 
@@ -161,13 +161,13 @@ fn other_protocols_pass<F: Tabled>() -> Result<()> {
 
 fn truncated_frames_pass<F: Tabled>() -> Result<()> {
     let rig = rig_with_flows::<F>()?;
-    for packet in
-        [syn(client::<F>(12, 40_001), vip::<F>(1)), udp(client::<F>(12, 40_001), vip::<F>(1), b"")]
-    {
+    let from = client::<F>(12, 40_001);
+    for packet in [syn(from, vip::<F>(1)), udp(from, vip::<F>(1), b""), init(from, vip::<F>(1))] {
         let frame = packet.build()?;
-        let headers = match packet.protocol().context("TCP or UDP")? {
+        let headers = match packet.protocol().context("a protocol with ports")? {
             Protocol::Tcp => 20,
             Protocol::Udp => 8,
+            Protocol::Sctp => 32,
         };
         let network = frame.len() - headers;
         for length in [network, network + 4, frame.len() - 1] {

@@ -15,7 +15,7 @@ use aya::util::KernelVersion;
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 use proxy_tests::netns::{Namespace, Veth};
-use proxy_tests::packet::{Content, Packet};
+use proxy_tests::packet::{Content, Packet, crc32c};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::programs::At;
@@ -26,6 +26,10 @@ const NEAR: &str = "near";
 /// The end where they are seen.
 const FAR: &str = "far";
 const ETHERNET: usize = 14;
+/// The most that a packet can be, in bytes.
+const MTU: u32 = 65_535;
+/// Where the checksum is in a header of SCTP, and in no other.
+const SCTP_CHECKSUM: usize = 8;
 /// An Ethernet type for experiments (IEEE 802).
 const EXPERIMENTAL: u16 = 0x88b5;
 
@@ -59,7 +63,8 @@ impl Wire {
         work: impl FnOnce(&mut Self, &mut Rig<F>) -> Result<()> + Send,
     ) -> Result<()> {
         let namespace = Namespace::new("wire")?;
-        namespace.netlink()?.add_veth(Veth::named(NEAR), Veth::named(FAR), &namespace)?;
+        let end = |name| Veth { mtu: Some(MTU), ..Veth::named(name) };
+        namespace.netlink()?.add_veth(end(NEAR), end(FAR), &namespace)?;
         namespace.run(|| {
             // Since 6.6 programs are attached without it.
             if KernelVersion::current()? < KernelVersion::new(6, 6, 0) {
@@ -104,7 +109,11 @@ impl Wire {
         let mut header = [0; HEADER];
         if is_partial {
             let (start, offset) = checksum_place(packet, &frame)?;
-            make_partial(&mut frame, start, offset);
+            match packet.content {
+                // The device computes it over zero.
+                Content::Sctp(_) => frame[start + offset..start + offset + 4].fill(0),
+                _ => make_partial(&mut frame, start, offset),
+            }
             header[0] = NEEDS_CHECKSUM;
             header[6..8].copy_from_slice(&u16::try_from(start)?.to_ne_bytes());
             header[8..10].copy_from_slice(&u16::try_from(offset)?.to_ne_bytes());
@@ -155,6 +164,11 @@ impl Seen {
                 |at: usize| usize::from(u16::from_ne_bytes([self.header[at], self.header[at + 1]]));
             let (start, offset) = (number(6), number(8));
             ensure!(start + offset + 2 <= frame.len(), "the checksum is outside the frame");
+            if offset == SCTP_CHECKSUM {
+                let checksum = crc32c(&frame[start..]);
+                frame[start + offset..start + offset + 4].copy_from_slice(&checksum);
+                return Ok(frame);
+            }
             let sum = !sum(&frame[start..]);
             // Where the device sums, it writes zero as 0xffff: for TCP both mean the same.
             write_sum(&mut frame, start + offset, sum);
@@ -208,6 +222,7 @@ fn checksum_place(packet: &Packet, frame: &[u8]) -> Result<(usize, usize)> {
     let (header, offset) = match &packet.content {
         Content::Tcp(tcp) => (20 + tcp.options.len() + tcp.payload.len(), 16),
         Content::Udp(udp) => (8 + udp.payload.len(), 6),
+        Content::Sctp(sctp) => (12 + sctp.chunks.len(), SCTP_CHECKSUM),
         other => anyhow::bail!("{other:?} has no such checksum"),
     };
     let start = frame.len() - header;

@@ -27,7 +27,7 @@ fn clients_stay_with_their_backend_until_it_goes<F: TestFamily>() -> Result<()> 
     rig.cluster.manifests.apply(&sticky(&[LOCAL, REMOTE]))?;
     let mut agent = rig.start()?;
     for from in [rig.pod("client"), rig.outsider(), rig.node()] {
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             let mut chosen = Vec::new();
             for frontend in Frontend::ALL {
                 chosen.extend(ask(from, protocol, frontend.target(F::FAMILY))?.into_keys());

@@ -89,7 +89,7 @@ fn every_cell<F: TestFamily>(
             cell::<F>(outsider, frontend, &for_outsider, node).with_context(|| policies.clone())?;
             // And so are its processes; whom the backends see is the kernel's choice.
             let target = frontend.target(F::FAMILY);
-            for protocol in Protocol::ALL {
+            for protocol in Protocol::OF_SOCKETS {
                 let seen = ask(rig.node(), protocol, target)?;
                 let servers: Vec<_> = seen.keys().map(String::as_str).collect();
                 let expected: Vec<_> = for_pod.iter().map(|(server, _)| *server).collect();
@@ -126,7 +126,7 @@ fn without_local_endpoints_local_policies_drop<F: TestFamily>() -> Result<()> {
     let mut agent = rig.start()?;
     for frontend in [Frontend::NodePort, Frontend::LoadBalancer, Frontend::ExternalIp] {
         let target = frontend.target(F::FAMILY);
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             let outsider = Client::new(rig.outsider()).patience(SHORT);
             let failure = outsider.ask(protocol, target).err().context("it is served")?;
             ensure!(failure.is_timeout(), "{protocol} {frontend:?}: {failure}");
@@ -146,7 +146,7 @@ fn without_endpoints_everything_is_refused<F: TestFamily>() -> Result<()> {
         let mut agent = rig.start()?;
         for from in [rig.outsider(), rig.pod("client"), rig.node()] {
             for frontend in Frontend::ALL {
-                for protocol in Protocol::ALL {
+                for protocol in Protocol::OF_SOCKETS {
                     let failure = Client::new(from).ask(protocol, frontend.target(F::FAMILY)).err();
                     let failure = failure.context("it is served")?;
                     let name = from.name();

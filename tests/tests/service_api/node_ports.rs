@@ -48,7 +48,7 @@ fn the_nodes_own_find_them_at_loopback_addresses<F: TestFamily>() -> Result<()> 
     let addresses: &[&str] = if is_v4 { &["127.0.0.1", "127.9.8.7"] } else { &["::1"] };
     for address in addresses {
         let target = SocketAddr::new(address.parse()?, NODE_PORT);
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             let answer = Client::new(rig.node()).ask(protocol, target)?;
             ensure!(answer.server == LOCAL && answer.peer == target, "{answer:?}");
             let elsewhere = Client::new(rig.pod("client")).ask(protocol, target);
@@ -64,7 +64,7 @@ fn they_are_served_at_the_primary_address<F: TestFamily>() -> Result<()> {
     give(&rig, F::FAMILY)?;
     let mut agent = rig.start()?;
     let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         for from in [rig.pod("client"), rig.outsider(), rig.node()] {
             let client = Client::new(from);
             ensure!(client.ask(protocol, at(rig.node().address(F::FAMILY)))?.server == LOCAL);
@@ -87,7 +87,7 @@ fn ranges_follow_the_nodes_addresses<F: TestFamily>() -> Result<()> {
     let mut agent = rig.agent().argument(format!("--nodeport-addresses={range}")).start()?;
     let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
     let outsider = Client::new(rig.outsider());
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         give(&rig, F::FAMILY)?;
         let is_served = || outsider.ask(protocol, at(second)).is_ok();
         ensure!(eventually(is_served), "{protocol}: not served at its new address");
@@ -112,7 +112,7 @@ fn ranges_of_the_other_family_do_not_count<F: TestFamily>() -> Result<()> {
     let mut agent = rig.agent().argument(format!("--nodeport-addresses={other}")).start()?;
     let loopback = if F::FAMILY == IpFamily::V4 { "127.0.0.1" } else { "::1" }.parse()?;
     let (primary, second) = (rig.node().address(F::FAMILY), SECOND.of(F::FAMILY));
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         for (from, address) in [
             (rig.outsider(), primary),
             (rig.outsider(), second),

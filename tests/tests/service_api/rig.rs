@@ -149,7 +149,7 @@ pub(crate) fn is_served(
         .iter()
         .map(|(server, source)| ((*server).to_owned(), BTreeSet::from([*source])))
         .collect();
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::OF_SOCKETS {
         let mut seen = ask(from, protocol, target);
         let _: bool = eventually(|| {
             let is_right = seen.as_ref().is_ok_and(|seen| *seen == expected);

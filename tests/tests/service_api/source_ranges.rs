@@ -50,7 +50,7 @@ fn ranges_hold_at_load_balancers_only<F: TestFamily>() -> Result<()> {
             agent = Some(rig.start()?);
         }
         let target = Frontend::LoadBalancer.target(F::FAMILY);
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             for (from, served) in [pod, outsider, node].into_iter().zip(served) {
                 let is_right =
                     || is_served(from, protocol, target).is_ok_and(|is_served| is_served == served);

@@ -148,7 +148,7 @@ fn verdicts_by_tcx<F: TestFamily>() -> Result<()> {
     // A policy is for endpoints, not for Services.
     let patience = Duration::from_millis(300);
     let fails = |target: SocketAddr| {
-        Protocol::ALL.into_iter().all(|protocol| {
+        Protocol::OF_SOCKETS.into_iter().all(|protocol| {
             let client = Client::new(rig.client()).patience(patience);
             client.ask(protocol, target).is_err_and(|failure| failure.is_timeout())
         })

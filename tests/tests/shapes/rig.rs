@@ -137,7 +137,7 @@ impl Rig {
         let target = vip::<F>(place);
         let client = Client::new(self.client());
         let context = || format!("{} to a backend {place:?}", F::FAMILY);
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             let answer = client.ask(protocol, target);
             let answer = answer.with_context(|| format!("{protocol} {}", context()))?;
             ensure!(answer.server == self.host(place).name(), "{answer:?}, {}", context());
@@ -156,7 +156,7 @@ impl Rig {
 
     /// A Service without endpoints refuses at once.
     pub(crate) fn refuses<F: TestFamily>(&self) -> Result<()> {
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::OF_SOCKETS {
             let target = SocketAddr::new(NOBODY.of(F::FAMILY), PORT);
             let failure = match Client::new(self.client()).ask(protocol, target) {
                 Ok(answer) => anyhow::bail!("{} answered", answer.server),

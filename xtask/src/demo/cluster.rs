@@ -111,7 +111,7 @@ impl<'a> Cluster<'a> {
             let _ = match protocol(&listening.protocol) {
                 Some(Protocol::Tcp) => http.insert((pod.name(), listening.port)),
                 Some(Protocol::Udp) => udp.insert((pod.name(), listening.port)),
-                None => false,
+                Some(Protocol::Sctp) | None => false,
             };
         }
         let start_http = |(pod, port)| HttpServer::start(topology.pod(pod), port);
@@ -175,7 +175,7 @@ impl<'a> Cluster<'a> {
 
 /// The protocol of a name, if the demo speaks it.
 pub(super) fn protocol(name: &str) -> Option<Protocol> {
-    Protocol::ALL.into_iter().find(|protocol| protocol.name() == name)
+    Protocol::OF_SOCKETS.into_iter().find(|protocol| protocol.name() == name)
 }
 
 fn pod_at(topology: &Topology, address: IpAddr) -> Option<&Host> {

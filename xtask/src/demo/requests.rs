@@ -105,7 +105,7 @@ fn questions<'a>(cluster: &Cluster<'_>, recorded: &'a Recorded) -> Vec<Question<
         protocol: protocol.name().to_owned(),
         port: WRONG_PORT,
     };
-    let wrong = Protocol::ALL.map(wrong);
+    let wrong = Protocol::OF_SOCKETS.map(wrong);
     let mut questions = Vec::new();
     for service in &recorded.services {
         let wrong = wrong.iter().filter(|_| service.name() == WRONG_PORT_OF);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 use proxy_tests::family::IpFamily;
-use proxy_tests::packet::{Content, Icmp, Packet, TcpFlags};
+use proxy_tests::packet::{Chunk, Content, Icmp, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use super::step::{Change, Dress, Error, Flow, Receiver, Target, What};
@@ -57,12 +57,29 @@ pub(super) fn packet<F: Tabled>(
     (from, to): (SocketAddr, SocketAddr),
 ) -> Packet {
     let text: Vec<u8> = (1..=255).cycle().take(dress.payload.into()).collect();
-    let mut packet = match (what, protocol) {
+    let packet = match (what, protocol) {
         (What::Usual { flags, sequence, acknowledgment }, Protocol::Tcp) => {
             let flags = TcpFlags::from_bits(*flags);
             Packet::tcp(from, to, flags).numbers(*sequence, *acknowledgment).payload(&text)
         }
         (What::Usual { .. }, Protocol::Udp) => Packet::udp(from, to, &text),
+        (What::Usual { flags, sequence, acknowledgment }, Protocol::Sctp) => {
+            // What corresponds to a segment; the number that acknowledges it is its tag.
+            let tag = sequence.wrapping_add(1);
+            let chunk = match flags & 0x17 {
+                0x02 => return dressed::<F>(Packet::init(from, to, tag).payload(&text), dress),
+                0x12 => {
+                    let answer = Packet::init_ack(from, to, *acknowledgment, tag).payload(&text);
+                    return dressed::<F>(answer, dress);
+                }
+                flags if flags & 0x04 != 0 => Chunk::ABORT,
+                0x01 => Chunk::SHUTDOWN,
+                0x11 => Chunk::SHUTDOWN_ACK,
+                0x00 => Chunk::SHUTDOWN_COMPLETE,
+                _ => Chunk::DATA,
+            };
+            Packet::sctp(from, to, *acknowledgment, chunk, &text)
+        }
         (What::Echo, _) => {
             let kind = if F::FAMILY == IpFamily::V4 { 8 } else { 128 };
             let echo = Icmp { kind, code: 0, rest: [0, 7, 0, 1], payload: text };
@@ -73,8 +90,14 @@ pub(super) fn packet<F: Tabled>(
             Packet::new(from.ip(), to.ip(), Content::Other { protocol: *protocol, payload })
         }
     };
-    if let Content::Udp(udp) = &mut packet.content {
-        udp.checksum = F::FAMILY == IpFamily::V6 || !dress.no_checksum;
+    dressed::<F>(packet, dress)
+}
+
+fn dressed<F: Tabled>(mut packet: Packet, dress: Dress) -> Packet {
+    match &mut packet.content {
+        Content::Udp(udp) => udp.checksum = F::FAMILY == IpFamily::V6 || !dress.no_checksum,
+        Content::Sctp(sctp) => sctp.checksum = !dress.no_checksum,
+        _ => {}
     }
     (packet.hop_limit, packet.traffic_class, packet.label) = (57, 0xb8, dress.label.into());
     packet.link.destination = match dress.to {

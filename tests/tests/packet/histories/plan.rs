@@ -27,7 +27,9 @@ fn say(who: Who, flags: u8, payload: u16) -> Sent {
 pub(super) fn conversation(flow: Flow, silence: u32, random: &mut Rng) -> Vec<Step> {
     let (client, backend) = (Who::Request(flow), Who::Reply(flow));
     let mut said = match flow.protocol {
-        Protocol::Tcp => vec![say(client, SYN, 0), say(backend, SYN | ACK, 0), say(client, ACK, 0)],
+        Protocol::Tcp | Protocol::Sctp => {
+            vec![say(client, SYN, 0), say(backend, SYN | ACK, 0), say(client, ACK, 0)]
+        }
         Protocol::Udp => vec![say(client, 0, 9), say(backend, 0, 30), say(client, 0, 5)],
     };
     // Some never get so far.

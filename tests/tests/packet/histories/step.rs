@@ -191,4 +191,5 @@ pub(super) enum Change {
 enum ProtocolName {
     Tcp,
     Udp,
+    Sctp,
 }

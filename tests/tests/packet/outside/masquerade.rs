@@ -12,7 +12,7 @@ use proxy_common::locality::Locality;
 use proxy_common::service::Policy;
 use proxy_common::{Address as _, Family};
 use proxy_tests::both_families;
-use proxy_tests::packet::{Content, Packet, TcpFlags};
+use proxy_tests::packet::{Chunk, Content, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use super::{ELSEWHERE, Outside, equip, load_balancer, node, node_port, outsider, rig};
@@ -46,9 +46,9 @@ fn a_backend_elsewhere_sees_the_node<F: Tabled>() -> Result<()> {
             flow.works(&rig)?;
         }
     }
-    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 4);
+    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 6);
     // Both the client's entries and those of the masquerade.
-    assert_eq!(rig.count(Reason::FlowConfirmed)?, 8);
+    assert_eq!(rig.count(Reason::FlowConfirmed)?, 12);
     Ok(())
 }
 
@@ -144,11 +144,12 @@ fn without_a_free_port_a_flow_is_refused<F: Tabled>() -> Result<()> {
         match &refused.content {
             Content::Tcp(reset) => assert!(reset.flags.contains(TcpFlags::RST)),
             Content::Icmp(error) => assert!(error.is_port_unreachable(F::FAMILY)),
+            Content::Sctp(abort) => assert_eq!(abort.chunks[0], Chunk::ABORT.0),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 2);
-    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 8);
+    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 3);
+    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 12);
     Ok(())
 }
 
@@ -201,7 +202,7 @@ fn who_is_there_keeps_his_port<F: Tabled>() -> Result<()> {
             flow.works(&rig)?;
         }
     }
-    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 2);
+    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 3);
     Ok(())
 }
 

@@ -42,8 +42,8 @@ fn a_client_outside_is_translated_at_the_uplink<F: Tabled>() -> Result<()> {
         let sent = proof(protocol, client, frontend);
         rig.programs.arrives(&sent)?.is(Verdict::Pass, &sent.clone().to(backend::<F>(1)))?;
     }
-    assert_eq!(rig.count(Reason::FlowCreated)?, 4);
-    assert_eq!(rig.count(Reason::FlowConfirmed)?, 4);
+    assert_eq!(rig.count(Reason::FlowCreated)?, 6);
+    assert_eq!(rig.count(Reason::FlowConfirmed)?, 6);
     assert_eq!(rig.count(Reason::FlowMasqueraded)?, 0);
     Ok(())
 }
@@ -152,7 +152,7 @@ fn loopback_addresses_come_by_no_device<F: Tabled>() -> Result<()> {
         assert_eq!(rig.count(Reason::DropLoopback)?, count);
     }
     rig.set_device(Device::routed().with_local_clients(true))?;
-    for (count, packet) in (7..).zip(frames()) {
+    for (count, packet) in (9..).zip(frames()) {
         rig.programs.ingress(&packet)?.is_dropped();
         assert_eq!(rig.count(Reason::DropLoopback)?, count);
     }

@@ -100,7 +100,7 @@ impl Question<'_> {
     fn once(&self, client: Client<'_>) -> Result<Answer, Failure> {
         match self.protocol {
             Protocol::Tcp => client.get(self.target),
-            Protocol::Udp => client.ask(self.protocol, self.target),
+            Protocol::Udp | Protocol::Sctp => client.ask(self.protocol, self.target),
         }
     }
 
