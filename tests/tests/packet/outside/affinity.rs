@@ -55,11 +55,12 @@ fn choice<F: Tabled>(
 /// The backends of twenty new flows of a client.
 fn choices<F: Tabled>(
     rig: &Rig<F>,
+    protocol: Protocol,
     first_port: u16,
     to: SocketAddr,
 ) -> Result<BTreeSet<SocketAddr>> {
     let ports = first_port..first_port + 20;
-    ports.map(|port| choice(rig, Protocol::Tcp, outsider::<F>(port), to)).collect()
+    ports.map(|port| choice(rig, protocol, outsider::<F>(port), to)).collect()
 }
 
 /// Makes all that is remembered so many seconds older.
@@ -74,11 +75,13 @@ fn age<F: Tabled>(rig: &mut Rig<F>, by: u32) -> Result<()> {
 
 fn a_client_stays_whichever_frontend_it_dials<F: Tabled>() -> Result<()> {
     let rig = sticky::<F>()?;
-    let mut chosen = choices(&rig, 40_000, node_port::<F>())?;
-    chosen.extend(choices(&rig, 41_000, load_balancer::<F>())?);
-    chosen.extend(choices(&rig, 42_000, vip::<F>(1))?);
-    assert_eq!(chosen.len(), 1, "{chosen:?}");
-    assert_eq!(rig.count(Reason::AffinityKept)?, 59);
+    for (count, protocol) in (1..).zip(Protocol::ALL) {
+        let mut chosen = choices(&rig, protocol, 40_000, node_port::<F>())?;
+        chosen.extend(choices(&rig, protocol, 41_000, load_balancer::<F>())?);
+        chosen.extend(choices(&rig, protocol, 42_000, vip::<F>(1))?);
+        assert_eq!(chosen.len(), 1, "{protocol} {chosen:?}");
+        assert_eq!(rig.count(Reason::AffinityKept)?, 59 * count);
+    }
     Ok(())
 }
 
@@ -89,11 +92,13 @@ fn each_client_and_service_port_chooses_for_itself<F: Tabled>() -> Result<()> {
     for host in 1..250 {
         let client = SocketAddr::new(F::underlay(host), 40_000);
         let of_tcp = choice(&rig, Protocol::Tcp, client, node_port::<F>())?;
-        let of_udp = choice(&rig, Protocol::Udp, client, node_port::<F>())?;
         let _: bool = clients.insert(of_tcp);
-        let _: bool = ports.insert(of_tcp == of_udp);
+        for other in [Protocol::Udp, Protocol::Sctp] {
+            let same = choice(&rig, other, client, node_port::<F>())? == of_tcp;
+            let _: bool = ports.insert((other, same));
+        }
     }
-    assert_eq!((clients.len(), ports.len()), (8, 2));
+    assert_eq!((clients.len(), ports.len()), (8, 4));
     Ok(())
 }
 
@@ -132,7 +137,7 @@ fn a_backend_that_has_gone_is_left<F: Tabled>() -> Result<()> {
         assert_eq!(entries.len(), 1);
         Ok((entries[0].1.backend, entries[0].1.generation))
     };
-    let _: BTreeSet<_> = choices(&rig, 40_000, node_port::<F>())?;
+    let _: BTreeSet<_> = choices(&rig, Protocol::Tcp, 40_000, node_port::<F>())?;
     let mut before = known(&rig)?;
     // It is in no set any more; or its generation says so; or it is another Service port's now.
     let changes: [Change<F>; 3] = [
@@ -152,9 +157,9 @@ fn a_backend_that_has_gone_is_left<F: Tabled>() -> Result<()> {
             let _ = choice(&rig, Protocol::Tcp, client, node_port::<F>())?;
         }
         rig.tables.put_backend(id, former)?;
-        let _: BTreeSet<_> = choices(&rig, port + 60, node_port::<F>())?;
+        let _: BTreeSet<_> = choices(&rig, Protocol::Tcp, port + 60, node_port::<F>())?;
         before = known(&rig)?;
-        let chosen = choices(&rig, port + 80, node_port::<F>())?;
+        let chosen = choices(&rig, Protocol::Tcp, port + 80, node_port::<F>())?;
         assert_eq!(chosen.len(), 1, "{chosen:?}");
     }
     Ok(())
@@ -162,7 +167,9 @@ fn a_backend_that_has_gone_is_left<F: Tabled>() -> Result<()> {
 
 fn without_affinity_nothing_is_remembered<F: Tabled>() -> Result<()> {
     let rig = rig::<F>(&backends::<F>(8), Policy::default())?;
-    assert!(choices(&rig, 40_000, node_port::<F>())?.len() > 1);
+    for protocol in Protocol::ALL {
+        assert!(choices(&rig, protocol, 40_000, node_port::<F>())?.len() > 1);
+    }
     assert_eq!(rig.affinities.iter().count(), 0);
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod affinity;
 mod masquerade;
+mod sctp;
 mod source_ranges;
 mod translation;
 

@@ -73,7 +73,9 @@ fn ranges_are_of_one_service_port<F: Tabled>() -> Result<()> {
     let to = load_balancer::<F>();
     admit(&mut rig, F::underlay(96), if to.is_ipv4() { 27 } else { 116 })?;
     assert!(passes(&rig, Protocol::Tcp, outsider::<F>(40_000), to)?);
-    assert!(!passes(&rig, Protocol::Udp, outsider::<F>(40_000), to)?);
+    for other in [Protocol::Udp, Protocol::Sctp] {
+        assert!(!passes(&rig, other, outsider::<F>(40_000), to)?);
+    }
     Ok(())
 }
 
