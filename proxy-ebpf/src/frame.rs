@@ -53,7 +53,8 @@ pub(crate) fn came_by(context: &TcContext) -> u32 {
 
 /// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as
 /// far as it has them. What a local socket sends has its headers there: to ask the kernel without
-/// need would cost a copy of each such packet's head.
+/// need would cost a copy of each such packet's head. No more than is read may be wanted: behind it,
+/// a large send (GSO) may be a list of packets, of which none may be moved.
 #[inline(always)]
 pub(crate) fn pull(context: &TcContext, wanted: usize) -> Option<()> {
     let wanted = context.len().min(wanted as u32);

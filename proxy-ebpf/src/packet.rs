@@ -91,7 +91,7 @@ impl<F: Datapath> Packet<F> {
 
     #[inline(always)]
     fn try_parse(&mut self, context: &TcContext, network: usize) -> Option<Parsed> {
-        pull(context, network + F::HEADER + size_of::<TcpHeader>())?;
+        pull(context, network + F::HEADER)?;
         self.parse_network(context, network)?;
         // What was cut short on its way is for its receiver to throw away.
         if self.end > context.len()
@@ -111,9 +111,6 @@ impl<F: Datapath> Packet<F> {
             return (!is_from_link).then_some(Parsed::Transport);
         }
         let transport = self.transport();
-        if transport > network + F::HEADER {
-            pull(context, transport + size_of::<TcpHeader>())?;
-        }
         match self.protocol {
             Protocol::TCP => self.parse_tcp(context, transport),
             Protocol::UDP => self.parse_udp(context, transport),
@@ -133,6 +130,7 @@ impl<F: Datapath> Packet<F> {
 
     #[inline(always)]
     fn parse_tcp(&mut self, context: &TcContext, transport: usize) -> Option<Parsed> {
+        pull(context, transport + size_of::<TcpHeader>())?;
         let header: TcpHeader = read(context, transport)?;
         let length = (header.offset >> 4) * 4;
         if usize::from(length) < size_of::<TcpHeader>()
@@ -154,6 +152,7 @@ impl<F: Datapath> Packet<F> {
 
     #[inline(always)]
     fn parse_udp(&mut self, context: &TcContext, transport: usize) -> Option<Parsed> {
+        pull(context, transport + size_of::<UdpHeader>())?;
         let header: UdpHeader = read(context, transport)?;
         let length = u32::from(u16::from_be(header.length));
         // A jumbogram (RFC 2675) says zero.

@@ -8,7 +8,7 @@ use proxy_common::{Port, flow::Tuple};
 use crate::{
     crc32c,
     family::Datapath,
-    frame::{RECOMPUTE, read, store},
+    frame::{RECOMPUTE, store},
     packet::{Packet, Parsed, Part},
     tcp::{ACK, FIN, RST, SYN, Segment},
 };
@@ -52,10 +52,12 @@ pub(crate) struct SctpHeader {
 }
 
 impl<F: Datapath> Packet<F> {
-    /// Reads an SCTP packet.
+    /// Reads an SCTP packet, without moving any of it. Behind the common header of a large send (GSO)
+    /// comes a list of packets, each as long as it is to be sent: what is pulled from the first of
+    /// them, it will lack.
     #[inline(always)]
     pub(crate) fn parse_sctp(&mut self, context: &TcContext, transport: usize) -> Option<Parsed> {
-        let header: SctpHeader = read(context, transport)?;
+        let header: SctpHeader = context.load(transport).ok()?;
         let chunk = u32::from(u16::from_be(header.chunk_length));
         if chunk < CHUNK || !self.has(size_of::<SctpHeader>() as u32, COMMON + chunk) {
             return None;
@@ -74,7 +76,8 @@ impl<F: Datapath> Packet<F> {
             {
                 return None;
             }
-            initiate_tag = u32::from_be(read(context, transport + size_of::<SctpHeader>())?);
+            let at = transport + size_of::<SctpHeader>();
+            initiate_tag = u32::from_be(context.load(at).ok()?);
         }
         self.segment = Segment {
             sequence: initiate_tag,
