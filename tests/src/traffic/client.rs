@@ -6,10 +6,11 @@ use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use socket2::{Socket, Type};
+use socket2::Socket;
 
 use super::{
-    Answer, CountedStream, DatagramSocket, Failure, Shares, answer, http, server, socket, transfer,
+    Answer, Association, CountedStream, DatagramSocket, Failure, Shares, answer, http, server,
+    socket, transfer,
 };
 use crate::family::{AddressForm, IpFamily};
 use crate::protocol::Protocol;
@@ -56,16 +57,15 @@ impl<'a> Client<'a> {
         self
     }
 
-    /// Asks a [`TcpServer`](super::TcpServer) or
-    /// [`UdpServer`](super::UdpServer) once.
+    /// Asks a [`TcpServer`](super::TcpServer), a [`UdpServer`](super::UdpServer)
+    /// or an [`SctpServer`](super::SctpServer) once.
     pub fn ask(&self, protocol: Protocol, target: SocketAddr) -> Result<Answer, Failure> {
         timed(|| match protocol {
-            Protocol::Tcp => {
-                let stream = self.connect(target)?;
+            Protocol::Tcp | Protocol::Sctp => {
+                let stream = self.connect_by(protocol, target)?;
                 Ok((read_line(&stream)?, stream.peer_addr()?))
             }
             Protocol::Udp => self.datagrams(target)?.exchange(None),
-            Protocol::Sctp => Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
@@ -93,6 +93,14 @@ impl<'a> Client<'a> {
             .map_err(|error| Failure { error, elapsed: start.elapsed() })
     }
 
+    /// Opens an SCTP association, of one address at each end.
+    pub fn associate(&self, target: SocketAddr) -> Result<Association, Failure> {
+        let start = Instant::now();
+        self.connect_by(Protocol::Sctp, target)
+            .and_then(Association::new)
+            .map_err(|error| Failure { error, elapsed: start.elapsed() })
+    }
+
     /// Sends `length` bytes to a [`TcpServer`](super::TcpServer) and reads them back meanwhile; none
     /// may be missing or wrong.
     pub fn transfer(&self, target: SocketAddr, length: usize) -> Result<(), Failure> {
@@ -104,10 +112,14 @@ impl<'a> Client<'a> {
 
     /// Opens a connection.
     pub fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        self.connect_by(Protocol::Tcp, target)
+    }
+
+    fn connect_by(&self, protocol: Protocol, target: SocketAddr) -> io::Result<TcpStream> {
         let target = self.form.of(target);
-        let socket = self.socket(target, Type::STREAM)?;
+        let socket = self.socket(target, protocol)?;
         socket.connect_timeout(&target.into(), self.patience)?;
-        if self.source_port.is_some() {
+        if self.source_port.is_some() && protocol == Protocol::Tcp {
             socket.set_linger(Some(Duration::ZERO))?;
         }
         Ok(socket.into())
@@ -116,7 +128,7 @@ impl<'a> Client<'a> {
     /// A UDP socket that only hears `target`, and the ICMP errors about it.
     pub fn udp_socket(&self, target: SocketAddr) -> io::Result<UdpSocket> {
         let target = self.form.of(target);
-        let socket = self.socket(target, Type::DGRAM)?;
+        let socket = self.socket(target, Protocol::Udp)?;
         socket.connect(&target.into())?;
         Ok(socket.into())
     }
@@ -129,16 +141,20 @@ impl<'a> Client<'a> {
     /// A UDP socket that is connected to nobody, for servers of a family.
     pub fn unconnected(&self, family: IpFamily) -> io::Result<DatagramSocket> {
         let any = self.form.of(SocketAddr::new(family.unspecified(), 0));
-        Ok(DatagramSocket::new(self.socket(any, Type::DGRAM)?.into(), self.form))
+        Ok(DatagramSocket::new(self.socket(any, Protocol::Udp)?.into(), self.form))
     }
 
-    fn socket(&self, target: SocketAddr, kind: Type) -> io::Result<Socket> {
-        let socket = socket::open(self.host, target, kind).map_err(socket::io_error)?;
+    fn socket(&self, target: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
+        let socket = socket::open(self.host, target, protocol).map_err(socket::io_error)?;
         socket.set_read_timeout(Some(self.patience))?;
         socket.set_write_timeout(Some(self.patience))?;
-        if let Some(port) = self.source_port {
-            let any = IpFamily::of(target.ip()).unspecified();
-            socket.bind(&SocketAddr::new(any, port).into())?;
+        let family = IpFamily::of(target.ip());
+        if protocol == Protocol::Sctp {
+            // It would tell the server of the host's other addresses.
+            let own = SocketAddr::new(self.host.address(family), self.source_port.unwrap_or(0));
+            socket.bind(&own.into())?;
+        } else if let Some(port) = self.source_port {
+            socket.bind(&SocketAddr::new(family.unspecified(), port).into())?;
         }
         Ok(socket)
     }

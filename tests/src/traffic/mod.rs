@@ -8,6 +8,7 @@
 //! from anywhere.
 
 mod answer;
+mod association;
 mod client;
 mod counted_stream;
 mod datagrams;
@@ -18,8 +19,9 @@ mod socket;
 mod transfer;
 
 pub use answer::{Answer, Failure};
+pub use association::Association;
 pub use client::Client;
 pub use counted_stream::CountedStream;
 pub use datagrams::DatagramSocket;
-pub use server::{HttpServer, TcpServer, UdpServer};
+pub use server::{HttpServer, SctpServer, TcpServer, UdpServer};
 pub use shares::Shares;

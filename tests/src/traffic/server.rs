@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSoc
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result};
-use socket2::Type;
 use tokio::io::{AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use super::{answer, http, socket};
+use crate::protocol::Protocol;
 use crate::topology::Host;
 
 /// Connections that may wait to be accepted.
@@ -42,14 +42,31 @@ pub struct TcpServer {
 impl TcpServer {
     /// Listens on `port` of all addresses of `host`.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
-        let tasks = listen(host, port, |name, mut stream, source| async move {
-            // The client may be gone, or leave at any time.
-            if stream.write_all(answer::line(&name, source).as_bytes()).await.is_ok() {
-                let (mut from, mut to) = stream.split();
-                let _ = copy(&mut from, &mut to).await;
-            }
-        })?;
-        Ok(Self { _tasks: tasks })
+        Ok(Self { _tasks: listen(host, Protocol::Tcp, port, answer_and_echo)? })
+    }
+}
+
+/// Does in each SCTP association what a [`TcpServer`] does in a connection.
+///
+/// Ends, with all its associations, when dropped.
+#[derive(Debug)]
+pub struct SctpServer {
+    _tasks: JoinSet<()>,
+}
+
+impl SctpServer {
+    /// Listens on `port` of all addresses of `host`. Each association has one
+    /// of them only.
+    pub fn start(host: &Host, port: u16) -> Result<Self> {
+        Ok(Self { _tasks: listen(host, Protocol::Sctp, port, answer_and_echo)? })
+    }
+}
+
+async fn answer_and_echo(name: Arc<str>, mut stream: TcpStream, source: SocketAddr) {
+    // The client may be gone, or leave at any time.
+    if stream.write_all(answer::line(&name, source).as_bytes()).await.is_ok() {
+        let (mut from, mut to) = stream.split();
+        let _ = copy(&mut from, &mut to).await;
     }
 }
 
@@ -64,7 +81,7 @@ pub struct HttpServer {
 impl HttpServer {
     /// Listens on `port` of all addresses of `host`.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
-        let tasks = listen(host, port, |name, stream, source| async move {
+        let tasks = listen(host, Protocol::Tcp, port, |name, stream, source| async move {
             http::serve(stream, answer::line(&name, source)).await;
         })?;
         Ok(Self { _tasks: tasks })
@@ -85,7 +102,7 @@ impl UdpServer {
         let mut tasks = JoinSet::new();
         let _guard = RUNTIME.enter();
         for address in host.addresses() {
-            let socket = socket::bind(host, SocketAddr::new(address, port), Type::DGRAM)?;
+            let socket = socket::bind(host, SocketAddr::new(address, port), Protocol::Udp)?;
             let socket = UdpSocket::from_std(StdUdpSocket::from(socket))?;
             drop(tasks.spawn(answer_datagrams(host.name().to_owned(), socket)));
         }
@@ -107,8 +124,8 @@ async fn answer_datagrams(name: String, socket: UdpSocket) {
 }
 
 /// Calls `serve` with the host's name, the connection and the client's
-/// address for each connection.
-fn listen<S, T>(host: &Host, port: u16, serve: S) -> Result<JoinSet<()>>
+/// address for each connection of a protocol that has them.
+fn listen<S, T>(host: &Host, protocol: Protocol, port: u16, serve: S) -> Result<JoinSet<()>>
 where
     S: Fn(Arc<str>, TcpStream, SocketAddr) -> T + Copy + Send + 'static,
     T: Future<Output = ()> + Send + 'static,
@@ -117,7 +134,7 @@ where
     let _guard = RUNTIME.enter();
     let name: Arc<str> = host.name().into();
     for address in host.addresses() {
-        let socket = socket::bind(host, SocketAddr::new(address, port), Type::STREAM)?;
+        let socket = socket::bind(host, SocketAddr::new(address, port), protocol)?;
         socket.listen(BACKLOG).with_context(|| format!("listening in {name}"))?;
         let listener = TcpListener::from_std(StdTcpListener::from(socket))?;
         let name = Arc::clone(&name);

@@ -8,14 +8,21 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
 
+use crate::protocol::Protocol;
 use crate::topology::Host;
 
-/// A socket of `host` for the family of `address`.
+/// A socket of `host` for the family of `address`; in SCTP, of the one-to-one
+/// style.
 ///
 /// Its address may be used again at once.
-pub(super) fn open(host: &Host, address: SocketAddr, kind: Type) -> Result<Socket> {
+pub(super) fn open(host: &Host, address: SocketAddr, protocol: Protocol) -> Result<Socket> {
+    let (kind, protocol) = match protocol {
+        Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
+        Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
+        Protocol::Sctp => (Type::STREAM, socket2::Protocol::SCTP),
+    };
     let socket = host.namespace().run(|| {
-        let socket = Socket::new(Domain::for_address(address), kind, None)?;
+        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
         socket.set_reuse_address(true)?;
         Ok(socket)
     });
@@ -24,8 +31,8 @@ pub(super) fn open(host: &Host, address: SocketAddr, kind: Type) -> Result<Socke
 
 /// A socket of `host` that is bound to `address` and does not block, as
 /// tokio wants it.
-pub(super) fn bind(host: &Host, address: SocketAddr, kind: Type) -> Result<Socket> {
-    let socket = open(host, address, kind)?;
+pub(super) fn bind(host: &Host, address: SocketAddr, protocol: Protocol) -> Result<Socket> {
+    let socket = open(host, address, protocol)?;
     let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&address.into()));
     bound.with_context(|| format!("binding {address} in {}", host.name()))?;
     Ok(socket)

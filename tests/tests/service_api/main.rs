@@ -11,6 +11,7 @@ mod modules;
 mod node_ports;
 mod rig;
 mod scale;
+mod sctp;
 mod source_ports;
 mod source_ranges;
 mod udp_flows;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
 use proxy_tests::agent::{Agent, AgentSpec};
-use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
+use proxy_tests::cluster::{Cluster, PORT, TARGET, WEB, eventually, web};
 use proxy_tests::family::{DualAddress, IpFamily};
 use proxy_tests::manifests::Service;
 use proxy_tests::netns::Prefix;
@@ -116,6 +116,7 @@ impl Rig {
     pub(crate) fn service(&self, backends: &[&str]) -> Service {
         let families = IpFamily::ALL;
         web(WEB, "web")
+            .port("sctp", Protocol::Sctp, PORT, TARGET)
             .node_port(NODE_PORT)
             .load_balancer(families.map(|family| LOAD_BALANCER.of(family)))
             .field("externalIPs", json!(families.map(|family| EXTERNAL.of(family))))

@@ -47,8 +47,8 @@ const MODULES: &[&str] = &["--test-threads=1", "modules::"];
 /// All of these but netkit, which came with 6.7.
 const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modules::netkit"];
 
-/// Uplinks of kinds that the kernel of this machine may not have.
-const UPLINKS: &[&str] = &["--test-threads=1", "modules::"];
+/// What takes uplinks of kinds, and sockets (SCTP's), that the kernel of this machine may not have.
+const SERVICE_API: &[&str] = &["--test-threads=1", "modules::", "sctp::"];
 
 /// What depends on the kernel most.
 const SOCKETS: &[&str] = &["--test-threads=1", "served::"];
@@ -71,9 +71,9 @@ pub(super) const SUITES: [Suite; 10] = [
         name: "service_api",
         what: "each way to a Service, from each client, under each policy",
         stage: Stage::Network,
-        arguments: &["--skip=modules::"],
-        guests: &[("6.1", UPLINKS), ("6.12", UPLINKS)],
-        guest_seconds: 300,
+        arguments: &["--skip=modules::", "--skip=sctp::"],
+        guests: &[("6.1", SERVICE_API), ("6.12", SERVICE_API)],
+        guest_seconds: 600,
     },
     here("agent_runner", "the runner of agents"),
     here("teardown", "tests leave nothing behind, however they end"),
