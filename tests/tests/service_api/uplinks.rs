@@ -3,6 +3,7 @@
 //! Uplinks that are more than one NIC, and clients behind a router.
 
 use anyhow::{Result, ensure};
+use proxy_tests::agent::AgentSpec;
 use proxy_tests::both_families;
 use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
 use proxy_tests::netns::{Prefix, Veth};
@@ -56,8 +57,7 @@ pub(super) fn serves_far<F: TestFamily>(rig: &Rig) -> Result<()> {
 /// The same, through an agent with these arguments.
 fn is_far_served<F: TestFamily>(rig: &Rig, arguments: &[&str]) -> Result<()> {
     rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
-    let agent = arguments.iter().fold(rig.agent(), |agent, argument| agent.argument(argument));
-    let mut agent = agent.start()?;
+    let mut agent = arguments.iter().fold(rig.agent(), AgentSpec::argument).start()?;
     serves_far::<F>(rig)?;
     ensure!(agent.stop()?.success());
     Ok(())
