@@ -276,13 +276,14 @@ impl<F: Family> Flow<F> {
     }
 
     /// Whether a TCP or SCTP flow has ended, so that a SYN or INIT with the same tuple opens a new
-    /// one (RFC 9293 section 3.6.1 on reuse; Linux reuses client ports after a RST at once).
+    /// one (RFC 9293 section 3.6.1 on reuse). A RST alone ends none that is confirmed: it may have
+    /// been forged, and what opens a flow as well.
     #[must_use]
     #[inline(always)]
-    pub const fn is_closed(&self) -> bool {
-        self.client_seen.has(Seen::RST)
-            || self.backend_seen.has(Seen::RST)
-            || (self.client_seen.has(Seen::FIN) && self.backend_seen.has(Seen::FIN))
+    pub const fn is_closed(&self, confirmed: bool) -> bool {
+        let is_reset = self.client_seen.has(Seen::RST) || self.backend_seen.has(Seen::RST);
+        let is_finished = self.client_seen.has(Seen::FIN) && self.backend_seen.has(Seen::FIN);
+        is_finished || is_reset && !confirmed
     }
 }
 

@@ -23,10 +23,15 @@ const ANY: u64 = BPF_ANY as u64;
 /// flow in thirty finds none.
 const PORT_ATTEMPTS: u32 = 32;
 
-/// Ticks of silence after which a flow whose client has proven nothing leaves its port to a new one,
-/// where none is free: longer than a handshake or a look-up takes. Whoever forges senders takes as
-/// many ports as in this time, not in that of a half-open flow.
+/// Ticks of silence after which a flow that has ended, or whose client has proven nothing, leaves its
+/// port to a new one, where none is free: longer than a handshake or a look-up takes. Whoever forges
+/// senders takes as many ports as in this time, not in that of a half-open flow; and short
+/// connections do not keep theirs for as long as a socket in `TIME_WAIT`.
 const PATIENCE: u32 = seconds(1);
+
+/// The same for a flow of datagrams whose client has sent another one after an answer: Linux's
+/// `nf_conntrack_udp_timeout`.
+const DATAGRAM_PATIENCE: u32 = seconds(30);
 
 /// What became of a flow that was to be entered.
 #[repr(u32)]
@@ -70,10 +75,11 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.backend_seen = Seen::default();
     flow.reserved = [0; 3];
     (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
-    let own_port = work.wanted.source_port;
-    let has_port =
-        claim_port(work, true) || (find_port(work) || take_over(work)) && claim_port(work, false);
-    if !has_port {
+    // Where the source's address becomes the node's, the client's port would take the replies of the
+    // node's own connections.
+    let keeps_port = !flow.kind.has(Kind::HAIRPIN | Kind::MASQUERADED);
+    let is_own = keeps_port && claim_own_port(work);
+    if !is_own && !claim_free_port(work) && !take_over(work) {
         return Entered::NoPort;
     }
     work.flow.to = work.wanted;
@@ -82,7 +88,7 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     if !enter(work) {
         return Entered::NoRoom;
     }
-    if work.wanted.source_port == own_port { Entered::AsIs } else { Entered::WithAnotherPort }
+    if is_own || !keeps_port { Entered::AsIs } else { Entered::WithAnotherPort }
 }
 
 /// Makes [`Work::reply_key`] that of the replies to [`Work::wanted`].
@@ -92,38 +98,50 @@ fn set_reply_key<F: Datapath>(work: &mut Work<F>) {
     work.reply_key = FlowKey::new(work.wanted.reversed(), work.packet.protocol, hook);
 }
 
-/// Takes the replies to [`Work::wanted`]; from whom they belong to now, if that one gives them away.
+/// Makes [`Work::flow`] the entry of [`Work::reply_key`].
 #[inline(always)]
-fn claim_port<F: Datapath>(work: &mut Work<F>, gives_way: bool) -> bool {
-    set_reply_key(work);
+fn make_reply<F: Datapath>(work: &mut Work<F>) {
     work.flow.to = work.packet.tuple.reversed();
     work.flow.kind.0 = work.wanted_kind.0 | Kind::REPLY;
     work.flow.label(&work.reply_key);
-    if gives_way {
-        claim(work)
-    } else {
-        F::tables().half_open.insert(&work.reply_key, &work.flow, NEW).is_ok()
-    }
 }
 
-/// Looks for a port for [`Work::wanted`] to which nobody is answered. Leaves in [`Work::stalest`] that
-/// of the half-open flow which has been silent for longest.
+/// Takes the replies to [`Work::wanted`] if nobody has them.
+#[inline(always)]
+fn claim_new<F: Datapath>(work: &mut Work<F>) -> bool {
+    make_reply(work);
+    F::tables().half_open.insert(&work.reply_key, &work.flow, NEW).is_ok()
+}
+
+/// Takes the replies to [`Work::wanted`]; from whom they belong to now, if that one gives them away.
+#[inline(always)]
+fn claim_own_port<F: Datapath>(work: &mut Work<F>) -> bool {
+    set_reply_key(work);
+    make_reply(work);
+    claim(work)
+}
+
+/// Takes the first port of some for [`Work::wanted`] to which nobody is answered. Leaves in
+/// [`Work::stalest`] that of the flow which has been silent for longest, of those that have ended or
+/// are half-open.
 #[inline(never)]
-fn find_port<F: Datapath>(work: &mut Work<F>) -> bool {
+fn claim_free_port<F: Datapath>(work: &mut Work<F>) -> bool {
     let tables = F::tables();
     work.silence = 0;
     for _ in 0..PORT_ATTEMPTS {
         work.wanted.source_port = source_port();
         set_reply_key(work);
-        // Confirmed ones that have ended keep theirs until they are collected: to look at each of
-        // them would be much for the verifier, so often.
-        if tables.flows.get_ptr(&work.reply_key).is_some() {
+        let confirmed = tables.flows.get_ptr_mut(&work.reply_key);
+        let Some(entry) = confirmed.or_else(|| tables.half_open.get_ptr_mut(&work.reply_key))
+        else {
+            // Unless another processor has just taken it.
+            if claim_new(work) {
+                return true;
+            }
             continue;
-        }
-        let Some(entry) = tables.half_open.get_ptr_mut(&work.reply_key) else {
-            return true;
         };
-        let silence = work.now.since(Found { entry, confirmed: false }.flow().last_seen);
+        let found = Found { entry, confirmed: confirmed.is_some() };
+        let silence = dispensable(work, found);
         if silence > work.silence {
             work.silence = silence;
             work.stalest = work.wanted.source_port;
@@ -132,9 +150,24 @@ fn find_port<F: Datapath>(work: &mut Work<F>) -> bool {
     false
 }
 
-/// Ends the half-open flow that has been silent for longest among those that were looked at, for the
-/// sake of its port, if its client has had time enough. What promotion has left of one that has ended
-/// goes the same way.
+/// Whether a flow is over, and its entries are only left.
+#[inline(always)]
+fn has_ended<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
+    found.flow().is_closed(found.confirmed) || found.is_expired(work.reply_key.protocol, work.now)
+}
+
+/// The silence of a flow, in ticks, if it may leave its port for one that has none; else nothing.
+#[inline(always)]
+fn dispensable<F: Datapath>(work: &Work<F>, found: Found<F>) -> u32 {
+    let silence = work.now.since(found.flow().last_seen);
+    // What proves a client of datagrams can be forged.
+    let may_be_forged = work.packet.is_datagram() && silence > DATAGRAM_PATIENCE;
+    let keeps = found.confirmed && !may_be_forged && !has_ended(work, found);
+    if keeps { 0 } else { silence }
+}
+
+/// Takes the port of the flow that has been silent for longest among those that were looked at, and
+/// ends it, if it has been for long enough. What promotion has left of it goes the same way.
 #[inline(never)]
 fn take_over<F: Datapath>(work: &mut Work<F>) -> bool {
     if work.silence <= PATIENCE {
@@ -143,24 +176,32 @@ fn take_over<F: Datapath>(work: &mut Work<F>) -> bool {
     let tables = F::tables();
     work.wanted.source_port = work.stalest;
     set_reply_key(work);
-    if let Some(entry) = tables.half_open.get_ptr_mut(&work.reply_key) {
-        let found = Found { entry, confirmed: false };
+    if let Some(found) = find(&work.reply_key) {
         work.former = found.flow().to;
         work.former_kind = found.flow().kind;
-        // It may have been confirmed meanwhile.
-        if tables.flows.get_ptr(&work.reply_key).is_some() || !found.is(&work.reply_key) {
+        // It may have gone on meanwhile, or be the new flow of another processor.
+        if dispensable(work, found) <= PATIENCE || !found.is(&work.reply_key) {
             return false;
         }
+        let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
         let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
         dismiss(work);
     }
-    true
+    if !claim_new(work) {
+        return false;
+    }
+    // It may just have been confirmed: then the replies are its own.
+    let is_ours = tables.flows.get_ptr(&work.reply_key).is_none();
+    if !is_ours {
+        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
+    }
+    is_ours
 }
 
 /// A random port of those that translated sources take.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "two ports in one word")]
-pub(crate) fn source_port() -> Port {
+fn source_port() -> Port {
     let range = SOURCE_PORTS.load();
     let (first, last) = (range >> 16, range & 0xffff);
     Port::new((first + random(last - first + 1)) as u16)
@@ -227,9 +268,7 @@ fn dismiss<F: Datapath>(work: &mut Work<F>) {
 #[inline(always)]
 fn gives_way<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
     let flow = found.flow();
-    found.is_expired(work.reply_key.protocol, work.now)
-        || flow.to == work.flow.to
-        || flow.is_closed()
+    has_ended(work, found) || flow.to == work.flow.to
 }
 
 /// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has

@@ -56,7 +56,7 @@ pub(crate) fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Servin
     if !packet.opens_flow() {
         return Serving::Yes;
     }
-    if flow.is_closed() {
+    if flow.is_closed(found.confirmed) {
         return Serving::NoMore;
     }
     // A datagram, a SYN or an INIT: are its replies still the flow's own? While it is half-open, its

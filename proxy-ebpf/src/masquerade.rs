@@ -19,7 +19,7 @@ use proxy_common::{
 use crate::{
     blame::blame,
     choice,
-    claim::{Entered, source_port},
+    claim::Entered,
     counter::count,
     family::Datapath,
     flow::{Found, find, forget},
@@ -119,8 +119,6 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Masq
     };
     work.flow.to = work.packet.tuple;
     work.flow.to.source = *host;
-    // The client's own port would take the replies of the node's own connections.
-    work.flow.to.source_port = source_port();
     work.flow.kind.0 = Kind::MASQUERADED;
     match F::enter(context, work) {
         Entered::AsIs | Entered::WithAnotherPort => {

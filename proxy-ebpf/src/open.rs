@@ -17,7 +17,7 @@ use crate::{
     blame::blame,
     bridge,
     choice::{self, random},
-    claim::{Entered, source_port},
+    claim::Entered,
     counter::count,
     family::Datapath,
     flow::find,
@@ -215,8 +215,6 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
             return Opening::Drop;
         };
         flow.to.source = *host;
-        // The client's own port would take the replies of the host's own connections to the pod.
-        flow.to.source_port = source_port();
         Kind::HAIRPIN
     } else if !is_outside && bridge::neighbour(context, &flow.to, &mut flow.mac) {
         Kind::SAME_BRIDGE

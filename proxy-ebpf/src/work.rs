@@ -51,7 +51,7 @@ pub(crate) struct Work<F: Datapath> {
     /// Where a flow that is being made leads to, and of what kind it is.
     pub(crate) wanted: Tuple<F>,
     pub(crate) wanted_kind: Kind,
-    /// Of the half-open flows whose source ports were looked at for one that is free, the port of the
+    /// Of the flows that may leave their source ports, of those that were looked at, the port of the
     /// one that has been silent for longest, and for how long it has been, in ticks.
     pub(crate) stalest: Port,
     pub(crate) silence: u32,

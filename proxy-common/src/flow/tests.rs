@@ -43,14 +43,14 @@ fn time_outs_follow_the_state<F: Family>(address: &str) {
     flow.client_seen.0 |= Seen::FIN;
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(3_600));
     assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(210));
-    assert!(!flow.is_closed());
+    assert!(!flow.is_closed(true));
     flow.backend_seen.0 |= Seen::FIN;
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(120));
     assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(10));
-    assert!(flow.is_closed());
+    assert!(flow.is_closed(true) && flow.is_closed(false));
     flow.backend_seen.0 = Seen::RST;
     assert_eq!(flow.timeout(Protocol::TCP, true), seconds(10));
-    assert!(flow.is_closed());
+    assert!(!flow.is_closed(true) && flow.is_closed(false));
     assert!(!flow.is_expired(Protocol::TCP, true, Tick(100 + seconds(10))));
     assert!(flow.is_expired(Protocol::TCP, true, Tick(101 + seconds(10))));
 }

@@ -111,9 +111,9 @@ impl Flow {
         after(now.saturating_sub(self.heard), self.timeout(protocol))
     }
 
-    /// Whether a connection has ended.
+    /// Whether a connection has ended: one that is confirmed is not by a RST alone.
     pub(super) const fn is_closed(&self) -> bool {
-        self.is_reset || self.finished[0] && self.finished[1]
+        self.is_reset && !self.is_confirmed || self.finished[0] && self.finished[1]
     }
 
     /// Takes note of a packet; says whether it confirmed the flow.

@@ -21,7 +21,7 @@ use crate::rig::{Rig, Tabled};
 both_families!(a_flow_is_promoted_once_whoever_else_sends, two_first_packets_are_one_flow,);
 
 /// Flows of each race.
-const FLOWS: u16 = 200;
+pub(crate) const FLOWS: u16 = 200;
 
 /// Where racers wait for each other, flow by flow.
 struct Start {
@@ -52,7 +52,7 @@ impl Drop for Leaves<'_> {
 }
 
 /// Does two things at once to each flow, each on a processor of its own if there are two.
-fn race<T: Send>(
+pub(crate) fn race<T: Send>(
     one: impl Fn(u16) -> Result<T> + Sync,
     other: impl Fn(u16) -> Result<T> + Sync,
 ) -> Result<[Vec<T>; 2]> {

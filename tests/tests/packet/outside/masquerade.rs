@@ -2,7 +2,6 @@
 
 //! What goes on to a backend on another node gets the node's address where it leaves.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
@@ -12,10 +11,9 @@ use proxy_common::locality::Locality;
 use proxy_common::service::Policy;
 use proxy_common::{Address as _, Family};
 use proxy_tests::both_families;
-use proxy_tests::packet::{Chunk, Content, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
-use super::{ELSEWHERE, Outside, equip, load_balancer, node, node_port, outsider, rig};
+use super::{ELSEWHERE, Outside, load_balancer, node, node_port, outsider, rig};
 use crate::frames::{NODE_MAC, answer, backend, opening, proof, udp, vip};
 use crate::loaded::SOURCE_PORTS;
 use crate::programs::Verdict;
@@ -26,11 +24,6 @@ both_families!(
     a_cluster_ip_is_masqueraded_for_outsiders,
     the_nodes_own_pods_keep_their_addresses,
     a_pod_of_another_node_is_outside_at_node_ports,
-    each_masqueraded_flow_has_a_port_of_its_own,
-    without_a_free_port_a_flow_is_refused,
-    who_proves_nothing_leaves_his_port,
-    who_is_there_keeps_his_port,
-    what_an_ended_flow_leaves_behind_holds_no_port,
     without_an_address_nothing_is_masqueraded,
     a_lost_masquerade_comes_back,
     datagrams_follow_the_nodes_address,
@@ -115,114 +108,6 @@ fn a_pod_of_another_node_is_outside_at_node_ports<F: Tabled>() -> Result<()> {
     }
     let flow = Outside::open(&rig, Protocol::Tcp, pod, vip::<F>(1))?;
     assert_eq!(flow.source, pod);
-    Ok(())
-}
-
-fn each_masqueraded_flow_has_a_port_of_its_own<F: Tabled>() -> Result<()> {
-    let rig = rig::<F>(&[backend::<F>(1)], Policy::default())?;
-    let mut sources = BTreeSet::new();
-    for port in 40_000..40_500 {
-        let flow = Outside::open(&rig, Protocol::Udp, outsider::<F>(port), node_port::<F>())?;
-        assert!(sources.insert(flow.source), "{flow:?}");
-    }
-    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 500);
-    Ok(())
-}
-
-fn without_a_free_port_a_flow_is_refused<F: Tabled>() -> Result<()> {
-    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
-    let rig = equip(few, &[backend::<F>(1)], Policy::default())?;
-    for protocol in Protocol::ALL {
-        for port in 41_000..41_004 {
-            let client = outsider::<F>(port);
-            let _: Outside = Outside::open(&rig, protocol, client, node_port::<F>())?;
-        }
-        let sent = opening(protocol, outsider::<F>(40_000), node_port::<F>());
-        let inside = rig.programs.arrives(&sent)?.packet(Verdict::Pass)?;
-        let refused = rig.programs.leaves(&inside, DEVICE)?.packet(Verdict::Redirect)?;
-        assert_eq!((refused.source, refused.destination), (sent.destination, sent.source));
-        match &refused.content {
-            Content::Tcp(reset) => assert!(reset.flags.contains(TcpFlags::RST)),
-            Content::Icmp(error) => assert!(error.is_port_unreachable(F::FAMILY)),
-            Content::Sctp(abort) => assert_eq!(abort.chunks[0], Chunk::ABORT.0),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 3);
-    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 12);
-    Ok(())
-}
-
-/// Whoever forges senders must not be able to take all ports for longer than that.
-fn who_proves_nothing_leaves_his_port<F: Tabled>() -> Result<()> {
-    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
-    let mut rig = equip(few, &[backend::<F>(1)], Policy::default())?;
-    for protocol in Protocol::ALL {
-        let mut forged = Vec::new();
-        for port in 41_000..41_004 {
-            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
-            flow.reply(&rig, &answer(protocol, flow.backend, flow.source))?;
-            forged.push(flow);
-        }
-        for flow in &forged {
-            rig.age(false, &flow.masqueraded::<F>(), 2)?;
-        }
-        for port in 42_000..42_004 {
-            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
-            flow.works(&rig)?;
-        }
-        // Nothing that is late gets into the flow of another one.
-        for flow in &forged {
-            let late = proof(protocol, flow.client, flow.frontend).to(flow.backend);
-            let left = rig.programs.leaves(&late, DEVICE)?;
-            assert_eq!(left.verdict, Verdict::Redirect, "{left:?}");
-        }
-    }
-    Ok(())
-}
-
-fn who_is_there_keeps_his_port<F: Tabled>() -> Result<()> {
-    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
-    let mut rig = equip(few, &[backend::<F>(1)], Policy::default())?;
-    for protocol in Protocol::ALL {
-        let mut flows = Vec::new();
-        for port in 41_000..41_004 {
-            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
-            flow.works(&rig)?;
-            flows.push(flow);
-        }
-        for flow in &flows {
-            rig.age(true, &flow.masqueraded::<F>(), 60)?;
-            rig.age(false, &flow.masqueraded::<F>(), 60)?;
-        }
-        let sent = opening(protocol, outsider::<F>(40_000), node_port::<F>());
-        let inside = rig.programs.arrives(&sent)?.packet(Verdict::Pass)?;
-        let _: Packet = rig.programs.leaves(&inside, DEVICE)?.packet(Verdict::Redirect)?;
-        for flow in &flows {
-            flow.works(&rig)?;
-        }
-    }
-    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 3);
-    Ok(())
-}
-
-fn what_an_ended_flow_leaves_behind_holds_no_port<F: Tabled>() -> Result<()> {
-    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
-    let mut rig = equip(few, &[backend::<F>(1)], Policy::default())?;
-    for protocol in Protocol::ALL {
-        for port in 41_000..41_004 {
-            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
-            flow.works(&rig)?;
-            // Collected, as a flow is that has ended; its half-open entries are left.
-            let replies = flow.masqueraded::<F>();
-            rig.age(false, &replies, 121)?;
-            rig.tables.remove_flow(true, &replies)?;
-        }
-        for port in 42_000..42_004 {
-            let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
-            flow.works(&rig)?;
-        }
-    }
     Ok(())
 }
 

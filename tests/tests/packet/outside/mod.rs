@@ -5,6 +5,7 @@
 mod affinity;
 mod masquerade;
 mod sctp;
+mod source_ports;
 mod source_ranges;
 mod translation;
 

@@ -63,15 +63,16 @@ fn checksums_follow_a_masquerade<F: Tabled>() -> Result<()> {
 /// The masquerade's entries follow it as the client's own do: the next one has both anew.
 fn an_association_ends_at_each_place<F: Tabled>() -> Result<()> {
     let rig = rig::<F>(&[backend::<F>(1)], Policy::default())?;
-    let mut count = 0;
-    for (from_client, from_backend) in [
-        (vec![Chunk::SHUTDOWN, Chunk::SHUTDOWN_COMPLETE], vec![Chunk::SHUTDOWN_ACK]),
-        (vec![Chunk::ABORT], vec![]),
-        (vec![], vec![Chunk::ABORT]),
+    // What ends it, and how many flows there have been when the client has begun anew: an ABORT may
+    // have been forged, and leaves it in the same flow.
+    for (from_client, from_backend, count) in [
+        (vec![Chunk::SHUTDOWN, Chunk::SHUTDOWN_COMPLETE], vec![Chunk::SHUTDOWN_ACK], 1),
+        (vec![Chunk::ABORT], vec![], 2),
+        (vec![], vec![Chunk::ABORT], 2),
+        (vec![], vec![], 2),
     ] {
         let flow = open(&rig)?;
         flow.works(&rig)?;
-        count += 1;
         assert_eq!(rig.count(Reason::FlowCreated)?, count);
         assert_eq!(rig.count(Reason::FlowMasqueraded)?, count);
         for chunk in from_client {
