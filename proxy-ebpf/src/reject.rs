@@ -9,7 +9,9 @@ use core::hint;
 
 use aya_ebpf::{
     bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
-    helpers::generated::{bpf_csum_diff, bpf_skb_change_tail, bpf_skb_load_bytes},
+    helpers::generated::{
+        bpf_csum_diff, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes,
+    },
     programs::TcContext,
 };
 use proxy_common::{Protocol, counter::Reason};
@@ -18,7 +20,7 @@ use crate::{
     abort::abort,
     blame::blame,
     family::Datapath,
-    frame::{RECOMPUTE, store, swap_mac_addresses},
+    frame::{ETHERNET, RECOMPUTE, store, swap_mac_addresses},
     hairpin::{Back, send_back},
     maps::BUDGETS,
     packet::Packet,
@@ -57,12 +59,23 @@ pub(crate) fn refuse<F: Datapath>(
         Protocol::SCTP => abort(context, &work.packet),
         _ => unreachable(context, work),
     };
-    if !built {
+    if !built || !is_ready(context, &work.packet, back) {
         blame(work, Reason::DropRejectFailed);
         return Verdict::Drop;
     }
     blame(work, reason);
     send_back(context, back)
+}
+
+/// Gives a frame that is to go another way the room of an Ethernet header, if it has none: the kernel
+/// takes one off, whatever there is (`__bpf_redirect_neigh` in `net/core/filter.c`).
+#[inline(always)]
+fn is_ready<F: Datapath>(context: &TcContext, packet: &Packet<F>, back: Back) -> bool {
+    if !matches!(back, Back::Route(_)) || packet.has_link_header() {
+        return true;
+    }
+    // SAFETY: the kernel gives programs a valid context.
+    unsafe { bpf_skb_change_head(context.skb.skb, ETHERNET as u32, 0) == 0 }
 }
 
 /// Turns a segment into the RST that answers it (RFC 9293 section 3.10.7.1).

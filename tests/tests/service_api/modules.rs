@@ -4,18 +4,24 @@
 //! in guests whose kernels do. Each takes both families, since there a network costs more than
 //! anything else.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use proxy_tests::family::{V4, V6};
-use proxy_tests::topology::Uplink;
+use proxy_tests::topology::{BetweenNodes, Uplink};
 
-use super::rig::{LOCAL, REMOTE};
-use super::uplinks::{nodes, serves_far, with_router};
+use super::exhaustion;
+use super::rig::{LOCAL, REMOTE, Rig};
+use super::uplinks::{Tunnel, join_by_tunnel, nodes, serves_far, serves_over_tunnel, with_router};
+
+/// What an agent may take to start under an emulated processor.
+const START: Duration = Duration::from_mins(2);
 
 /// Clients outside, behind a router, are served through an agent that is told nothing of devices.
 fn is_served_over(uplink: Uplink) -> Result<()> {
     let rig = with_router(nodes().uplink(uplink))?;
     rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
-    let mut agent = rig.start()?;
+    let mut agent = rig.agent().patience(START).start()?;
     serves_far::<V4>(&rig)?;
     serves_far::<V6>(&rig)?;
     ensure!(agent.stop()?.success());
@@ -35,4 +41,31 @@ fn a_bond() -> Result<()> {
 #[test]
 fn a_bond_in_a_bridge_that_has_the_nodes_address() -> Result<()> {
     is_served_over(Uplink::BridgedBond)
+}
+
+/// Frames without an Ethernet header, from outside and on the way back.
+#[test]
+fn a_client_behind_ip_in_ip() -> Result<()> {
+    let rig = with_router(nodes())?;
+    join_by_tunnel(&rig, Tunnel::IpInIp)?;
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    let mut agent = rig.agent().patience(START).start()?;
+    serves_over_tunnel::<V4>(&rig)?;
+    serves_over_tunnel::<V6>(&rig)?;
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// The answer to who finds no port is made of a frame without an Ethernet header, and leaves by a
+/// device with one.
+#[test]
+fn who_finds_no_port_over_ip_in_ip_is_refused() -> Result<()> {
+    let rig = Rig::new(exhaustion::nodes().between_nodes(BetweenNodes::IpInIp))?;
+    rig.cluster.manifests.apply(&rig.service(&[REMOTE]))?;
+    let agent = exhaustion::RANGE.iter().fold(rig.agent(), |agent, word| agent.argument(*word));
+    let mut agent = agent.patience(START).start()?;
+    exhaustion::is_refused_without_a_port::<V4>(&rig)?;
+    exhaustion::is_refused_without_a_port::<V6>(&rig)?;
+    ensure!(agent.stop()?.success());
+    Ok(())
 }

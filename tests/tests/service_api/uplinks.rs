@@ -5,9 +5,12 @@
 use anyhow::{Result, ensure};
 use proxy_tests::agent::AgentSpec;
 use proxy_tests::both_families;
+use proxy_tests::cluster::eventually;
 use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
 use proxy_tests::netns::{Prefix, Veth};
+use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{DEVICE, NodeSpec, TopologySpec, Uplink, subnet_length};
+use proxy_tests::traffic::Client;
 
 use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig, is_served};
 
@@ -15,6 +18,7 @@ both_families!(
     a_client_behind_a_router,
     answers_that_leave_by_another_uplink,
     backends_behind_another_uplink,
+    a_client_behind_a_tunnel,
     a_bridge_that_has_the_nodes_address,
     an_uplink_without_addresses,
 );
@@ -134,6 +138,87 @@ fn backends_behind_another_uplink<F: TestFamily>() -> Result<()> {
             is_served(from, frontend.target(F::FAMILY), &expected)?;
         }
     }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// What a client's way to the node leads through.
+#[derive(Clone, Copy)]
+pub(super) enum Tunnel {
+    /// Frames in UDP.
+    Vxlan,
+    /// Packets in packets of the same family.
+    IpInIp,
+}
+
+/// Joins the router and the node by a tunnel, by which packets go from the one's clients to the
+/// other's VIPs, and back. The node's own address is where the tunnel ends.
+pub(super) fn join_by_tunnel(rig: &Rig, tunnel: Tunnel) -> Result<()> {
+    let (node, router) = (rig.node(), rig.cluster.topology.outsider("router"));
+    for family in IpFamily::ALL {
+        let (name, kind) = match (tunnel, family) {
+            (Tunnel::Vxlan, IpFamily::V4) => {
+                ("over4", format!("vxlan id 4 dstport 4789 dev {DEVICE}"))
+            }
+            (Tunnel::Vxlan, IpFamily::V6) => {
+                ("over6", format!("vxlan id 6 dstport 4790 dev {DEVICE}"))
+            }
+            (Tunnel::IpInIp, IpFamily::V4) => ("over4", "ipip".to_owned()),
+            (Tunnel::IpInIp, IpFamily::V6) => ("over6", "ip6tnl mode ip6ip6".to_owned()),
+        };
+        let option = if family == IpFamily::V4 { "-4" } else { "-6" };
+        for (number, here, there) in [(1, node, router), (2, router, node)] {
+            let (local, remote) = (here.address(family), there.address(family));
+            let namespace = here.namespace();
+            namespace.ip(&format!("link add {name} type {kind} local {local} remote {remote}"))?;
+            let netlink = namespace.netlink()?;
+            netlink.up(name)?;
+            let own = Prefix(between(number).of(family), subnet_length(family));
+            netlink.add_address(netlink.link(name)?, own)?;
+        }
+        let route = |destination: Prefix, number: u8| {
+            let gateway = between(number).of(family);
+            format!("{option} route replace {destination} via {gateway} dev {name}")
+        };
+        let far = Prefix(DualAddress::far(0).of(family), subnet_length(family));
+        node.namespace().ip(&route(far, 2))?;
+        for frontend in OVER_TUNNELS {
+            let vip = Prefix(frontend.target(family).ip(), family.host_prefix_length());
+            router.namespace().ip(&route(vip, 1))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is not at the node's own address.
+const OVER_TUNNELS: [Frontend; 3] =
+    [Frontend::ClusterIp, Frontend::LoadBalancer, Frontend::ExternalIp];
+
+/// Each of these serves the client; and where there are no endpoints, refuses it.
+pub(super) fn serves_over_tunnel<F: TestFamily>(rig: &Rig) -> Result<()> {
+    let far = rig.cluster.topology.outsider("far");
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    for frontend in OVER_TUNNELS {
+        let expected = [(LOCAL, far.address(F::FAMILY)), (REMOTE, rig.node().address(F::FAMILY))];
+        is_served(far, frontend.target(F::FAMILY), &expected)?;
+    }
+    rig.cluster.manifests.apply(&rig.service(&[]))?;
+    for frontend in OVER_TUNNELS {
+        for protocol in Protocol::OF_SOCKETS {
+            let ask = || Client::new(far).ask(protocol, frontend.target(F::FAMILY));
+            let is_refused = || ask().is_err_and(|failure| failure.is_refusal());
+            ensure!(eventually(is_refused), "{protocol} {frontend:?} is not refused");
+        }
+    }
+    Ok(())
+}
+
+fn a_client_behind_a_tunnel<F: TestFamily>() -> Result<()> {
+    let rig = with_router(nodes())?;
+    join_by_tunnel(&rig, Tunnel::Vxlan)?;
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    let mut agent = rig.start()?;
+    serves_over_tunnel::<F>(&rig)?;
     ensure!(agent.stop()?.success());
     Ok(())
 }
