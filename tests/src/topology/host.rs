@@ -8,10 +8,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::Families;
+use super::{DEVICE, Families};
 use crate::cgroup::Cgroup;
 use crate::family::{DualAddress, IpFamily, TestFamily};
-use crate::netns::Namespace;
+use crate::netns::{Namespace, Prefix};
 
 /// A namespace with a name and an address per family.
 #[derive(Debug)]
@@ -79,6 +79,15 @@ impl Host {
     #[must_use]
     pub const fn socket<F: TestFamily>(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.address(F::FAMILY), port)
+    }
+
+    /// Has it send what is for an address to another machine of its network, as it would where that
+    /// has announced the address.
+    pub fn send_through(&self, address: IpAddr, gateway: &Self) -> Result<()> {
+        let family = IpFamily::of(address);
+        let netlink = self.namespace.netlink()?;
+        let prefix = Prefix(address, family.host_prefix_length());
+        netlink.add_route(prefix, Some(gateway.address(family)), netlink.link(DEVICE)?)
     }
 
     /// Its addresses, of the families that exist.

@@ -10,9 +10,8 @@ use proxy_tests::agent::{Agent, AgentSpec};
 use proxy_tests::cluster::{Cluster, PORT, TARGET, WEB, eventually, web};
 use proxy_tests::family::{DualAddress, IpFamily};
 use proxy_tests::manifests::Service;
-use proxy_tests::netns::Prefix;
 use proxy_tests::protocol::Protocol;
-use proxy_tests::topology::{DEVICE, Host, TopologySpec};
+use proxy_tests::topology::{Host, TopologySpec};
 use proxy_tests::traffic::{Answer, Client, Failure, TcpServer, UdpServer};
 use serde_json::json;
 
@@ -83,11 +82,7 @@ impl Rig {
 
     /// Has a machine of the nodes' network send what is for an address to the node.
     pub(crate) fn send_to_node(&self, from: &Host, address: IpAddr) -> Result<()> {
-        let family = IpFamily::of(address);
-        let netlink = from.namespace().netlink()?;
-        let node = self.node().address(family);
-        let prefix = Prefix(address, family.host_prefix_length());
-        netlink.add_route(prefix, Some(node), netlink.link(DEVICE)?)
+        from.send_through(address, self.node())
     }
 
     pub(crate) fn node(&self) -> &Host {
