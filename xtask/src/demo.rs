@@ -4,9 +4,11 @@
 
 mod asker;
 mod cluster;
+mod cluster_ips;
 mod comparison;
 mod connections;
 mod keep;
+mod outside;
 mod progress;
 mod recorded;
 mod requests;
@@ -50,13 +52,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let sixfour = prepare(args)?;
     let start = Instant::now();
-    let recorded = Recorded::read()?;
+    let mut recorded = Recorded::read()?;
+    recorded.add(&outside::service())?;
     let topology = cluster::topology(&recorded)?;
     let manifests = Manifests::new()?;
     let mut cluster = Cluster::start(&topology, &manifests, &recorded, &sixfour)?;
 
     let mut problems = Problems::default();
-    table::print_requests(&requests::run(&cluster, &recorded, &mut problems));
+    table::print_cluster_ips(&cluster_ips::run(&cluster, &recorded, &mut problems));
+    table::print_outside(&outside::run(&cluster, &recorded, &mut problems)?);
     table::print_scaling(&scaling::run(&cluster, &recorded, &mut problems)?);
     let mut speed = streams::run(&cluster, &mut problems)?;
     speed.extend(connections::run(&cluster, &mut problems));

@@ -22,6 +22,7 @@ use proxy_tests::{
 
 use super::{
     connections::{self, ConnectionServer},
+    outside,
     progress::Part,
     recorded::{self, Recorded},
     streams,
@@ -32,6 +33,15 @@ use super::{
 /// that is a client.
 pub(super) const NODES: [(&str, &str, &str); 2] =
     [("anc-node", "a", "client-a"), ("other-node", "b", "client-b")];
+
+/// The machines outside, in the nodes' network, that ask at each of [`NODES`]; their host numbers
+/// begin with the second.
+pub(super) const OUTSIDE: [&str; 2] = ["outside-a", "outside-b"];
+const OUTSIDE_HOST: u8 = 100;
+
+/// The machine outside that is behind the first of these, and its host number there.
+pub(super) const FAR: &str = "far-away";
+const FAR_HOST: u8 = 7;
 
 /// The host number of the client on each node.
 const CLIENT: u8 = 200;
@@ -79,11 +89,20 @@ pub(super) fn topology(recorded: &Recorded) -> Result<Topology> {
         spec = spec.node(node);
         count += 2;
     }
-    let part = Part::new("two nodes, pods behind a bridge on one, routed to on the other", count);
-    spec.build_with_progress(|step| {
+    for (host, name) in (OUTSIDE_HOST..).zip(OUTSIDE) {
+        spec = spec.outsider(name, host);
+        count += 1;
+    }
+    let part = Part::new(
+        "two nodes, pods behind a bridge on one, routed to on the other, and machines outside",
+        count,
+    );
+    let mut topology = spec.build_with_progress(|step| {
         part.on(step);
         part.done();
-    })
+    })?;
+    topology.add_behind(OUTSIDE[0], FAR, FAR_HOST)?;
+    Ok(topology)
 }
 
 impl<'a> Cluster<'a> {
@@ -182,7 +201,7 @@ fn pod_at(topology: &Topology, address: IpAddr) -> Option<&Host> {
     topology.pods().find(|pod| pod.addresses().any(|own| own == address))
 }
 
-/// Writes the recorded objects as they are, and the Service for measurements beside them.
+/// Writes the recorded objects as they are, and the demo's own Services beside them.
 fn write_objects(manifests: &Manifests, measured: &Host) -> Result<()> {
     for file in recorded::FILES {
         let path = recorded::folder().join(file);
@@ -195,5 +214,6 @@ fn write_objects(manifests: &Manifests, measured: &Host) -> Result<()> {
         .port("udp", Protocol::Udp, streams::PORT, streams::PORT)
         .port("connections", Protocol::Tcp, connections::PORT, connections::PORT)
         .pods([measured]);
-    manifests.apply(&service)
+    manifests.apply(&service)?;
+    manifests.apply(&outside::service())
 }

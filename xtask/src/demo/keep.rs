@@ -9,7 +9,9 @@ use proxy_tests::{
 };
 
 use super::{
+    asker::Asker,
     cluster::{Cluster, MEASURED_POD, NODES},
+    outside,
     recorded::Recorded,
     scaling, streams,
 };
@@ -34,6 +36,14 @@ pub(super) fn wait(cluster: &Cluster<'_>, recorded: &Recorded, sixfour: &Path) -
     let node = enter(cluster.topology.node(NODES[0].0).host());
     for target in scaling::targets(recorded) {
         println!("  {node} curl -sg 'http://{target}/'");
+    }
+
+    println!("\nA node port, from outside the cluster:");
+    for asker in [Asker::Outside(0), Asker::Outside(1)] {
+        let outside = enter(asker.host(cluster));
+        for target in outside::targets(cluster, recorded, asker) {
+            println!("  {outside} curl -sg 'http://{target}/'   # {asker}");
+        }
     }
 
     println!("\nWhat is in the kernel's tables, by name (also: list backends, list flows):");

@@ -3,6 +3,7 @@
 //! they say about who must answer.
 
 mod expected;
+mod frontend;
 mod objects;
 
 use std::{
@@ -13,10 +14,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::de::DeserializeOwned;
+use proxy_tests::manifests;
+use serde::{Deserialize as _, de::DeserializeOwned};
 
 use crate::workspace;
-pub(super) use expected::Expected;
+pub(super) use expected::{Cause, Expected};
+pub(super) use frontend::{Frontend, Way};
 use objects::{Endpoint, EndpointSlice, List, Node};
 pub(super) use objects::{SERVICE_NAME, Service, ServicePort};
 
@@ -31,7 +34,7 @@ pub(super) fn folder() -> PathBuf {
     workspace::root().join("tests/fixtures/api")
 }
 
-/// What the demo needs to know of the recorded objects.
+/// What the demo needs to know of the recorded objects, and of its own that are judged like these.
 pub(super) struct Recorded {
     pub(super) services: Vec<Service>,
     slices: Vec<EndpointSlice>,
@@ -59,6 +62,22 @@ impl Recorded {
             slices: list(SLICES)?,
             zones: list(NODES)?.into_iter().filter_map(Node::into_zone).collect(),
         })
+    }
+
+    /// Adds a Service that was not recorded, with its endpoints.
+    ///
+    /// # Errors
+    ///
+    /// If it lacks what recorded ones have.
+    pub(super) fn add(&mut self, service: &manifests::Service) -> Result<()> {
+        for object in &service.objects() {
+            if object["kind"] == "Service" {
+                self.services.push(Service::deserialize(object)?);
+            } else {
+                self.slices.push(EndpointSlice::deserialize(object)?);
+            }
+        }
+        Ok(())
     }
 
     /// All addresses and ports of all endpoints, whatever their state.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tables at the end.
 
-use std::{collections::BTreeMap, fs, num::NonZero, thread, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, fs, num::NonZero, thread, time::Duration};
 
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, Row as TableRow, Table,
@@ -9,32 +9,77 @@ use comfy_table::{
 };
 
 use super::{
-    asker::Asker,
-    cluster::{MEASURED_POD, NODES},
+    asker::{Asker, SeenAs},
+    cluster::{FAR, MEASURED_POD, NODES, OUTSIDE},
     comparison::Comparison,
     requests::{Outcome, Row, Seen},
     scaling::{SERVICE, Step},
 };
 
-/// Per Service port and family, what each client saw.
-pub(super) fn print_requests(rows: &[Row]) {
-    let answers = Asker::ALL.map(|asker| asker.to_string());
-    let head = ["Service", "port", "family", "requests", "failed"].map(str::to_owned);
-    let mut table = table(head.into_iter().chain(answers));
+/// Per Service port and family, what each client in the cluster saw.
+pub(super) fn print_cluster_ips(rows: &[Row]) {
+    println!(
+        "\nWho answered at the ClusterIPs (a12 is the pod 10.244.1.12 and fd00:10:244:1::12 on\n\
+         {}, b21 is 10.244.2.21 and fd00:10:244:2::21 on {}):",
+        NODES[0].0, NODES[1].0,
+    );
+    println!("{}", requests("port", rows, &Asker::INSIDE, false));
+    let (own, answers) = (seen_as(rows, SeenAs::Client), answers(rows));
+    println!("In {own} of {answers} answers the pod had seen the client's own address.");
+}
+
+/// Per way to a Service port, what each client outside saw, and as whom it was seen.
+pub(super) fn print_outside(rows: &[Row]) {
+    println!(
+        "\nWho answered to machines outside the cluster ({} and {} are in the nodes' network,\n\
+         {FAR} is behind {} and in no source range), and as whom the pods saw them:",
+        OUTSIDE[0], OUTSIDE[1], OUTSIDE[0],
+    );
+    println!("{}", requests("frontend", rows, &Asker::OUTSIDE, true));
+    let [own, nodes] = [SeenAs::Client, SeenAs::Node].map(|whom| seen_as(rows, whom));
+    println!(
+        "In {own} of {} answers the pod was on the asked node and had seen the client's own address;\n\
+         in {nodes} it was elsewhere and had seen the asked node's.",
+        answers(rows),
+    );
+}
+
+/// How many answers came from a pod that saw the client as whom it had to, which was this.
+fn seen_as(rows: &[Row], whom: SeenAs) -> usize {
+    rows.iter().flat_map(|row| &row.seen).filter_map(|seen| seen.sources.get(&whom)).sum()
+}
+
+fn answers(rows: &[Row]) -> usize {
+    rows.iter().flat_map(|row| &row.seen).map(Seen::answers).sum()
+}
+
+/// What `askers` saw, where it is shown or wrong, and the sum of the others.
+fn requests(place: &str, rows: &[Row], askers: &[Asker], is_seen_as_shown: bool) -> Table {
+    let head = ["Service", place, "family", "requests", "failed"].map(str::to_owned);
+    let answers = askers.iter().map(Asker::to_string);
+    let seen_as = is_seen_as_shown.then(|| "seen as".to_owned());
+    let mut table = table(head.into_iter().chain(answers).chain(seen_as));
     let (shown, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_shown());
     let mut last = None;
     for row in shown {
-        let [service, port] =
-            if last.replace((&row.service, &row.port)) == Some((&row.service, &row.port)) {
+        let [service, label] =
+            if last.replace((&row.service, &row.label)) == Some((&row.service, &row.label)) {
                 ["", ""]
             } else {
-                [row.service.as_str(), row.port.as_str()]
+                [row.service.as_str(), row.label.as_str()]
             };
-        let mut cells = TableRow::from([Cell::new(service), Cell::new(port)]);
+        let mut cells = TableRow::from([Cell::new(service), Cell::new(label)]);
         let _ = cells.add_cell(Cell::new(row.family));
         add_counts(&mut cells, row.seen.iter());
         for seen in &row.seen {
             let _ = cells.add_cell(outcome(seen));
+        }
+        if is_seen_as_shown {
+            let mut all = BTreeMap::new();
+            for (seen_as, count) in row.seen.iter().flat_map(|seen| &seen.sources) {
+                *all.entry(seen_as).or_default() += count;
+            }
+            let _ = cells.add_cell(Cell::new(shares(&all)));
         }
         let _ = table.add_row(cells);
     }
@@ -45,15 +90,7 @@ pub(super) fn print_requests(rows: &[Row]) {
     ]);
     add_counts(&mut cells, others.iter().flat_map(|row| &row.seen));
     let _ = table.add_row(cells);
-    println!(
-        "\nWho answered at the ClusterIPs (a12 is the pod 10.244.1.12 and fd00:10:244:1::12 on\n\
-         {}, b21 is 10.244.2.21 and fd00:10:244:2::21 on {}):",
-        NODES[0].0, NODES[1].0,
-    );
-    println!("{table}");
-    let own: usize = rows.iter().flat_map(|row| &row.seen).map(|seen| seen.own_address).sum();
-    let answers: usize = rows.iter().flat_map(|row| &row.seen).map(Seen::answers).sum();
-    println!("In {own} of {answers} answers the pod had seen the client's own address.");
+    table
 }
 
 fn add_counts<'a>(cells: &mut TableRow, seen: impl Iterator<Item = &'a Seen> + Clone) {
@@ -66,7 +103,7 @@ fn outcome(seen: &Seen) -> Cell {
     let text = match &seen.outcome {
         Outcome::Answered(answers) => shares(answers),
         Outcome::Refused(median) => format!("refused in {}", milliseconds(*median)),
-        Outcome::Dropped => "no endpoint on this node".to_owned(),
+        Outcome::Dropped(cause) => cause.to_string(),
     };
     let cell = Cell::new(text);
     if seen.problem.is_some() { cell.fg(Color::Red) } else { cell }
@@ -164,11 +201,10 @@ fn failed(failures: usize) -> Cell {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 requests")]
-fn shares(answers: &BTreeMap<String, usize>) -> String {
-    let all = answers.values().sum::<usize>() as f64;
-    let share =
-        |(pod, count): (&String, &usize)| format!("{pod} {:.0}%", *count as f64 * 100.0 / all);
-    answers.iter().map(share).collect::<Vec<_>>().join("  ")
+fn shares<T: Display>(counts: &BTreeMap<T, usize>) -> String {
+    let all = counts.values().sum::<usize>() as f64;
+    let share = |(what, count): (&T, &usize)| format!("{what} {:.0}%", *count as f64 * 100.0 / all);
+    counts.iter().map(share).collect::<Vec<_>>().join("  ")
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -4,7 +4,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
+use proxy_tests::family::IpFamily;
 use serde::Deserialize;
+
+use super::frontend::Frontend;
 
 /// The label by which a Service asks for another proxy.
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -36,6 +40,8 @@ pub(super) struct Node {
 pub(in super::super) struct Service {
     metadata: Metadata,
     spec: ServiceSpec,
+    #[serde(default)]
+    status: ServiceStatus,
 }
 
 #[derive(Deserialize)]
@@ -47,14 +53,41 @@ struct ServiceSpec {
     ports: Vec<ServicePort>,
     session_affinity: Option<String>,
     internal_traffic_policy: Option<String>,
+    external_traffic_policy: Option<String>,
+    #[serde(default, rename = "externalIPs")]
+    external_ips: Vec<IpAddr>,
+    #[serde(default)]
+    load_balancer_source_ranges: Vec<IpNet>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceStatus {
+    #[serde(default)]
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Default, Deserialize)]
+struct LoadBalancer {
+    #[serde(default)]
+    ingress: Vec<Ingress>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ingress {
+    ip: Option<IpAddr>,
+    ip_mode: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in super::super) struct ServicePort {
     #[serde(default)]
     pub(in super::super) name: String,
     pub(in super::super) protocol: String,
     pub(in super::super) port: u16,
+    pub(in super::super) node_port: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +147,7 @@ impl Service {
 
     /// Its cluster IPs, if it is for this proxy.
     pub(in super::super) fn cluster_ips(&self) -> impl Iterator<Item = IpAddr> {
-        let ours = !self.metadata.labels.contains_key(PROXY_NAME);
+        let ours = self.is_ours();
         // Headless Services have `None` here.
         self.spec.cluster_ips.iter().filter(move |_| ours).filter_map(|ip| ip.parse().ok())
     }
@@ -123,9 +156,39 @@ impl Service {
         &self.spec.ports
     }
 
-    /// Whether it wants the endpoints of the client's node only.
-    pub(super) fn is_local(&self) -> bool {
-        self.spec.internal_traffic_policy.as_deref() == Some("Local")
+    /// The ways by which clients outside reach one of its ports, if it is for this proxy.
+    pub(in super::super) fn outside_frontends(&self, port: &ServicePort) -> Vec<Frontend> {
+        let families = self.cluster_ips().map(IpFamily::of);
+        let node_ports = families.filter_map(|f| Some(Frontend::NodePort(f, port.node_port?)));
+        let load_balancers = self.status.load_balancer.ingress.iter().filter_map(|ingress| {
+            let is_vip = ingress.ip_mode.as_deref() != Some("Proxy");
+            Some(Frontend::LoadBalancer { address: ingress.ip?, is_vip })
+        });
+        let external_ips = self.spec.external_ips.iter().copied().map(Frontend::ExternalIp);
+        let all = node_ports.chain(load_balancers).chain(external_ips);
+        all.filter(|_| self.is_ours()).collect()
+    }
+
+    fn is_ours(&self) -> bool {
+        !self.metadata.labels.contains_key(PROXY_NAME)
+    }
+
+    /// Whether it wants the endpoints of the asked node only.
+    pub(super) fn is_local(&self, frontend: Frontend) -> bool {
+        let policy = match frontend {
+            Frontend::ClusterIp(_) => &self.spec.internal_traffic_policy,
+            _ => &self.spec.external_traffic_policy,
+        };
+        policy.as_deref() == Some("Local")
+    }
+
+    /// Whether the addresses of its load balancer are for this client: ranges of the other family
+    /// leave this one open.
+    pub(super) fn admits(&self, client: IpAddr) -> bool {
+        let ranges = &self.spec.load_balancer_source_ranges;
+        let of_family = |range: &&IpNet| range.addr().is_ipv4() == client.is_ipv4();
+        let mut ranges = ranges.iter().filter(of_family).peekable();
+        ranges.peek().is_none() || ranges.any(|range| range.contains(&client))
     }
 
     /// Whether all connections of a client go to one endpoint.
