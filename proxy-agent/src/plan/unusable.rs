@@ -17,6 +17,9 @@ pub struct Unusable(BTreeMap<IpAddr, &'static str>);
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The number first: the API cuts notes that are too long.
+        let number = self.0.len();
+        write!(f, "{number} endpoint{}: ", if number == 1 { "" } else { "s" })?;
         let parts: Vec<_> = self.0.iter().map(|(ip, what)| format!("{ip} is {what}")).collect();
         f.write_str(&parts.join(", "))
     }

@@ -38,7 +38,7 @@ impl Runner {
                 type_: EventType::Warning,
                 reason: "InvalidEndpoint",
                 action: "Program",
-                note: format!("node {node} does not serve some endpoints: {news}"),
+                note: format!("node {node} does not serve {news}"),
             });
         }
     }

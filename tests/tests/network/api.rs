@@ -277,9 +277,9 @@ fn endpoints_that_cannot_be_served_are_told_of<F: TestFamily>() -> Result<()> {
     };
     are_served(&["web-1"])?;
     ensure!(eventually(|| events().len() == 1), "{:#?}", events());
-    let told = |what: &str| format!("node anc-node does not serve some endpoints: {what}");
+    let told = |what: &str| format!("node anc-node does not serve {what}");
     let event = &events()[0];
-    ensure!(event["note"] == told(&what), "{event:#}");
+    ensure!(event["note"] == told(&format!("5 endpoints: {what}")), "{event:#}");
     ensure!(event["type"] == "Warning" && event["reason"] == "InvalidEndpoint", "{event:#}");
     // Other endpoints come and go: there is nothing new to be told.
     serve(&["web-1", "web-2"], &bad)?;
@@ -289,7 +289,7 @@ fn endpoints_that_cannot_be_served_are_told_of<F: TestFamily>() -> Result<()> {
     are_served(&["web-2"])?;
     // So soon after the first, another of its kind makes it a series, as Kubernetes has it.
     ensure!(eventually(|| events()[0]["series"]["count"] == 2), "{:#?}", events());
-    let other = told(&format!("{own} is the Service's own cluster IP"));
+    let other = told(&format!("1 endpoint: {own} is the Service's own cluster IP"));
     agent.wait_for(&other, PATIENCE)?;
     ensure!(events().len() == 1, "{:#?}", events());
     ensure!(agent.stop()?.success());

@@ -32,7 +32,7 @@ fn the_services_own_cluster_ip_is_no_endpoint<F: Family>() {
     assert_eq!(udp.serving, [at(pod, 5353)]);
     assert_eq!(udp.cluster, Some(SetPlan::Endpoints(vec![at(pod, 5353)])));
     let found = plan::unusable(&service, slices.iter()).unwrap();
-    assert_eq!(found.to_string(), format!("{own} is the Service's own cluster IP"));
+    assert_eq!(found.to_string(), format!("1 endpoint: {own} is the Service's own cluster IP"));
     // Alone, it is as if there were none. Another Service's is an address as any.
     let alone = plan_of::<F>(&service, &[dns(&[own])]);
     assert_eq!(alone.ports[1].cluster, Some(SetPlan::Empty(EmptySet::Reject)));
@@ -68,7 +68,7 @@ fn all_slices_are_looked_at() {
     let found = plan::unusable(&service, slices.iter()).unwrap();
     assert_eq!(
         found.to_string(),
-        "10.96.0.1 is the Service's own cluster IP, 127.0.0.1 is a loopback address, \
+        "4 endpoints: 10.96.0.1 is the Service's own cluster IP, 127.0.0.1 is a loopback address, \
          fd00:10:96::1 is the Service's own cluster IP, ff02::1 is a multicast address"
     );
 }

@@ -75,6 +75,7 @@ fn endpoints_that_are_not_served_are_told_of_once<F: Family>() {
         let own = format!("{own} is the Service's own cluster IP");
         // In the order of the addresses.
         let both = of_both([format!("{own}, {only}"), format!("{only}, {own}")]);
+        let (both, only) = (format!("2 endpoints: {both}"), format!("1 endpoint: {only}"));
         for (change, expected) in [
             (None, Some(&both)),
             (Some(dual("a")), None),
@@ -86,8 +87,7 @@ fn endpoints_that_are_not_served_are_told_of_once<F: Family>() {
             let _ = bench.send(change).await;
             let event = told.try_recv().ok();
             let note = event.as_ref().map(|event| event.note.clone());
-            let expected =
-                expected.map(|what| format!("node me does not serve some endpoints: {what}"));
+            let expected = expected.map(|what| format!("node me does not serve {what}"));
             assert_eq!(note, expected);
             let name = event.map(|event| event.regarding.service.to_string());
             assert!(name.is_none_or(|name| name == "ns/a"));
