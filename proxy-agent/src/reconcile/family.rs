@@ -16,6 +16,7 @@ use super::{
     ids::{Ids, Rows},
     node_addresses::NodeAddresses,
     outcome::{Conflict, Outcome, Problem, ReconcileError},
+    progress::{Progress, Watched},
     row::Row,
     schedule::Schedule,
 };
@@ -33,6 +34,7 @@ pub struct FamilyReconciler<F: Family> {
     ids: Ids,
     node_addresses: NodeAddresses<F>,
     schedule: Schedule,
+    progress: Progress,
     conflicts: Vec<Conflict<F>>,
 }
 
@@ -57,6 +59,7 @@ impl<F: Family> FamilyReconciler<F> {
             ids: Ids::new(capacity),
             node_addresses: NodeAddresses::new(),
             schedule: Schedule::default(),
+            progress: Progress::default(),
             conflicts: Vec::new(),
         }
     }
@@ -97,19 +100,29 @@ impl<F: Family> FamilyReconciler<F> {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let (mut raised, mut lowered) = (Vec::new(), Vec::new());
+        let mut watched = Watched::new(dataplane);
+        let mut went_on = false;
         for name in self.schedule.take(clock()) {
-            match self.raise(&name, dataplane, clock) {
+            let result = self.raise(&name, &mut watched, clock);
+            went_on |= watched.take_written() && result.is_ok();
+            match result {
                 Ok(()) => raised.push(name),
-                Err(error) => self.fail(name, error, clock(), &mut outcome),
+                Err(error) => self.stop(name, error, clock(), &mut outcome),
             }
         }
         for name in raised {
-            match self.lower(&name, dataplane, clock, &mut outcome.left_sockets) {
+            let result = self.lower(&name, &mut watched, clock, &mut outcome.left_sockets);
+            went_on |= watched.take_written() && result.is_ok();
+            match result {
                 Ok(again) => lowered.push((name, again)),
-                Err(error) => self.fail(name, error, clock(), &mut outcome),
+                Err(error) => self.stop(name, error, clock(), &mut outcome),
             }
         }
+        if went_on {
+            self.progress.went_on();
+        }
         for (name, again) in lowered {
+            self.progress.succeeded(&name);
             match self.mark(&name, dataplane) {
                 Ok(()) => self.schedule.done(name, again),
                 Err(error) => self.fail(name, error, clock(), &mut outcome),
@@ -156,6 +169,14 @@ impl<F: Family> FamilyReconciler<F> {
         self.schedule.failing() + usize::from(self.node_addresses.is_failing())
     }
 
+    /// Whether nothing can be done: several Services have failed, marks aside, and for none has
+    /// anything been done in whole since; or the node's addresses have failed at the last attempt.
+    /// A Service that fails by itself does not count.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.progress.is_stuck() || self.node_addresses.is_failing()
+    }
+
     /// How many rows are taken, without those that rest.
     #[cfg(test)]
     pub(super) const fn in_use(&self) -> Rows {
@@ -189,6 +210,18 @@ impl<F: Family> FamilyReconciler<F> {
                 self.schedule.mark(carer);
             }
         }
+    }
+
+    /// Notes what has failed before the marks.
+    fn stop(
+        &mut self,
+        service: ServiceName,
+        error: ReconcileError,
+        now: Duration,
+        outcome: &mut Outcome,
+    ) {
+        self.progress.failed(&service, &error);
+        self.fail(service, error, now, outcome);
     }
 
     fn fail(

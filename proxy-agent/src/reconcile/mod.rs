@@ -43,6 +43,8 @@
 //! A failed operation ends the work on its Service, which stays pending and is tried again with
 //! growing pauses, or at once when it changes; the others go on. What was done is known and not
 //! repeated; rows that were taken for what was not done are kept for the next attempt.
+//! Where several Services fail and none goes on, the family is stuck
+//! ([`FamilyReconciler::is_stuck`]).
 
 pub mod allocator;
 mod apply;
@@ -52,6 +54,7 @@ mod frontends;
 mod ids;
 mod node_addresses;
 mod outcome;
+mod progress;
 mod ranges;
 mod retry;
 mod row;

@@ -35,6 +35,7 @@ pub(super) trait Tables: Send {
     fn next(&self) -> Option<Duration>;
     fn pending(&self) -> usize;
     fn failing(&self) -> usize;
+    fn is_stuck(&self) -> bool;
 }
 
 /// What of the own Node bears on plans.
@@ -129,5 +130,9 @@ where
 
     fn failing(&self) -> usize {
         self.reconciler.failing() + usize::from(self.service_cidrs.is_failing())
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.reconciler.is_stuck() || self.service_cidrs.is_failing()
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 in_both_families!(
     every_operation_may_fail_once,
     one_service_that_fails_does_not_stop_the_others,
+    several_that_fail_while_none_goes_on_are_stuck,
     a_full_table_stops_only_those_that_need_room,
     no_room_for_marks_holds_nothing_up,
     the_cost_of_a_change_does_not_depend_on_how_many_services_there_are,
@@ -96,6 +97,31 @@ fn one_service_that_fails_does_not_stop_the_others<F: Family>() {
     bench.assert_safe();
 }
 
+fn several_that_fail_while_none_goes_on_are_stuck<F: Family>() {
+    let works = Rc::new(Cell::new(false));
+    let is_working = Rc::clone(&works);
+    // As where backends are in memory and frontends are not: each Service begins well.
+    let mut bench = Bench::<F>::with(Rows::CAPACITY, move |op| {
+        !is_working.get() && matches!(op, Op::PutFrontend { .. })
+    });
+    let mut stuck = |name: &str, host| {
+        bench.set(name, &Spec { vip: host, ..web(&[(host, Ready, false)]) });
+        let _ = bench.flush();
+        bench.reconciler.is_stuck()
+    };
+    assert!(!stuck("a", 1), "it may be its own fault");
+    assert!(stuck("b", 2));
+    works.set(true);
+    assert!(!stuck("c", 3), "the two are tried later, but are not all");
+    works.set(false);
+    assert!(!stuck("a", 4), "it is known");
+    assert!(!stuck("d", 5));
+    assert!(stuck("e", 6));
+    bench.delete("e");
+    let _ = bench.flush();
+    assert!(!bench.reconciler.is_stuck(), "one is left");
+}
+
 fn a_full_table_stops_only_those_that_need_room<F: Family>() {
     let capacity = Rows { services: 2, slots: 3, backends: 3 };
     let mut bench = Bench::<F>::with(capacity, |_| false);
@@ -113,6 +139,7 @@ fn a_full_table_stops_only_those_that_need_room<F: Family>() {
     let problems: Vec<_> = outcome.problems.iter().map(|problem| full(&problem.error)).collect();
     // The rows that `a` has got it keeps, so that `b` has none either.
     assert_eq!(problems, [Some("backends"), Some("backends")]);
+    assert!(!bench.reconciler.is_stuck(), "they do not fit");
     bench.set("a", &spec(1, &[1]));
     bench.settle();
     assert_eq!(bench.reconciler.failing(), 0);
@@ -135,6 +162,11 @@ fn no_room_for_marks_holds_nothing_up<F: Family>() {
     });
     bench.set("web", &web(&[(1, Ready, false)]));
     assert_eq!(bench.flush().problems.len(), 1);
+    bench.set("more", &Spec { vip: 2, ..web(&[(3, Ready, false)]) });
+    assert_eq!(bench.flush().problems.len(), 1);
+    assert!(!bench.reconciler.is_stuck(), "nobody waits for them");
+    bench.delete("more");
+    let _ = bench.flush();
     let vip = FrontendKey::new(super::address::<F>(96, 1), Port::new(80), Protocol::TCP);
     assert!(bench.fake().frontends.contains_key(&vip));
     bench.set("web", &web(&[(2, Ready, false)]));

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the runner tells others, beside what is in the tables.
 
+use std::sync::atomic::AtomicBool;
+
 use proxy_common::Family;
 
 use super::*;
-use crate::{both_families::in_both_families, events::Events};
+use crate::{both_families::in_both_families, events::Events, model::ServiceCidr};
 
 in_both_families!(
-    a_family_that_waits_for_a_minute_makes_the_proxy_unwell,
+    a_family_that_is_stuck_for_a_minute_makes_the_proxy_unwell,
+    what_concerns_the_whole_family_makes_the_proxy_unwell,
+    services_that_cannot_be_served_leave_the_proxy_well,
     endpoints_that_are_not_served_are_told_of_once,
 );
 
@@ -22,36 +26,86 @@ fn dual(name: &str) -> Event {
     service(name, &["10.0.0.1", "fd00::1"])
 }
 
-fn a_family_that_waits_for_a_minute_makes_the_proxy_unwell<F>()
+/// A runner of both families and of a third that fails at what is chosen, and whether it is well.
+fn faulty<F, C>(fails: C) -> (Bench, watch::Receiver<bool>)
+where
+    F: Family<Addr: Send> + Send,
+    C: FnMut(&Op<F>) -> bool + Send + 'static,
+{
+    let faulty = Faulty { inner: Shared::<F>::default(), fails };
+    let runner = Runner::new("me", Options::default()).with_family(faulty);
+    let runner = runner.with_family(Shared::<V4>::default());
+    let runner = runner.with_family(Shared::<V6>::default());
+    let healthy = runner.healthy();
+    (Bench::new(runner), healthy)
+}
+
+fn a_family_that_is_stuck_for_a_minute_makes_the_proxy_unwell<F>()
 where
     F: Family<Addr: Send> + Send,
 {
     run(async {
-        let fails = Arc::new(Mutex::new(true));
+        let fails = Arc::new(AtomicBool::new(true));
         let is_failing = Arc::clone(&fails);
-        let fails_now = move |_: &Op<F>| *is_failing.lock().unwrap();
-        let faulty = Faulty { inner: Shared::<F>::default(), fails: fails_now };
-        let runner = Runner::new("me", Options::default()).with_family(faulty);
-        let runner = runner.with_family(Shared::<V4>::default());
-        let runner = runner.with_family(Shared::<V6>::default());
-        let healthy = runner.healthy();
-        let bench = Bench::new(runner);
+        let (bench, healthy) = faulty(move |_: &Op<F>| is_failing.load(Ordering::Relaxed));
         assert!(!*healthy.borrow(), "it knows nothing yet");
         let _ = bench.sync().await;
         assert!(*healthy.borrow());
-        let _ = bench.send([dual("a")]).await;
+        let _ = bench.send([dual("a"), dual("b")]).await;
         sleep(Duration::from_millis(59_990)).await;
         assert!(*healthy.borrow(), "it has some time");
         sleep(Duration::from_millis(20)).await;
         assert!(!*healthy.borrow(), "it has had its time");
         // Another change, which fails as well, gives it no more.
-        let _ = bench.send([dual("b")]).await;
+        let _ = bench.send([dual("c")]).await;
         assert!(!*healthy.borrow());
-        *fails.lock().unwrap() = false;
-        let _ = bench.send([dual("b"), dual("c")]).await;
-        assert!(!*healthy.borrow(), "some of it is still to be done");
-        sleep(Duration::from_secs(31)).await;
-        assert!(*healthy.borrow(), "all of it is done");
+        fails.store(false, Ordering::Relaxed);
+        let status = bench.send([dual("d")]).await;
+        assert!(*healthy.borrow() && status.failing > 0, "it goes on: {status:?}");
+    });
+}
+
+fn what_concerns_the_whole_family_makes_the_proxy_unwell<F>()
+where
+    F: Family<Addr: Send> + Send,
+{
+    let address = ["192.0.2.1", "2001:db8::1"][F::INDEX as usize];
+    let cidr = ["10.0.0.0/16", "fd00::/112"][F::INDEX as usize].parse().unwrap();
+    let cidrs = ServiceCidr { name: "kubernetes".into(), cidrs: vec![cidr] };
+    for change in [node("me", address), Event::Apply(Object::ServiceCidr(cidrs))] {
+        run(async {
+            let (bench, healthy) = faulty(|_: &Op<F>| true);
+            let _ = bench.sync().await;
+            let _ = bench.send([change]).await;
+            assert!(*healthy.borrow());
+            sleep(Duration::from_secs(61)).await;
+            assert!(!*healthy.borrow());
+        });
+    }
+}
+
+fn services_that_cannot_be_served_leave_the_proxy_well<F>()
+where
+    F: Family<Addr: Send> + Send,
+{
+    let bad = ["10.0.0.66", "fd00::66"];
+    run(async {
+        let key: IpAddr = bad[F::INDEX as usize].parse().unwrap();
+        let (bench, healthy) = faulty(
+            move |op: &Op<F>| matches!(op, Op::PutFrontend { key: at, .. } if at.address.into() == key),
+        );
+        let _ = bench.sync().await;
+        // Nothing else has anything to do meanwhile.
+        let status = bench.send([service("a", &bad)]).await;
+        assert_eq!(status.failing, 1);
+        sleep(Duration::from_mins(5)).await;
+        assert!(*healthy.borrow());
+        // Others are served, before and after that also fail.
+        let _ = bench.send([dual("b")]).await;
+        let status = bench.send([service("c", &bad), dual("d")]).await;
+        assert_eq!(status.failing, 2);
+        sleep(Duration::from_mins(5)).await;
+        assert!(*healthy.borrow());
     });
 }
 
