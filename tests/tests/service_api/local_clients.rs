@@ -4,13 +4,18 @@
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::both_families;
-use proxy_tests::family::TestFamily;
-use proxy_tests::topology::{NodeSpec, TopologySpec};
+use proxy_tests::family::{IpFamily, TestFamily};
+use proxy_tests::manifests::node_object;
+use proxy_tests::topology::{NodeSpec, TopologySpec, pod_cidr};
 use serde_json::json;
 
 use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig, is_served};
 
-both_families!(each_way_to_tell_them, all_can_be_masqueraded_at_cluster_ips);
+both_families!(
+    each_way_to_tell_them,
+    the_nodes_own_range_may_come_later_and_change,
+    all_can_be_masqueraded_at_cluster_ips,
+);
 
 fn rig() -> Result<Rig> {
     let rig = Rig::new(
@@ -23,11 +28,25 @@ fn rig() -> Result<Rig> {
     Ok(rig)
 }
 
-/// With these arguments, the node's pod is one of its own, or not.
-fn each_way_to_tell_them<F: TestFamily>() -> Result<()> {
-    let rig = rig()?;
+/// The node's pod is one of its own, or not; soon, if that has just changed.
+fn is_told<F: TestFamily>(rig: &Rig, is_local: bool) -> Result<()> {
     let pod = rig.pod("client");
     let (own, node) = (pod.address(F::FAMILY), rig.node().address(F::FAMILY));
+    let (at_vip, at_node_port) = if is_local {
+        (vec![(LOCAL, own), (REMOTE, own)], vec![(LOCAL, own), (REMOTE, own)])
+    } else {
+        (vec![(LOCAL, own), (REMOTE, node)], vec![(LOCAL, own)])
+    };
+    for (frontend, expected) in [(Frontend::ClusterIp, at_vip), (Frontend::NodePort, at_node_port)]
+    {
+        is_served(pod, frontend.target(F::FAMILY), &expected)
+            .with_context(|| format!("{frontend:?}"))?;
+    }
+    Ok(())
+}
+
+fn each_way_to_tell_them<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
     for (arguments, is_local) in [
         (&["--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"][..], true),
         (&["--cluster-cidr=10.99.0.0/16,fd00:99::/48"], false),
@@ -41,19 +60,31 @@ fn each_way_to_tell_them<F: TestFamily>() -> Result<()> {
             agent = agent.argument(*argument);
         }
         let mut agent = agent.start()?;
-        let (at_vip, at_node_port) = if is_local {
-            (vec![(LOCAL, own), (REMOTE, own)], vec![(LOCAL, own), (REMOTE, own)])
-        } else {
-            (vec![(LOCAL, own), (REMOTE, node)], vec![(LOCAL, own)])
-        };
-        for (frontend, expected) in
-            [(Frontend::ClusterIp, at_vip), (Frontend::NodePort, at_node_port)]
-        {
-            is_served(pod, frontend.target(F::FAMILY), &expected)
-                .with_context(|| format!("{arguments:?} {frontend:?}"))?;
-        }
+        is_told::<F>(&rig, is_local).with_context(|| format!("{arguments:?}"))?;
         ensure!(agent.stop()?.success());
     }
+    Ok(())
+}
+
+/// A Node begins without ranges, and is given one of each family.
+fn the_nodes_own_range_may_come_later_and_change<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    let node = rig.cluster.topology.node(NODE);
+    let own = IpFamily::ALL.map(|family| pod_cidr(node.number(), family).to_string());
+    let other = ["10.99.1.0/24", "fd00:99:1::/64"].map(ToOwned::to_owned);
+    let ranges = |ranges: &[String]| {
+        let mut object = node_object(node, None);
+        object["spec"] = json!({ "podCIDR": ranges.first(), "podCIDRs": ranges });
+        rig.cluster.manifests.write_list(NODE, &[object])
+    };
+    ranges(&[])?;
+    let mut agent = rig.agent().argument("--detect-local-mode=NodeCIDR").start()?;
+    is_told::<F>(&rig, true).context("without a range devices tell")?;
+    for (known, is_local) in [(&other, false), (&own, true), (&other, false)] {
+        ranges(known)?;
+        is_told::<F>(&rig, is_local).with_context(|| format!("{known:?}"))?;
+    }
+    ensure!(agent.stop()?.success());
     Ok(())
 }
 
