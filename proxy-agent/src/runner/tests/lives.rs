@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::watch::{api, convert::Convert as _};
 
+mod switches;
+
 const TYPES: [&str; 5] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "Headless"];
 
 /// A dual-stack Service of a type, with all that this has.
@@ -26,12 +28,12 @@ fn of_type(type_: &str) -> Value {
     }
 }
 
-/// A Service, made at this second.
-fn object(name: &str, created: u32, spec: &Value) -> Event {
+/// A Service, made at this second, as the API has it.
+fn written(name: &str, created: u32, spec: &Value) -> Value {
     let is_balanced = spec["type"] == "LoadBalancer";
     let ingress = json!([{"ip": "203.0.113.1"}, {"ip": "2001:db8:2::1"}]);
     let ingress = spec.get("ingress").cloned().unwrap_or(ingress);
-    event(&json!({
+    json!({
         "metadata": {
             "name": name,
             "namespace": "ns",
@@ -40,7 +42,12 @@ fn object(name: &str, created: u32, spec: &Value) -> Event {
         },
         "spec": spec,
         "status": {"loadBalancer": {"ingress": if is_balanced { ingress } else { json!([]) }}},
-    }))
+    })
+}
+
+/// The same, as the runner is told of it.
+fn object(name: &str, created: u32, spec: &Value) -> Event {
+    event(&written(name, created, spec))
 }
 
 fn event(object: &Value) -> Event {
