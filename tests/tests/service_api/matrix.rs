@@ -58,7 +58,7 @@ fn cell<F: TestFamily>(
     is_served(from, frontend.target(F::FAMILY), &expected).with_context(|| format!("{frontend:?}"))
 }
 
-/// Every cell of three kinds of policies.
+/// Every cell of each pair of policies.
 fn every_cell<F: TestFamily>(
     spec: TopologySpec,
     towards_others: impl Fn(&Rig) -> IpAddr,
@@ -69,7 +69,8 @@ fn every_cell<F: TestFamily>(
     let (pod, outsider) = (rig.pod("client"), rig.outsider());
     let (local, remote) = ((LOCAL, Seen::Client), (REMOTE, Seen::Client));
     let masqueraded = (REMOTE, Seen::Node);
-    for (internal, external) in [("Cluster", "Cluster"), ("Cluster", "Local"), ("Local", "Cluster")]
+    for (internal, external) in
+        [("Cluster", "Cluster"), ("Cluster", "Local"), ("Local", "Cluster"), ("Local", "Local")]
     {
         let service = rig
             .service(&[LOCAL, REMOTE])
