@@ -29,7 +29,7 @@ impl Runner {
                 warn!(
                     %service,
                     %ports,
-                    "SCTP sockets of host processes are not served: they do not reach these ports of the Service at its cluster IP"
+                    "SCTP sockets of host processes are not served: they do not reach these ports of the Service, be it at its cluster IP, a node port, a load balancer's address or an external IP"
                 );
             }
         }
