@@ -97,10 +97,11 @@ fn flows_leave_an_endpoint_within_a_second<F: TestFamily>() -> Result<()> {
         serve(&[REMOTE])?;
         stays.soon::<F>("the first answer", |answer| is(REMOTE, &answer))?;
         serve(&[LOCAL, REMOTE])?;
-        let moves = PORTS.skip(1).map(|port| Steady::new(host, frontend, port));
-        let moves: Vec<_> =
-            moves.filter(|client| eventually(|| client.ask::<F>().is_ok())).collect();
-        let moves = moves.into_iter().find(|client| is(LOCAL, &client.ask::<F>()));
+        let target = frontend.target(F::FAMILY);
+        let joins = || is(LOCAL, &Client::new(host).ask(Protocol::Udp, target));
+        ensure!(eventually(joins), "{frontend:?}: the other endpoint does not serve");
+        let mut others = PORTS.skip(1).map(|port| Steady::new(host, frontend, port));
+        let moves = others.find(|client| is(LOCAL, &client.ask::<F>()));
         let moves = moves.context("nobody is served by the other endpoint")?;
         // Who is with the endpoint that goes moves on. Who is not, hears every answer.
         for _ in 0..10 {
