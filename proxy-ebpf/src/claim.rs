@@ -268,7 +268,10 @@ fn dismiss<F: Datapath>(work: &mut Work<F>) {
 #[inline(always)]
 fn gives_way<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
     let flow = found.flow();
-    has_ended(work, found) || flow.to == work.flow.to
+    // A RST counts here: its sender's port may be in use again at once, for another peer.
+    found.is_expired(work.reply_key.protocol, work.now)
+        || flow.to == work.flow.to
+        || flow.is_closed(false)
 }
 
 /// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has

@@ -116,6 +116,11 @@ impl Flow {
         self.is_reset && !self.is_confirmed || self.finished[0] && self.finished[1]
     }
 
+    /// Whether its replies may be another's: a RST may mean that its sender's port is in use again.
+    pub(super) const fn gives_way(&self) -> bool {
+        self.is_reset || self.is_closed()
+    }
+
     /// Takes note of a packet; says whether it confirmed the flow.
     pub(super) fn observe(
         &mut self,
@@ -200,7 +205,7 @@ impl Model {
     pub(super) fn is_taken(&self, key: &FlowKey, source: SocketAddr, backend: SocketAddr) -> bool {
         self.holder(key, source, backend)
             .and_then(|holder| self.flows.get(&holder))
-            .is_some_and(|flow| !flow.is_closed())
+            .is_some_and(|flow| !flow.gives_way())
     }
 
     /// Whether a packet is to an endpoint itself.
