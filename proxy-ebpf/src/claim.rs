@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The entries of a new flow: the tuple of its replies is claimed, then the flow is entered.
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_prandom_u32};
+use core::{hint, ptr};
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    cty::{c_long, c_void},
+    helpers::{bpf_get_prandom_u32, bpf_loop},
+};
 use proxy_common::{
     Port,
     clock::seconds,
@@ -78,8 +84,13 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     // Where the source's address becomes the node's, the client's port would take the replies of the
     // node's own connections.
     let keeps_port = !flow.kind.has(Kind::HAIRPIN | Kind::MASQUERADED);
+    work.ousts = 0;
     let is_own = keeps_port && claim_own_port(work);
-    if !is_own && !claim_free_port(work) && !take_over(work) {
+    let is_claimed = is_own || claim_free_port(work) || take_over(work);
+    if work.ousts != 0 {
+        dismiss(work);
+    }
+    if !is_claimed {
         return Entered::NoPort;
     }
     work.flow.to = work.wanted;
@@ -124,30 +135,40 @@ fn claim_own_port<F: Datapath>(work: &mut Work<F>) -> bool {
 /// Takes the first port of some for [`Work::wanted`] to which nobody is answered. Leaves in
 /// [`Work::stalest`] that of the flow which has been silent for longest, of those that have ended or
 /// are half-open.
-#[inline(never)]
+#[inline(always)]
 fn claim_free_port<F: Datapath>(work: &mut Work<F>) -> bool {
-    let tables = F::tables();
     work.silence = 0;
-    for _ in 0..PORT_ATTEMPTS {
-        work.wanted.source_port = source_port();
-        set_reply_key(work);
-        let confirmed = tables.flows.get_ptr_mut(&work.reply_key);
-        let Some(entry) = confirmed.or_else(|| tables.half_open.get_ptr_mut(&work.reply_key))
-        else {
-            // Unless another processor has just taken it.
-            if claim_new(work) {
-                return true;
-            }
-            continue;
-        };
-        let found = Found { entry, confirmed: confirmed.is_some() };
-        let silence = dispensable(work, found);
-        if silence > work.silence {
-            work.silence = silence;
-            work.stalest = work.wanted.source_port;
-        }
+    work.claimed = 0;
+    let work = hint::black_box(work);
+    // The verifier would go through a loop's body as often as the loop does; through this one's it
+    // goes once or twice (Linux commit e6f2dd0f8067).
+    // SAFETY: the function is of the kind that the helper takes, and finds the working memory, which
+    // is given up to it, by itself.
+    let _: c_long =
+        unsafe { bpf_loop(PORT_ATTEMPTS, try_a_port::<F> as *mut c_void, ptr::null_mut(), 0) };
+    work.claimed != 0
+}
+
+/// One of these attempts; says whether it is the last one (not zero).
+extern "C" fn try_a_port<F: Datapath>(_: u32, _: *mut c_void) -> c_long {
+    let Some(work) = Work::<F>::get() else {
+        return 1;
+    };
+    let tables = F::tables();
+    work.wanted.source_port = source_port();
+    set_reply_key(work);
+    let confirmed = tables.flows.get_ptr_mut(&work.reply_key);
+    let Some(entry) = confirmed.or_else(|| tables.half_open.get_ptr_mut(&work.reply_key)) else {
+        // Unless another processor has just taken it.
+        work.claimed = u8::from(claim_new(work));
+        return work.claimed.into();
+    };
+    let silence = dispensable(work, Found { entry, confirmed: confirmed.is_some() });
+    if silence > work.silence {
+        work.silence = silence;
+        work.stalest = work.wanted.source_port;
     }
-    false
+    0
 }
 
 /// Whether a flow is over, and its entries are only left.
@@ -185,7 +206,7 @@ fn take_over<F: Datapath>(work: &mut Work<F>) -> bool {
         }
         let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
         let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
-        dismiss(work);
+        work.ousts = 1;
     }
     if !claim_new(work) {
         return false;
@@ -243,9 +264,7 @@ fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
             return false;
         }
     }
-    if work.former != work.flow.to {
-        dismiss(work);
-    }
+    work.ousts = u8::from(work.former != work.flow.to);
     true
 }
 

@@ -194,16 +194,16 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     let Some(entry) = tables.half_open.get_ptr_mut(&work.key) else {
         return;
     };
-    let (forward_to, kind) = (work.flow.to, work.flow.kind);
+    (work.wanted, work.wanted_kind) = (work.flow.to, work.flow.kind);
     // SAFETY: map memory, see `Found`.
     work.flow = unsafe { *entry };
     if !(Found { entry, confirmed: false }).is(&work.key) {
-        work.flow.to = forward_to;
-        work.flow.kind = kind;
+        work.flow.to = work.wanted;
+        work.flow.kind = work.wanted_kind;
         return;
     }
     work.reply_key =
-        FlowKey::new(forward_to.reversed(), work.packet.protocol, work.flow.kind.reply_hook());
+        FlowKey::new(work.wanted.reversed(), work.packet.protocol, work.flow.kind.reply_hook());
     work.flow.label(&work.reply_key);
     work.flow.to = work.packet.tuple.reversed();
     work.flow.kind.0 |= Kind::REPLY;
@@ -216,7 +216,7 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
         .get_ptr_mut(&work.reply_key)
         .is_some_and(|entry| Found { entry, confirmed: true }.answers(&work.packet.tuple));
     work.flow.label(&work.key);
-    work.flow.to = forward_to;
+    work.flow.to = work.wanted;
     work.flow.kind.0 &= !Kind::REPLY;
     if same && tables.flows.insert(&work.key, &work.flow, NEW).is_ok() {
         count::<F>(Reason::FlowConfirmed);

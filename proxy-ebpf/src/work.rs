@@ -38,17 +38,20 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) outside: u8,
     /// Whether the flow that is being made is to be masqueraded where it leaves (not zero).
     pub(crate) masquerades: u8,
+    /// Whether a source port has been found for it (not zero).
+    pub(crate) claimed: u8,
     /// The reason why the packet is dropped or refused, plus one; 0 if it is not.
     pub(crate) blamed: u8,
     /// The key of the replies of a flow that is being made.
     pub(crate) reply_key: FlowKey<F>,
-    /// Where packets of the replies of another flow went that had this key, and what kind of flow
-    /// that is.
+    /// Where packets of the replies of another flow went that had this key, what kind of flow that
+    /// is, and whether it has lost the key (not zero).
     pub(crate) former: Tuple<F>,
     pub(crate) former_kind: Kind,
+    pub(crate) ousts: u8,
     /// The key of that flow's forward entry.
     pub(crate) former_key: FlowKey<F>,
-    /// Where a flow that is being made leads to, and of what kind it is.
+    /// Where a flow that is being made or confirmed leads to, and of what kind it is.
     pub(crate) wanted: Tuple<F>,
     pub(crate) wanted_kind: Kind,
     /// Of the flows that may leave their source ports, of those that were looked at, the port of the

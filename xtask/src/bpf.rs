@@ -93,6 +93,8 @@ fn with_bpf_target<'a>(
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        // What is cleared or moved is so in words, in place; else it is in a loop over its bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
     ];
     cargo
         // In this form flags may contain spaces, as the path of the linker may.
