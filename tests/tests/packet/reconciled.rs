@@ -3,6 +3,7 @@
 //! What the reconciler writes is safe to act on at every moment, and rows that it gives to another
 //! endpoint are not mistaken for what they were.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -79,7 +80,7 @@ fn change_services<F: Tabled>(tables: &mut Tables<F::Abi>, done: &AtomicBool) ->
 }
 
 /// What became of a first packet while its Service changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     Served,
     Refused,
@@ -113,45 +114,56 @@ fn fate<F: Tabled>(programs: &Programs, service: u8, sent: &Packet) -> Result<Fa
     }
 }
 
-fn no_flow_gets_a_foreign_backend_while_services_change<F: Tabled>() -> Result<()> {
+/// Sends first packets, each protocol's in its turn, until enough of each have met with each fate that
+/// a state of their Service calls for. Returns how many were dropped.
+fn send_while_services_change<F: Tabled>(programs: &Programs) -> Result<u64> {
     const PACKETS: u32 = 6_000;
+    const OF_EACH: u64 = 60;
+    const LONG: Duration = Duration::from_secs(60);
+    let begin = Instant::now();
+    let mut dropped = 0;
+    let kinds = [Fate::Served, Fate::Refused, Fate::Passed];
+    let each = Protocol::ALL.map(|protocol| kinds.map(|fate| ((protocol, fate), 0_u64)));
+    let mut fates: BTreeMap<_, _> = each.into_iter().flatten().collect();
+    for number in 0.. {
+        // At least until what has been freed has been used again.
+        let is_over = number >= PACKETS && begin.elapsed() >= REST / FASTER * 2;
+        if is_over && fates.values().all(|count| *count >= OF_EACH) {
+            break;
+        }
+        ensure!(begin.elapsed() < LONG, "too few: {fates:?}");
+        let service = u8::try_from(number % u32::from(SERVICES))? + 1;
+        // TCP, SCTP: always a new flow. UDP: a few flows that go on and on, from backend to
+        // backend.
+        let protocol = Protocol::ALL[number as usize % Protocol::ALL.len()];
+        let port = if protocol == Protocol::Udp {
+            40_000 + u16::try_from(number % 50)?
+        } else {
+            u16::try_from(number % 40_000)?
+        };
+        let sent = opening(protocol, client::<F>(12, 1 + port), vip::<F>(service));
+        match fates.get_mut(&(protocol, fate::<F>(programs, service, &sent)?)) {
+            Some(count) => *count += 1,
+            None => dropped += 1,
+        }
+    }
+    Ok(dropped)
+}
+
+fn no_flow_gets_a_foreign_backend_while_services_change<F: Tabled>() -> Result<()> {
     let mut rig = Rig::<F>::new()?;
     let Loaded { programs, tables, .. } = &mut *rig;
     let done = AtomicBool::new(false);
-    let (fates, updates) = thread::scope(|scope| {
+    let (dropped, updates) = thread::scope(|scope| {
         let writer = scope.spawn(|| change_services::<F>(tables, &done));
-        let begin = Instant::now();
-        // At least until what has been freed has been used again.
-        let fates = (0..)
-            .take_while(|number| *number < PACKETS || begin.elapsed() < REST / FASTER * 2)
-            .map(|number| {
-                let service = u8::try_from(number % u32::from(SERVICES))? + 1;
-                // TCP, SCTP: always a new flow. UDP: a few flows that go on and on, from backend to
-                // backend.
-                let protocol = Protocol::ALL[number as usize % Protocol::ALL.len()];
-                let port = if protocol == Protocol::Udp {
-                    40_000 + u16::try_from(number % 50)?
-                } else {
-                    u16::try_from(number % 40_000)?
-                };
-                let sent = opening(protocol, client::<F>(12, 1 + port), vip::<F>(service));
-                Ok((protocol, fate::<F>(programs, service, &sent)?))
-            })
-            .collect::<Result<Vec<_>>>();
+        let dropped = send_while_services_change::<F>(programs);
         done.store(true, Ordering::Relaxed);
-        let updates = writer.join().ok().context("the writer panicked")?;
-        anyhow::Ok((fates?, updates))
-    })?;
-    let count = |fate| fates.iter().filter(|found| **found == fate).count();
-    for protocol in Protocol::ALL {
-        for fate in [Fate::Served, Fate::Refused, Fate::Passed] {
-            assert!(count((protocol, fate)) > fates.len() / 100, "{protocol}: too few {fate:?}");
-        }
-    }
+        (dropped, writer.join())
+    });
+    let updates = updates.ok().context("the writer panicked")?;
     // Two changes under one look-up, or a refusal too many.
     let counted = rig.count(Reason::DropUpdateRace)? + rig.count(Reason::DropRejectLimit)?;
-    let dropped = Protocol::ALL.map(|protocol| count((protocol, Fate::Dropped)));
-    assert_eq!(u64::try_from(dropped.iter().sum::<usize>())?, counted);
+    assert_eq!(dropped?, counted);
     assert!(updates > 100, "too few updates to show anything: {updates}");
     Ok(())
 }
