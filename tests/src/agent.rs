@@ -27,9 +27,9 @@ const BINARY_VARIABLE: &str = "SIXFOUR_BIN";
 /// The message by which an agent says that it serves all Services.
 const READY: &str = "ready";
 
-/// How long an agent may take to start, and to stop: it hangs if it takes longer, even under an
-/// emulated processor.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long an agent may take to start, and to stop: it hangs if it takes longer, even in one of
+/// several guests whose processors are emulated, and where the verifier takes most of a minute.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The arguments that keep an agent in `namespace` to the sockets of its control group.
 ///
@@ -114,7 +114,7 @@ impl<'a> AgentSpec<'a> {
         self
     }
 
-    /// How long it may take to start, and to stop; a minute by default.
+    /// How long it may take to start, and to stop; three minutes by default.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

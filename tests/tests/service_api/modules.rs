@@ -4,8 +4,6 @@
 //! in guests whose kernels do. Each takes both families, since there a network costs more than
 //! anything else.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use proxy_tests::family::{V4, V6};
 use proxy_tests::topology::{BetweenNodes, Uplink};
@@ -14,14 +12,11 @@ use super::exhaustion;
 use super::rig::{LOCAL, REMOTE, Rig};
 use super::uplinks::{Tunnel, join_by_tunnel, nodes, serves_far, serves_over_tunnel, with_router};
 
-/// What an agent may take to start under an emulated processor.
-const START: Duration = Duration::from_mins(2);
-
 /// Clients outside, behind a router, are served through an agent that is told nothing of devices.
 fn is_served_over(uplink: Uplink) -> Result<()> {
     let rig = with_router(nodes().uplink(uplink))?;
     rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
-    let mut agent = rig.agent().patience(START).start()?;
+    let mut agent = rig.agent().start()?;
     serves_far::<V4>(&rig)?;
     serves_far::<V6>(&rig)?;
     ensure!(agent.stop()?.success());
@@ -49,7 +44,7 @@ fn a_client_behind_ip_in_ip() -> Result<()> {
     let rig = with_router(nodes())?;
     join_by_tunnel(&rig, Tunnel::IpInIp)?;
     rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
-    let mut agent = rig.agent().patience(START).start()?;
+    let mut agent = rig.agent().start()?;
     serves_over_tunnel::<V4>(&rig)?;
     serves_over_tunnel::<V6>(&rig)?;
     ensure!(agent.stop()?.success());
@@ -63,7 +58,7 @@ fn who_finds_no_port_over_ip_in_ip_is_refused() -> Result<()> {
     let rig = Rig::new(exhaustion::nodes().between_nodes(BetweenNodes::IpInIp))?;
     rig.cluster.manifests.apply(&rig.service(&[REMOTE]))?;
     let agent = exhaustion::RANGE.iter().fold(rig.agent(), |agent, word| agent.argument(*word));
-    let mut agent = agent.patience(START).start()?;
+    let mut agent = agent.start()?;
     exhaustion::is_refused_without_a_port::<V4>(&rig)?;
     exhaustion::is_refused_without_a_port::<V6>(&rig)?;
     ensure!(agent.stop()?.success());

@@ -30,8 +30,6 @@ const OFTEN: usize = 20;
 const LENGTHS: [usize; 3] = [4, 1_001, 20_000];
 /// Longer than anything takes under an emulated processor.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What an agent may take to start there.
-const START: Duration = Duration::from_mins(2);
 /// Linux repeats an INIT after three seconds: what ends before has been ended by the first answer.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -129,7 +127,7 @@ fn associations_by_each_frontend() -> Result<()> {
         .node_port(IDLE_NODE_PORT);
     rig.cluster.manifests.apply(&idle)?;
     rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
-    let mut agent = rig.agent().patience(START).start()?;
+    let mut agent = rig.agent().start()?;
     each_frontend_serves::<V4>(&rig)?;
     each_frontend_serves::<V6>(&rig)?;
     ports_are_used_again::<V4>(&rig)?;
