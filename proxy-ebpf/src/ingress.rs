@@ -93,6 +93,7 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
 
 /// What became of a packet.
 #[repr(u32)]
+        Handled::NoSourcePort => Reason::RejectSourcePorts,
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Handled {
     /// It goes on its way.
@@ -113,6 +114,8 @@ enum Handled {
 #[inline(never)]
 fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
+    /// To be refused: there is no port left for it.
+    NoSourcePort,
     let mut known = flow::find(&work.key);
     if let Some(found) = known {
         work.confirmed = u8::from(found.confirmed);
@@ -142,6 +145,7 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
         blame(work, Reason::DropFlowInsert);
         return Handled::Dropped;
     };
+            Opening::NoSourcePort => return Handled::NoSourcePort,
     work.confirmed = u8::from(found.confirmed);
     match follow::translate(context, work, found.entry) {
         Follow::Pass => Handled::Passed,

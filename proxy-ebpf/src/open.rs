@@ -50,6 +50,8 @@ pub(crate) enum Opening {
     NoPort,
     /// To be refused: it is amid a connection that is not known.
     NoFlow,
+    /// To be refused: there is no source port whose replies are nobody's.
+    NoSourcePort,
 }
 
 impl Opening {
@@ -65,6 +67,7 @@ impl Opening {
             number if number == Self::NoEndpoints as u32 => Self::NoEndpoints,
             number if number == Self::NoPort as u32 => Self::NoPort,
             number if number == Self::NoFlow as u32 => Self::NoFlow,
+            number if number == Self::NoSourcePort as u32 => Self::NoSourcePort,
             _ => Self::Drop,
         }
     }
@@ -234,7 +237,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
             return Opening::Opened;
         }
         Entered::NoRoom => Reason::DropFlowInsert,
-        Entered::NoPort => Reason::DropSourcePorts,
+        Entered::NoPort => return Opening::NoSourcePort,
     };
     blame(work, reason);
     Opening::Drop

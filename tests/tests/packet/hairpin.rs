@@ -21,6 +21,7 @@ both_families!(
     a_pod_reaches_itself,
     other_backends_are_reached_as_ever,
     without_a_host_address_a_hairpin_is_dropped,
+    without_a_free_port_a_hairpin_is_refused,
 );
 
 /// The packet with its hardware addresses swapped.
@@ -36,7 +37,10 @@ fn own<F: Tabled>() -> SocketAddr {
 
 /// A rig with Service ports that only the pod itself serves.
 fn rig_with_hairpin<F: Tabled>() -> Result<Rig<F>> {
-    let mut rig = Rig::<F>::new()?;
+    equip(Rig::<F>::new()?)
+}
+
+fn equip<F: Tabled>(mut rig: Rig<F>) -> Result<Rig<F>> {
     for protocol in Protocol::ALL {
         let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &[own::<F>()])?;
     }
@@ -101,5 +105,22 @@ fn without_a_host_address_a_hairpin_is_dropped<F: Tabled>() -> Result<()> {
         assert_eq!(rig.count(Reason::DropHairpin)?, count);
     }
     assert_eq!(rig.count(Reason::FlowCreated)?, 0);
+    Ok(())
+}
+
+fn without_a_free_port_a_hairpin_is_refused<F: Tabled>() -> Result<()> {
+    let mut rig = equip(Rig::<F>::with_source_ports(61_000..=61_003)?)?;
+    rig.set_host_address(F::pod(1, 1))?;
+    for protocol in Protocol::ALL {
+        for port in 40_000..40_004 {
+            let first = opening(protocol, client::<F>(12, port), vip::<F>(1));
+            let inside = rig.programs.ingress(&first)?.packet(Verdict::Redirect)?;
+            assert_eq!(inside.source, F::pod(1, 1));
+        }
+        let first = opening(protocol, client::<F>(12, 40_004), vip::<F>(1));
+        let refusal = rig.programs.ingress(&first)?.packet(Verdict::Redirect)?;
+        assert_eq!((refusal.source, refusal.destination), (first.destination, first.source));
+    }
+    assert_eq!(rig.count(Reason::RejectSourcePorts)?, 3);
     Ok(())
 }
