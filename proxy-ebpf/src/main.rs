@@ -48,6 +48,7 @@ mod ingress;
 mod leave;
 mod maps;
 mod masquerade;
+mod node_socket;
 mod open;
 mod packet;
 mod phase;

@@ -22,7 +22,7 @@ use crate::{
     family::Datapath,
     flow::find,
     frame::device,
-    masquerade,
+    masquerade, node_socket,
     packet::Packet,
     tcp,
     work::Work,
@@ -95,6 +95,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Open
         Opening::NoLocalEndpoint => Reason::DropPolicyLocal,
         Opening::NotAdmitted => Reason::DropSourceRange,
         Opening::Race => Reason::DropUpdateRace,
+        Opening::NoFlow if node_socket::exists(context, &mut work.packet) => return Opening::Pass,
         refused => return refused,
     };
     blame(work, reason);
