@@ -48,8 +48,6 @@ pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAdd
     fn words(&self) -> &[u32];
     /// Whether this is a multicast address (for IPv4 also the limited broadcast address).
     fn is_multicast(&self) -> bool;
-    /// Whether this is a link-local address (RFC 3927, RFC 4291 section 2.5.6).
-    fn is_link_local(&self) -> bool;
     /// Whether this is a loopback address (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3).
     fn is_loopback(&self) -> bool;
     /// Whether this has the first bits of `prefix`, as many as are set in `mask`.
@@ -111,13 +109,8 @@ impl Address for V4Addr {
 
     #[inline(always)]
     fn is_multicast(&self) -> bool {
-        // 224.0.0.0/4, and 255.255.255.255 with the reserved 240.0.0.0/4: never a Service.
-        u32::from_be(self.0[0]) >= 0xe000_0000
-    }
-
-    #[inline(always)]
-    fn is_link_local(&self) -> bool {
-        u32::from_be(self.0[0]) & 0xffff_0000 == 0xa9fe_0000
+        // 240.0.0.0/4 is reserved, but Linux routes it, and clusters give it to pods.
+        u32::from_be(self.0[0]) >> 28 == 0xe || self.0[0] == u32::MAX
     }
 
     #[inline(always)]
@@ -169,11 +162,6 @@ impl Address for V6Addr {
     #[inline(always)]
     fn is_multicast(&self) -> bool {
         u32::from_be(self.0[0]) >> 24 == 0xff
-    }
-
-    #[inline(always)]
-    fn is_link_local(&self) -> bool {
-        u32::from_be(self.0[0]) & 0xffc0_0000 == 0xfe80_0000
     }
 
     #[inline(always)]

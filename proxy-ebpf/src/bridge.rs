@@ -14,7 +14,9 @@ use proxy_common::flow::Tuple;
 
 use crate::{
     family::Datapath,
-    frame::{self, PACKET_HOST, PACKET_OTHERHOST, device, packet_type},
+    frame::{
+        self, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, device, packet_type,
+    },
     maps::DEVICES,
 };
 
@@ -25,7 +27,9 @@ pub(crate) enum Addressee {
     Node,
     /// A neighbour of the client's.
     Neighbour,
-    /// A group, or nobody who could be reached from here.
+    /// A group.
+    Group,
+    /// Nobody who could be reached from here.
     Nobody,
 }
 
@@ -45,6 +49,7 @@ pub(crate) fn addressee(context: &TcContext) -> Addressee {
                 _ => Addressee::Nobody,
             }
         }
+        PACKET_BROADCAST | PACKET_MULTICAST => Addressee::Group,
         _ => Addressee::Nobody,
     }
 }

@@ -31,7 +31,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         Parsed::Error => {
             return icmp_error::forward(context, work, Hook::EGRESS).unwrap_or(Verdict::Pass);
         }
-        Parsed::Nothing | Parsed::Other => return Verdict::Pass,
+        Parsed::Nothing | Parsed::Unserved | Parsed::Other => return Verdict::Pass,
     }
     work.now = flow::now();
     let part = work.packet.part;

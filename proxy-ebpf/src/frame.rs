@@ -12,6 +12,10 @@ pub(crate) const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
 
 /// `skb->pkt_type` of a frame to the device's own MAC address (`if_packet.h`).
 pub(crate) const PACKET_HOST: u32 = 0;
+/// `skb->pkt_type` of a frame to all (`if_packet.h`).
+pub(crate) const PACKET_BROADCAST: u32 = 1;
+/// `skb->pkt_type` of a frame to a group (`if_packet.h`).
+pub(crate) const PACKET_MULTICAST: u32 = 2;
 /// `skb->pkt_type` of a unicast frame to another MAC address (`if_packet.h`).
 pub(crate) const PACKET_OTHERHOST: u32 = 3;
 

@@ -59,9 +59,15 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
     work.direct_only = u8::from(addressee == Addressee::Neighbour);
     work.outside = u8::from(OUTSIDE);
     let parsed = work.packet.parse(context, network);
+    if addressee == Addressee::Group {
+        // Linux takes datagrams from these, too.
+        let may_be_taken = parsed != Parsed::Nothing;
+        return if may_be_taken { keep_from_loopback(work) } else { Verdict::Pass };
+    }
     work.now = flow::now();
     match parsed {
         Parsed::Transport => {}
+        Parsed::Unserved => return keep_from_loopback(work),
         Parsed::Error if names_loopback(&work.packet) => return drop_loopback(work),
         Parsed::Error => {
             return icmp_error::forward(context, work, Hook::INGRESS).unwrap_or(Verdict::Pass);
@@ -87,13 +93,13 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
         Handled::NoEndpoints => Reason::RejectNoEndpoints,
         Handled::NoPort => Reason::RejectNoPort,
         Handled::NoFlow => Reason::RejectNoFlow,
+        Handled::NoSourcePort => Reason::RejectSourcePorts,
     };
     reject::refuse(context, work, reason, Back::Out)
 }
 
 /// What became of a packet.
 #[repr(u32)]
-        Handled::NoSourcePort => Reason::RejectSourcePorts,
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Handled {
     /// It goes on its way.
@@ -108,14 +114,14 @@ enum Handled {
     NoPort,
     /// To be refused: it is amid a connection that is not known.
     NoFlow,
+    /// To be refused: there is no port left for it.
+    NoSourcePort,
 }
 
 /// Has a packet follow its flow, or opens one for it.
 #[inline(never)]
 fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
-    /// To be refused: there is no port left for it.
-    NoSourcePort,
     let mut known = flow::find(&work.key);
     if let Some(found) = known {
         work.confirmed = u8::from(found.confirmed);
@@ -139,13 +145,13 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
             Opening::NoEndpoints => return Handled::NoEndpoints,
             Opening::NoPort => return Handled::NoPort,
             Opening::NoFlow => return Handled::NoFlow,
+            Opening::NoSourcePort => return Handled::NoSourcePort,
         }
     }
     let Some(found) = known else {
         blame(work, Reason::DropFlowInsert);
         return Handled::Dropped;
     };
-            Opening::NoSourcePort => return Handled::NoSourcePort,
     work.confirmed = u8::from(found.confirmed);
     match follow::translate(context, work, found.entry) {
         Follow::Pass => Handled::Passed,
@@ -157,11 +163,11 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
 /// What becomes of a packet that belongs to no flow.
 #[inline(always)]
 fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
-    if names_loopback(&work.packet) {
-        blame(work, Reason::DropLoopback);
-        return Opening::Drop;
-    }
     if work.packet.part != Part::LATER {
+        if names_loopback(&work.packet) {
+            blame(work, Reason::DropLoopback);
+            return Opening::Drop;
+        }
         return F::open(context, work);
     }
     match overtaken(work) {
@@ -176,6 +182,12 @@ fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
 #[inline(always)]
 fn names_loopback<F: Datapath>(packet: &Packet<F>) -> bool {
     packet.tuple.source.is_loopback() || packet.tuple.destination.is_loopback()
+}
+
+/// What becomes of a packet that is nothing of ours.
+#[inline(always)]
+fn keep_from_loopback<F: Datapath>(work: &mut Work<F>) -> Verdict {
+    if names_loopback(&work.packet) { drop_loopback(work) } else { Verdict::Pass }
 }
 
 #[inline(always)]
@@ -201,6 +213,9 @@ fn answer_other<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Verdict
 /// it belongs to, and to hold it back until then is not in our power.
 #[inline(never)]
 fn overtaken<F: Datapath>(work: &mut Work<F>) -> Verdict {
+    if names_loopback(&work.packet) {
+        return drop_loopback(work);
+    }
     let is_direct = |frontend: Frontend| frontend.service() == ServiceIndex::DIRECT;
     if work.direct_only != 0 || look_up(&work.packet).is_none_or(is_direct) {
         return Verdict::Pass;

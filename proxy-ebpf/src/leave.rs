@@ -41,7 +41,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
             Some(verdict) => return verdict,
             None => Translated::No,
         },
-        Parsed::Nothing | Parsed::Other => Translated::No,
+        Parsed::Nothing | Parsed::Unserved | Parsed::Other => Translated::No,
     };
     match translated {
         Translated::No => guard::run(context, work, network, parsed),

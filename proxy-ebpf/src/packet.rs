@@ -60,8 +60,10 @@ pub(crate) struct Packet<F: Datapath> {
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// Nothing that is ours.
+    /// No packet, or one that no receiver takes.
     Nothing,
+    /// A packet that is nothing of ours. Its addresses are there.
+    Unserved,
     /// TCP, UDP or SCTP; or a fragment of anything that is not its first.
     Transport,
     /// An ICMP error about some other packet.
@@ -86,29 +88,27 @@ impl<F: Datapath> Packet<F> {
     /// 3.2.2, RFC 4443 section 2.4).
     #[inline(never)]
     pub(crate) fn parse(&mut self, context: &TcContext, network: usize) -> Parsed {
-        self.try_parse(context, network).unwrap_or(Parsed::Nothing)
+        let is_there = pull(context, network + F::HEADER).is_some()
+            && self.parse_network(context, network).is_some();
+        if is_there {
+            self.parse_transport(context).unwrap_or(Parsed::Unserved)
+        } else {
+            Parsed::Nothing
+        }
     }
 
     #[inline(always)]
-    fn try_parse(&mut self, context: &TcContext, network: usize) -> Option<Parsed> {
-        pull(context, network + F::HEADER)?;
-        self.parse_network(context, network)?;
+    fn parse_transport(&mut self, context: &TcContext) -> Option<Parsed> {
         // What was cut short on its way is for its receiver to throw away.
         if self.end > context.len()
             || self.tuple.destination.is_multicast()
-            || self.tuple.destination.is_link_local()
             || self.tuple.source.is_multicast()
             || self.tuple.source.words().iter().all(|word| *word == 0)
         {
             return None;
         }
-        // Routers may have no other address to report from. All else from there stays on its link.
-        let is_from_link = self.tuple.source.is_link_local();
-        if is_from_link && self.protocol != F::ICMP {
-            return None;
-        }
         if self.part == Part::LATER {
-            return (!is_from_link).then_some(Parsed::Transport);
+            return Some(Parsed::Transport);
         }
         let transport = self.transport();
         match self.protocol {
@@ -118,8 +118,8 @@ impl<F: Datapath> Packet<F> {
             protocol if protocol == F::ICMP && self.has(ICMP_HEADER, 0) => {
                 match F::message(context.load(transport).ok()?) {
                     Message::Error => Some(Parsed::Error),
-                    Message::Query if !is_from_link => Some(Parsed::Other),
-                    Message::Query | Message::Control => None,
+                    Message::Query => Some(Parsed::Other),
+                    Message::Control => None,
                 }
             }
             // The first is cut short.

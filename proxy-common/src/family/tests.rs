@@ -25,8 +25,7 @@ fn scopes_are_told_apart() {
     let v6 = |text: &str| V6Addr::from_ip(text.parse().unwrap()).unwrap();
     assert!(v4("224.0.0.1").is_multicast() && v4("255.255.255.255").is_multicast());
     assert!(v6("ff02::1").is_multicast() && !v6("fe80::1").is_multicast());
-    assert!(v4("169.254.1.1").is_link_local() && v6("fe80::1").is_link_local());
-    assert!(!v4("10.0.0.1").is_link_local() && !v6("fd00::1").is_link_local());
+    assert!(!v4("240.0.0.1").is_multicast() && !v4("255.255.255.254").is_multicast());
     assert!(v4("127.1.2.3").is_loopback() && v6("::1").is_loopback());
     assert!(!v4("128.0.0.1").is_loopback() && !v6("::2").is_loopback());
     assert!(!v6("1::1").is_loopback() && !V6Addr::UNSPECIFIED.is_loopback());

@@ -88,7 +88,6 @@ impl View {
         if view.end > frame.len()
             || is_group(view.source)
             || is_group(view.destination)
-            || is_link_local(view.destination)
             || view.source.is_unspecified()
         {
             return None;
@@ -96,8 +95,7 @@ impl View {
         if view.kind != Kind::Later {
             view.read_transport(&frame[..view.end])?;
         }
-        // Routers may report errors from an address of their link.
-        (view.kind == Kind::Error || !is_link_local(view.source)).then_some(view)
+        Some(view)
     }
 
     /// Reads what an ICMP error quotes, up to its ports; its end may be missing.
@@ -217,18 +215,11 @@ const fn kind_of_icmpv6(kind: u8) -> Option<Kind> {
     }
 }
 
-/// Whether it is a group's, or one of IPv4's reserved addresses behind these.
+/// Whether it is a group's, or everybody's.
 const fn is_group(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => address.octets()[0] >= 224,
-        IpAddr::V6(address) => address.octets()[0] == 0xff,
-    }
-}
-
-const fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::rig::{Rig, Tabled};
 
 both_families!(
     both_directions_are_translated,
+    clients_and_backends_may_have_any_unicast_address,
     tcp_and_udp_on_one_port_are_two_frontends,
     segments_of_all_kinds_are_translated,
     options_and_payload_stay,
@@ -39,6 +40,31 @@ fn both_directions_are_translated<F: Tabled>() -> Result<()> {
         assert_eq!(connection.source, connection.client);
         connection.prove(&rig.programs)?;
         connection.answer(&rig.programs)?;
+    }
+    Ok(())
+}
+
+/// Of a link (the probes of some load balancers come from there), and of ranges that no registry gives
+/// away, as clusters take for pods.
+fn clients_and_backends_may_have_any_unicast_address<F: Tabled>() -> Result<()> {
+    let mut rig = Rig::<F>::new()?;
+    let addresses = match F::FAMILY {
+        IpFamily::V4 => ["169.254.7.7", "240.1.0.5", "100.64.0.9", "255.255.255.254"],
+        IpFamily::V6 => ["fe80::7", "4000::5", "2001:db8::9", "fec0::1"],
+    };
+    let socket = |address: &str, port| anyhow::Ok(SocketAddr::new(address.parse()?, port));
+    for (host, address) in (1..).zip(addresses) {
+        let (frontend, backend) = (vip::<F>(host), socket(address, 8080)?);
+        for protocol in Protocol::ALL {
+            let _: ServiceIndex = rig.service(frontend, protocol, &[backend])?;
+            for client in addresses.iter().filter(|client| **client != address) {
+                let client = socket(client, 40_000)?;
+                let connection = Connection::establish(&rig.programs, protocol, client, frontend)?;
+                assert_eq!((connection.backend, connection.source), (backend, client));
+                connection.prove(&rig.programs)?;
+                connection.answer(&rig.programs)?;
+            }
+        }
     }
     Ok(())
 }

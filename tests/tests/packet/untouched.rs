@@ -20,7 +20,7 @@ use crate::rig::{Rig, Tabled};
 both_families!(
     packets_to_no_frontend_pass,
     authenticated_and_source_routed_packets_pass,
-    groups_and_the_link_are_not_served,
+    groups_are_not_served,
     frames_for_others_pass,
     tagged_frames_pass,
     other_protocols_pass,
@@ -89,11 +89,11 @@ fn authenticated_and_source_routed_packets_pass<F: Tabled>() -> Result<()> {
     Ok(())
 }
 
-fn groups_and_the_link_are_not_served<F: Tabled>() -> Result<()> {
+fn groups_are_not_served<F: Tabled>() -> Result<()> {
     let mut rig = Rig::<F>::new()?;
     let addresses: [IpAddr; 3] = match F::FAMILY {
-        IpFamily::V4 => ["224.0.0.251", "169.254.20.10", "255.255.255.255"],
-        IpFamily::V6 => ["ff02::fb", "fe80::10", "ff05::1"],
+        IpFamily::V4 => ["224.0.0.251", "239.1.1.1", "255.255.255.255"],
+        IpFamily::V6 => ["ff02::fb", "ff0e::10", "ff05::1"],
     }
     .map(|text| text.parse().expect("an address"));
     for address in addresses {

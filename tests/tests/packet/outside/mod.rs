@@ -3,6 +3,7 @@
 //! Clients outside, and the node's uplink.
 
 mod affinity;
+mod loopback;
 mod masquerade;
 mod sctp;
 mod source_ports;

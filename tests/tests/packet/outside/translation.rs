@@ -2,7 +2,7 @@
 
 //! Clients outside are translated where they come in, and their replies where they leave.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use proxy_common::counter::Reason;
@@ -10,10 +10,10 @@ use proxy_common::device::Device;
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::service::Policy;
 use proxy_tests::both_families;
-use proxy_tests::packet::{Content, Packet, TcpFlags};
+use proxy_tests::packet::{Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
-use super::{ELSEWHERE, NODE_PORT, Outside, load_balancer, node, node_port, outsider, rig};
+use super::{ELSEWHERE, Outside, load_balancer, node, node_port, outsider, rig};
 use crate::frames::{NODE_MAC, answer, backend, opening, proof, tcp, udp, vip};
 use crate::loaded::SOURCE_PORTS;
 use crate::programs::Verdict;
@@ -25,7 +25,6 @@ both_families!(
     a_direct_connection_beside_a_translated_one_works,
     the_node_answers_strays_to_its_node_ports,
     errors_find_their_way_back,
-    loopback_addresses_come_by_no_device,
 );
 
 fn a_client_outside_is_translated_at_the_uplink<F: Tabled>() -> Result<()> {
@@ -128,33 +127,5 @@ fn errors_find_their_way_back<F: Tabled>() -> Result<()> {
     let left = rig.programs.leaves(&inside, DEVICE)?.packet(Verdict::Pass)?;
     assert_eq!(left, about(flow.backend, flow.source)?);
     assert_eq!(rig.count(Reason::IcmpErrorTranslated)?, 4);
-    Ok(())
-}
-
-fn loopback_addresses_come_by_no_device<F: Tabled>() -> Result<()> {
-    let mut rig = rig::<F>(&[backend::<F>(1)], Policy::default())?;
-    let loopback: IpAddr =
-        if node::<F>().is_ipv4() { "127.0.0.1".parse()? } else { "::1".parse()? };
-    let (here, there) = (SocketAddr::new(loopback, NODE_PORT), outsider::<F>(40_000));
-    let frames = || {
-        let mut packets = Vec::new();
-        for (from, to) in [(there, here), (here, there)] {
-            packets.extend(Protocol::ALL.map(|protocol| opening(protocol, from, to)));
-            packets.push(Packet {
-                content: Content::Other { protocol: 50, payload: vec![7; 30] },
-                ..udp(from, to, b"")
-            });
-        }
-        packets
-    };
-    for (count, packet) in (1..).zip(frames()) {
-        rig.programs.arrives(&packet)?.is_dropped();
-        assert_eq!(rig.count(Reason::DropLoopback)?, count);
-    }
-    rig.set_device(Device::routed().with_local_clients(true))?;
-    for (count, packet) in (9..).zip(frames()) {
-        rig.programs.ingress(&packet)?.is_dropped();
-        assert_eq!(rig.count(Reason::DropLoopback)?, count);
-    }
     Ok(())
 }
