@@ -17,7 +17,7 @@ use crate::{
     process::{Run as _, cargo, is_root},
     report,
 };
-use built::{TEST_PACKAGE, Workspace};
+use built::{PACKAGES, Workspace};
 use stage::Stage;
 use suites::{SUITES, Suite};
 use table::{Ended, Table};
@@ -73,24 +73,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// All tests that need nothing: those in the crates, and of the test package all that are not
-/// suites of other stages.
+/// All tests that need nothing: those in the crates, and the integration tests that are not suites of
+/// other stages.
 fn unit(workspace: &Workspace) -> Result<Ended> {
     report::step("unit and golden tests");
-    cargo().args(["test", "--workspace", "--exclude", TEST_PACKAGE]).run()?;
     let others = workspace
         .tests()
         .iter()
         .filter(|test| SUITES.iter().all(|suite| suite.name != test.as_str()))
         .flat_map(|test| ["--test", test]);
-    cargo().args(["test", "--package", TEST_PACKAGE, "--lib"]).args(others).run()?;
+    cargo().arg("test").args(PACKAGES).args(["--lib", "--bins"]).args(others).run()?;
+    cargo().arg("test").args(PACKAGES).arg("--doc").run()?;
+    cargo().args(["test", "--package", "proxy-ebpf"]).run()?;
     Ok(Ended::Passed)
 }
 
 fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
     report::step(format_args!("{} tests: {}", suite.name, suite.what));
     cargo()
-        .args(["test", "--package", TEST_PACKAGE, "--test", suite.name, "--"])
+        .arg("test")
+        .args(PACKAGES)
+        .args(["--test", suite.name, "--"])
         .args(suite.arguments)
         .env("SIXFOUR_BIN", workspace.sixfour())
         .run()?;

@@ -119,7 +119,7 @@ fn fate<F: Tabled>(programs: &Programs, service: u8, sent: &Packet) -> Result<Fa
 fn send_while_services_change<F: Tabled>(programs: &Programs) -> Result<u64> {
     const PACKETS: u32 = 6_000;
     const OF_EACH: u64 = 60;
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
     let begin = Instant::now();
     let mut dropped = 0;
     let kinds = [Fate::Served, Fate::Refused, Fate::Passed];

@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use crate::process::{Run as _, cargo};
 
-/// The package with the tests that need more than one crate.
-pub(super) const TEST_PACKAGE: &str = "proxy-tests";
+/// The packages that every command of the tests is about. Cargo compiles a dependency once for each
+/// set of features that a selection of packages asks for: with another selection for each command it
+/// would compile most of them three times.
+pub(super) const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "proxy-ebpf"];
 
 /// The agent's binary.
 pub(crate) const BINARY: &str = "sixfour";
@@ -21,13 +23,13 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// Builds the default members and looks which integration tests there are.
+    /// Builds all but the BPF programs and looks which integration tests there are.
     ///
     /// # Errors
     ///
     /// If it does not build.
     pub(super) fn build() -> Result<Self> {
-        let sixfour = built(&["build"], BINARY)?;
+        let sixfour = built(&[&["build", "--all-targets"], &PACKAGES[..]].concat(), BINARY)?;
         let metadata = cargo().args(["metadata", "--no-deps", "--format-version=1"]).read()?;
         let metadata: Value = serde_json::from_str(&metadata).context("reading cargo's words")?;
         Ok(Self { sixfour, tests: integration_tests(&metadata) })
@@ -38,19 +40,19 @@ impl Workspace {
         &self.sixfour
     }
 
-    /// The names of the integration tests of the test package.
+    /// The names of the integration tests.
     pub(super) fn tests(&self) -> &[String] {
         &self.tests
     }
 }
 
-/// Builds an integration test of the test package and returns the path of its program.
+/// Builds an integration test and returns the path of its program.
 ///
 /// # Errors
 ///
 /// If it does not build.
 pub(super) fn integration_test(name: &str) -> Result<PathBuf> {
-    built(&["test", "--no-run", "--package", TEST_PACKAGE, "--test", name], name)
+    built(&[&["test", "--no-run", "--test", name], &PACKAGES[..]].concat(), name)
 }
 
 /// Runs cargo and returns the program that it built for the target `name`.
@@ -64,7 +66,8 @@ pub(crate) fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
     find_built(&messages, name)
 }
 
-/// The program for the target `name` among what cargo says that it has built.
+/// The program for the target `name` among what cargo says that it has built: an integration test, or
+/// a binary itself rather than the tests in it.
 ///
 /// # Errors
 ///
@@ -73,7 +76,10 @@ pub(crate) fn find_built(messages: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
+        .filter(|message| {
+            let is_test = message["target"]["kind"][0] == "test";
+            message["target"]["name"] == name && message["profile"]["test"] == is_test
+        })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo built no program {name}"))
 }
@@ -83,7 +89,6 @@ fn integration_tests(metadata: &Value) -> Vec<String> {
     let list = |value: &Value| value.as_array().unwrap_or(&empty).clone();
     list(&metadata["packages"])
         .iter()
-        .filter(|package| package["name"] == TEST_PACKAGE)
         .flat_map(|package| list(&package["targets"]))
         .filter(|target| target["kind"][0] == "test")
         .filter_map(|target| target["name"].as_str().map(str::to_owned))
