@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! A backend for what a process has named.
 
+use aya_ebpf::{
+    cty::{c_long, c_void},
+    helpers::bpf_loop,
+};
 use proxy_common::{
     Address as _, Family, Protocol,
     affinity::AffinityKey,
@@ -137,21 +141,42 @@ fn of_frontend<F: Datapath>(
     translation.family = F::INDEX;
     translation.used = flow::now();
     let first = choice::random(set.count());
-    for behind in 0..CHOICES {
-        let place = (first + behind).checked_rem(set.count());
-        let found = place.and_then(|place| choice::backend::<F>(set, place));
-        let Some((id, backend)) = found else {
-            return Choice::Stays;
-        };
-        give(translation, id, backend);
-        // Only by its source port, which is the socket's, could a NAT tell apart what one backend
-        // answers under two frontends.
-        if taken.is_none_or(|sent| !memory::is_given(sent, translation)) {
-            break;
-        }
+    let mut search = Search { set, first, taken, translation, found: false };
+    let context = (&raw mut search).cast();
+    // SAFETY: the function is of the kind that the helper takes, and takes this.
+    let _: c_long = unsafe { bpf_loop(CHOICES, try_a_backend::<F> as *mut c_void, context, 0) };
+    if !search.found {
+        return Choice::Stays;
     }
-    remember::<F>(frontend.service(), netns, translation);
+    remember::<F>(frontend.service(), netns, search.translation);
     Choice::Given
+}
+
+/// The search for a backend that the socket was not given for another address.
+struct Search<'a> {
+    set: BackendSet,
+    /// The place in the set that it begins at.
+    first: u32,
+    taken: Option<&'a Sent>,
+    translation: &'a mut Translation,
+    /// Whether there is one at the place that was looked at last.
+    found: bool,
+}
+
+/// Gives the backend that is so many places behind the first; says whether that will do (not zero).
+extern "C" fn try_a_backend<F: Datapath>(behind: u32, search: *mut c_void) -> c_long {
+    // SAFETY: what the search was begun with, which waits for its end.
+    let search = unsafe { &mut *search.cast::<Search<'_>>() };
+    let place = (search.first + behind).checked_rem(search.set.count());
+    let found = place.and_then(|place| choice::backend::<F>(search.set, place));
+    search.found = found.is_some();
+    let Some((id, backend)) = found else {
+        return 1;
+    };
+    give(search.translation, id, backend);
+    // Only by its source port, which is the socket's, could a NAT tell apart what one backend answers
+    // under two frontends.
+    search.taken.is_none_or(|sent| !memory::is_given(sent, search.translation)).into()
 }
 
 /// A set of backends to choose from, in one word; or, where the set would be empty, what has been
