@@ -51,7 +51,7 @@ fn a_stop_at_any_time_leaves_nothing() -> Result<()> {
     let ready = started.elapsed();
     ensure!(has_clsact(&cluster)? && agent.stop()?.success());
     let mut longest = Duration::ZERO;
-    for attempt in 0..24 {
+    for attempt in 0..16 {
         let mut command = node.command(binary()?);
         let _ = command
             .args(["run", "--attach=clsact", "--hostname-override=anc-node", "--manifests"])
