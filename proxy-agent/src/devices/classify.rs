@@ -11,7 +11,8 @@ use super::{
 /// What a device is for, and so what is done on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Leads out of the node: holds a default route or an address of the Node.
+    /// Leads out of the node: holds a default route or an address of the Node, or is like a NIC
+    /// and has an address of the host.
     Uplink,
     /// Leads to other nodes inside of other packets.
     Tunnel,
@@ -58,7 +59,9 @@ fn role(snapshot: &Snapshot, patterns: &Patterns, index: u32, link: &Link) -> Op
         _ => false,
     };
     let enslaved = enslaved(snapshot, link);
-    if !enslaved && leads_out(snapshot, index, leads_to_pod) {
+    let is_uplink =
+        leads_out(snapshot, index, leads_to_pod) || joins_network(snapshot, index, link);
+    if !enslaved && is_uplink {
         Some(Role::Uplink)
     } else if link.kind == LinkKind::Tunnel {
         // What goes through a bridge's port is between others, and not the node's.
@@ -81,7 +84,8 @@ fn is_part_of(snapshot: &Snapshot, link: &Link, of: impl Fn(LinkKind) -> bool) -
     link.master.is_some_and(|master| of(kind(master)))
 }
 
-fn leads_out(snapshot: &Snapshot, index: u32, leads_to_pod: bool) -> bool {
+/// Whether a device out is one of those by which the node is found first of all.
+pub(super) fn leads_out(snapshot: &Snapshot, index: u32, leads_to_pod: bool) -> bool {
     // A default route in a table of its own, over a pod, is an egress gateway: still a pod.
     // Over anything else it is one of several uplinks, chosen by rules.
     let default_route =
@@ -92,6 +96,17 @@ fn leads_out(snapshot: &Snapshot, index: u32, leads_to_pod: bool) -> bool {
             let mut addresses = addresses.keys();
             addresses.any(|address| snapshot.node_addresses.contains(address))
         })
+}
+
+/// Whether it joins the node to a network: like a NIC, with an address there by which others find the
+/// node. That of a bridge is a gateway's rather, and that of a dummy is for the node itself.
+fn joins_network(snapshot: &Snapshot, index: u32, link: &Link) -> bool {
+    let is_like_nic = match link.kind {
+        LinkKind::Bond | LinkKind::Other => true,
+        LinkKind::Pair => !link.counterpart_elsewhere,
+        _ => false,
+    };
+    is_like_nic && snapshot.addresses.contains_key(&index)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use super::snapshot::{Change, Link, LinkHeader, LinkKind, Route, Standing};
 
 /// `IFLA_TUN_TYPE` of `linux/if_link.h`.
 const IFLA_TUN_TYPE: u16 = 3;
+/// The kind of Open vSwitch's own devices: `net/openvswitch/vport-internal_dev.c`.
+const OPEN_VSWITCH: &str = "openvswitch";
 /// `IFF_TAP` of `linux/if_tun.h`.
 const IFF_TAP: u8 = 2;
 
@@ -97,6 +99,8 @@ fn kind(info: &[LinkInfo]) -> LinkKind {
         Some(InfoKind::Vrf) => LinkKind::Vrf,
         Some(InfoKind::Bond | InfoKind::Team) => LinkKind::Bond,
         Some(InfoKind::Veth | InfoKind::Netkit) => LinkKind::Pair,
+        Some(InfoKind::Dummy) => LinkKind::Inner,
+        Some(InfoKind::Other(kind)) if kind == OPEN_VSWITCH => LinkKind::Inner,
         Some(InfoKind::Tun) if info.iter().any(is_tap) => LinkKind::Tap,
         Some(
             InfoKind::Tun

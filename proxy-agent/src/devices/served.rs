@@ -9,7 +9,7 @@ use crate::local_clients::LocalClients;
 
 use super::{
     attach::Programs,
-    classify::Role,
+    classify::{Role, leads_out},
     snapshot::{LinkHeader, LinkKind, Snapshot},
 };
 
@@ -119,7 +119,8 @@ fn addresses_of_node(snapshot: &Snapshot) -> HostAddresses {
 ///
 /// `choices` holds, by the index of the [`host_side`], the source addresses that the kernel
 /// chooses towards destinations behind it. Where neither the host side has an address nor the
-/// kernel a choice, the host has at least the addresses of its uplinks, or else the Node's.
+/// kernel a choice, the host has at least the addresses of its uplinks: of those that lead out, or
+/// else the Node's, or else of the others.
 pub(super) fn describe(
     snapshot: &Snapshot,
     roles: &BTreeMap<u32, Role>,
@@ -127,11 +128,15 @@ pub(super) fn describe(
     local: &LocalClients,
 ) -> BTreeMap<u32, ServedDevice> {
     let uplinks = roles.iter().filter(|(_, role)| **role == Role::Uplink);
-    let uplinks: Vec<_> = uplinks.map(|(index, _)| *index).collect();
-    let of_uplinks = uplinks
+    // Others know the way back to the addresses of the first ones.
+    let (out, beside): (Vec<u32>, Vec<u32>) =
+        uplinks.map(|(index, _)| *index).partition(|index| leads_out(snapshot, *index, false));
+    let own = |uplink: &u32| own_addresses(snapshot, *uplink);
+    let of_uplinks = out
         .iter()
-        .map(|uplink| own_addresses(snapshot, *uplink))
+        .map(own)
         .chain([addresses_of_node(snapshot)])
+        .chain(beside.iter().map(own))
         .fold(HostAddresses::default(), HostAddresses::or);
     let described = |(&index, &role): (&u32, &Role)| {
         let link = snapshot.links.get(&index)?;

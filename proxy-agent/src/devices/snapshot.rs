@@ -69,7 +69,9 @@ pub enum LinkKind {
     Tap,
     /// A tunnel, with or without Ethernet header.
     Tunnel,
-    /// Anything else: hardware, VLAN, dummy.
+    /// The node's own, with nobody behind it by itself: a dummy, the host's port of Open vSwitch.
+    Inner,
+    /// Anything else: hardware, VLAN, macvlan.
     Other,
 }
 

@@ -16,11 +16,14 @@ use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::netns::{Namespace, Prefix};
 
 use crate::attach::{Scene, ways};
-use crate::node::address;
+use crate::node::{Hands, address};
 use crate::seen::Seen;
 use crate::watch::{Watch, add_pod};
 
-both_families!(a_device_that_becomes_an_uplink_has_other_programs);
+both_families!(
+    a_device_that_becomes_an_uplink_has_other_programs,
+    a_nic_is_an_uplink_as_long_as_it_has_an_address,
+);
 
 fn a_device_that_becomes_an_uplink_has_other_programs<F: TestFamily>() -> Result<()> {
     let (node, other) = (Namespace::new("node")?, Namespace::new("other")?);
@@ -45,6 +48,27 @@ fn a_device_that_becomes_an_uplink_has_other_programs<F: TestFamily>() -> Result
         netlink.link("eth0")?,
     )?;
     becomes(&mut watch, Role::Uplink)
+}
+
+/// Of those that packets are routed to: it has a link-local one from the start.
+fn a_nic_is_an_uplink_as_long_as_it_has_an_address<F: TestFamily>() -> Result<()> {
+    let node = Namespace::new("node")?;
+    let netlink = node.netlink()?;
+    Hands::new(&node)?.add_pair("leg", "other-leg")?;
+    netlink.up("leg")?;
+    node.ip("link add link leg name eth1 up type macvlan mode private")?;
+    let mut watch = Watch::start(&node)?;
+    let devices = watch.synced()?;
+    ensure!(devices.is_empty(), "{devices:?}");
+    let nic = netlink.link("eth1")?;
+    for _ in 0..2 {
+        netlink.add_address(nic, Prefix(address::<F>(1), 24))?;
+        let device = watch.appeared()?;
+        assert_eq!((device.name.as_str(), device.programs.role), ("eth1", Role::Uplink));
+        netlink.remove_address(nic, Prefix(address::<F>(1), 24))?;
+        watch.gone(device.index)?;
+    }
+    Ok(())
 }
 
 /// What hangs on a device with these programs, at ingress and at egress.

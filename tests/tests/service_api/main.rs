@@ -4,6 +4,7 @@
 //! under each policy.
 
 mod affinity;
+mod beside;
 mod exhaustion;
 mod health_checks;
 mod local_clients;

@@ -24,7 +24,7 @@ both_families!(
 );
 
 /// The node's other uplink, and the router's end of it.
-const OTHER_UPLINK: &str = "eth1";
+pub(super) const OTHER_UPLINK: &str = "eth1";
 
 pub(super) fn nodes() -> TopologySpec {
     TopologySpec::new()
@@ -74,8 +74,15 @@ fn a_client_behind_a_router<F: TestFamily>() -> Result<()> {
 /// Joins the node and the router by devices of their own.
 fn join_otherwise(rig: &Rig) -> Result<()> {
     let router = rig.cluster.topology.outsider("router").namespace();
-    let (here, there) = (rig.node().namespace().netlink()?, router.netlink()?);
+    let here = rig.node().namespace().netlink()?;
     here.add_veth(Veth::named(OTHER_UPLINK), Veth::named(OTHER_UPLINK), router)?;
+    give_addresses(rig)
+}
+
+/// Gives addresses to both ends of what joins them.
+pub(super) fn give_addresses(rig: &Rig) -> Result<()> {
+    let router = rig.cluster.topology.outsider("router").namespace();
+    let (here, there) = (rig.node().namespace().netlink()?, router.netlink()?);
     for family in IpFamily::ALL {
         let prefix = |host| Prefix(between(host).of(family), subnet_length(family));
         here.add_address(here.link(OTHER_UPLINK)?, prefix(1))?;
@@ -86,22 +93,37 @@ fn join_otherwise(rig: &Rig) -> Result<()> {
 }
 
 /// Addresses between the node and the router: of a pod CIDR that is no node's.
-const fn between(host: u8) -> DualAddress {
+pub(super) const fn between(host: u8) -> DualAddress {
     DualAddress::pod(9, host)
 }
 
 /// Has the node send what is for this network out by its other uplink, which has a default route,
 /// if not the best.
 fn route_otherwise(rig: &Rig, network: Prefix) -> Result<()> {
+    send_otherwise(rig, network, "")?;
+    send_otherwise(rig, Prefix(IpFamily::of(network.0).unspecified(), 0), "metric 2000")
+}
+
+/// Has the node send what is for this network out by its other uplink.
+pub(super) fn send_otherwise(rig: &Rig, network: Prefix, more: &str) -> Result<()> {
     let family = IpFamily::of(network.0);
     let option = if family == IpFamily::V4 { "-4" } else { "-6" };
     let gateway = between(2).of(family);
-    let default = Prefix(family.unspecified(), 0);
-    for route in [format!("{network}"), format!("{default} metric 2000")] {
-        let words = format!("{option} route replace {route} via {gateway} dev {OTHER_UPLINK}");
-        rig.node().namespace().ip(&words)?;
-    }
-    Ok(())
+    let words = format!("{option} route replace {network} via {gateway} dev {OTHER_UPLINK} {more}");
+    rig.node().namespace().ip(&words)
+}
+
+/// The other node's pods, which the router knows the way to from now on, as they do the way back to
+/// the node's other address.
+pub(super) fn pods_behind_the_router(rig: &Rig, family: IpFamily) -> Result<Prefix> {
+    let router = rig.cluster.topology.outsider("router");
+    let other = rig.cluster.topology.node(OTHER_NODE).host();
+    let pods = Prefix(DualAddress::pod(2, 0).of(family), subnet_length(family));
+    let (there, back) = (router.namespace().netlink()?, other.namespace().netlink()?);
+    there.add_route(pods, Some(other.address(family)), there.link(DEVICE)?)?;
+    let here = Prefix(between(0).of(family), subnet_length(family));
+    back.add_route(here, Some(router.address(family)), back.link(DEVICE)?)?;
+    Ok(pods)
 }
 
 /// The node's default routes are over both uplinks: requests come by the one, answers leave by the
@@ -120,15 +142,8 @@ fn answers_that_leave_by_another_uplink<F: TestFamily>() -> Result<()> {
 fn backends_behind_another_uplink<F: TestFamily>() -> Result<()> {
     let rig = with_router(nodes())?;
     join_otherwise(&rig)?;
-    let router = rig.cluster.topology.outsider("router");
-    let other = rig.cluster.topology.node(OTHER_NODE).host();
     for family in IpFamily::ALL {
-        let pods = Prefix(DualAddress::pod(2, 0).of(family), subnet_length(family));
-        route_otherwise(&rig, pods)?;
-        let (there, back) = (router.namespace().netlink()?, other.namespace().netlink()?);
-        there.add_route(pods, Some(other.address(family)), there.link(DEVICE)?)?;
-        let here = Prefix(between(0).of(family), subnet_length(family));
-        back.add_route(here, Some(router.address(family)), back.link(DEVICE)?)?;
+        route_otherwise(&rig, pods_behind_the_router(&rig, family)?)?;
     }
     rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
     let mut agent = rig.start()?;

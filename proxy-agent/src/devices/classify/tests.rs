@@ -16,6 +16,9 @@ struct Case {
     master: Option<LinkKind>,
     /// The tables of its default routes.
     default_routes: &'static [u32],
+    /// Whether it has one that can be routed to.
+    address: bool,
+    /// Whether that is one of the Node's.
     node_address: bool,
     header: LinkHeader,
 }
@@ -27,6 +30,7 @@ impl Case {
             peer_elsewhere: false,
             master: None,
             default_routes: &[],
+            address: true,
             node_address: false,
             header: LinkHeader::Ethernet,
         }
@@ -50,6 +54,11 @@ impl Case {
 
     const fn default_route(mut self, tables: &'static [u32]) -> Self {
         self.default_routes = tables;
+        self
+    }
+
+    const fn without_address(mut self) -> Self {
+        self.address = false;
         self
     }
 
@@ -92,9 +101,10 @@ fn snapshot(case: Case, unspecified: &str, address: &str) -> Snapshot {
     let address = address.parse().unwrap();
     let node_addresses =
         if case.node_address { BTreeSet::from([address]) } else { BTreeSet::new() };
+    let addresses = BTreeMap::from([(DEVICE, BTreeMap::from([(address, Standing::Preferred)]))]);
     Snapshot {
         links,
-        addresses: BTreeMap::from([(DEVICE, BTreeMap::from([(address, Standing::Preferred)]))]),
+        addresses: if case.address { addresses } else { BTreeMap::new() },
         routes: BTreeMap::from([(
             DEVICE,
             case.default_routes.iter().map(|table| route(*table)).collect(),
@@ -112,7 +122,7 @@ fn roles_in_both_families(case: Case) -> [Option<Role>; 2] {
 
 #[test]
 fn devices_have_roles_by_what_they_are() {
-    use LinkKind::{Bond, Bridge, Loopback, Other, Pair, Tap, Tunnel, Vrf};
+    use LinkKind::{Bond, Bridge, Inner, Loopback, Other, Pair, Tap, Tunnel, Vrf};
     const MAIN: &[u32] = &[MAIN_TABLE];
     let nic = Case::of(Other);
     let pod = Case::pod();
@@ -120,6 +130,13 @@ fn devices_have_roles_by_what_they_are() {
         ("a NIC with a default route", nic.default_route(MAIN)),
         ("a NIC chosen by rules", nic.default_route(&[2])),
         ("a NIC with a Node address", nic.node_address()),
+        ("a NIC with another address", nic),
+        ("a NIC of packets with an address", nic.with(LinkHeader::None)),
+        ("a NIC with an address in a VRF", nic.part_of(Vrf)),
+        ("a bond with an address", Case::of(Bond)),
+        ("the node's end of a pair of its own", Case::of(Pair)),
+        ("a NIC with a default route alone", nic.without_address().default_route(MAIN)),
+        ("a dummy with a Node address", Case::of(Inner).node_address()),
         ("a NIC in a VRF", nic.part_of(Vrf).node_address()),
         ("a bridge out", Case::of(Bridge).default_route(MAIN)),
         ("a bond out", Case::of(Bond).default_route(MAIN)),
@@ -130,11 +147,13 @@ fn devices_have_roles_by_what_they_are() {
     ];
     let tunnels = [
         ("an overlay", Case::of(Tunnel)),
+        ("an overlay without address", Case::of(Tunnel).without_address()),
         ("an overlay of packets", Case::of(Tunnel).with(LinkHeader::None)),
         ("an overlay in a VRF", Case::of(Tunnel).part_of(Vrf)),
     ];
     let workloads = [
         ("a pod", pod),
+        ("a pod without the host's address", pod.without_address()),
         ("a pod on a bridge", pod.part_of(Bridge)),
         ("a pod in a VRF", pod.part_of(Vrf)),
         ("an egress gateway pod", pod.default_route(&[100])),
@@ -143,10 +162,15 @@ fn devices_have_roles_by_what_they_are() {
         ("a pod on a switch of its own kind", pod.part_of(Other)),
     ];
     let others = [
-        ("a NIC with nothing", nic),
+        ("a NIC with nothing", nic.without_address()),
+        ("a bond with nothing", Case::of(Bond).without_address()),
+        ("a NIC in a bridge", nic.part_of(Bridge)),
+        ("a leg of a bond with an address", nic.part_of(Bond)),
+        ("a dummy with addresses of Services", Case::of(Inner)),
+        ("a VRF with an address", Case::of(Vrf)),
         ("a leg of a bond", nic.part_of(Bond).default_route(MAIN)),
         ("a bond's leg that is a veth", pod.part_of(Bond)),
-        ("a bridge for pods", Case::of(Bridge)),
+        ("a bridge for pods, with the gateway's address", Case::of(Bridge)),
         ("loopback", Case::of(Loopback).node_address()),
         ("a veth of two bridges", Case::of(Pair).part_of(Bridge)),
         ("a tunnel between a bridge's ports", Case::of(Tunnel).part_of(Bridge)),

@@ -13,12 +13,14 @@ use proxy_common::{
 use super::{HostAddresses, describe, host_side};
 use crate::devices::{
     classify::Role,
-    snapshot::{Link, LinkHeader, LinkKind, Snapshot, Standing},
+    snapshot::{Link, LinkHeader, LinkKind, MAIN_TABLE, Route, Snapshot, Standing},
 };
 use crate::local_clients::LocalClients;
 
 const POD: u32 = 7;
 const BRIDGE: u32 = 5;
+/// By which nothing leads out.
+const BESIDE: u32 = 1;
 const UPLINK: u32 = 2;
 const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 5];
 
@@ -149,6 +151,34 @@ fn an_uplink_masquerades_as_the_node_before_anything_else() {
 }
 
 #[test]
+fn uplinks_that_lead_out_are_the_first_to_lend_addresses() {
+    const LOOPBACK: u32 = 9;
+    let mut snapshot = node();
+    let beside = Link { name: "eth1".to_owned(), ..snapshot.links[&UPLINK].clone() };
+    let _ = snapshot.links.insert(BESIDE, beside);
+    give(&mut snapshot, BESIDE, ["198.51.100.1", "2001:db8:9::1"]);
+    let roles = [BESIDE, UPLINK].map(|index| (index, Role::Uplink));
+    let roles = roles.into_iter().chain([(POD, Role::Workload)]).collect();
+    let lent = |snapshot: &Snapshot| {
+        let devices = describe(snapshot, &roles, &BTreeMap::new(), &LocalClients::ByRole);
+        both(devices[&POD].host_addresses)
+    };
+    assert_eq!(lent(&snapshot), some(["198.51.100.1", "2001:db8:9::1"]));
+    give(&mut snapshot, LOOPBACK, ["192.0.2.7", "2001:db8::7"]);
+    snapshot.node_addresses = ["192.0.2.7", "2001:db8::7"].map(|ip| ip.parse().unwrap()).into();
+    assert_eq!(lent(&snapshot), some(["192.0.2.7", "2001:db8::7"]));
+    give(&mut snapshot, UPLINK, ["192.0.2.1", "2001:db8::1"]);
+    let default = |unspecified: &str| Route {
+        prefix_length: 0,
+        destination: unspecified.parse().unwrap(),
+        table: MAIN_TABLE,
+        metric: 0,
+    };
+    let _ = snapshot.routes.insert(UPLINK, ["0.0.0.0", "::"].map(default).into());
+    assert_eq!(lent(&snapshot), some(["192.0.2.1", "2001:db8::1"]));
+}
+
+#[test]
 fn uplinks_without_addresses_have_the_nodes() {
     const LOOPBACK: u32 = 1;
     let mut snapshot = node();
@@ -160,7 +190,8 @@ fn uplinks_without_addresses_have_the_nodes() {
         .into();
     assert_eq!(both_of(&snapshot), [some(["192.0.2.7", "2001:db8::7"]); 2]);
     give(&mut snapshot, UPLINK, ["192.0.2.1", "2001:db8::1"]);
-    assert_eq!(both_of(&snapshot), [some(["192.0.2.1", "2001:db8::1"]); 2]);
+    let expected = [["192.0.2.7", "2001:db8::7"], ["192.0.2.1", "2001:db8::1"]];
+    assert_eq!(both_of(&snapshot), expected.map(some));
 }
 
 #[test]
