@@ -13,7 +13,8 @@ pub enum LocalClients {
     ByRole,
     /// By the devices that they come by: this bridge and what it joins.
     ByBridge(String),
-    /// By the devices that they come by: those whose names begin so.
+    /// By the devices that they come by: those whose names begin so, or the bridges that these are
+    /// ports of.
     ByNamePrefix(String),
     /// By their addresses: the first range of each family.
     Within(Vec<IpNet>),

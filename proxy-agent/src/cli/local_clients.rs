@@ -23,7 +23,8 @@ pub struct LocalClientsArgs {
     #[arg(long, value_name = "DEVICE")]
     pub pod_bridge_interface: Option<String>,
 
-    /// What the names of the devices of pods begin with, for `InterfaceNamePrefix`.
+    /// What the names of the devices of pods begin with, for `InterfaceNamePrefix`. Where these are
+    /// ports of a bridge, it is the bridge's name that counts.
     #[arg(long, value_name = "PREFIX")]
     pub pod_interface_name_prefix: Option<String>,
 

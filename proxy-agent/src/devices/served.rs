@@ -79,17 +79,14 @@ fn bridge_of(snapshot: &Snapshot, index: u32) -> Option<(u32, [u8; 6])> {
     (bridge.kind == LinkKind::Bridge).then_some((master, bridge.mac))
 }
 
-/// Whether clients behind a device count as the node's own pods, where devices tell.
+/// Whether clients behind a device count as the node's own pods, where devices tell. As in kube-proxy,
+/// which asks when packets are to be routed, a bridge counts in the place of its ports (and a VRF's
+/// part for itself).
 fn has_local_clients(snapshot: &Snapshot, index: u32, role: Role, local: &LocalClients) -> bool {
-    let name = |index| snapshot.links.get(&index).map(|link| link.name.as_str());
+    let name = snapshot.links.get(&host_side(snapshot, index)).map(|link| &link.name);
     match local {
-        LocalClients::ByBridge(bridge) => {
-            let side = host_side(snapshot, index);
-            name(side) == Some(bridge)
-        }
-        LocalClients::ByNamePrefix(prefix) => {
-            name(index).is_some_and(|name| name.starts_with(prefix))
-        }
+        LocalClients::ByBridge(bridge) => name == Some(bridge),
+        LocalClients::ByNamePrefix(prefix) => name.is_some_and(|name| name.starts_with(prefix)),
         _ => role == Role::Workload,
     }
 }

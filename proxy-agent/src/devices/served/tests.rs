@@ -210,9 +210,17 @@ fn whose_clients_are_local_may_be_told_by_names() {
         (by_bridge("cni0"), [true, false]),
         (by_bridge("cni1"), [false, false]),
         (by_bridge("eth0"), [false, true]),
-        (by_prefix("veth"), [true, false]),
+        (by_prefix("cni"), [true, false]),
+        (by_prefix("veth"), [false, false]),
         (by_prefix("eth"), [false, true]),
     ] {
         assert_eq!(are_local(&snapshot, &local), expected, "{local:?}");
+    }
+    // Routed, or a part of a VRF, it has a name of its own.
+    for kind in [None, Some(LinkKind::Vrf)] {
+        snapshot.links.get_mut(&BRIDGE).unwrap().kind = kind.unwrap_or(LinkKind::Bridge);
+        snapshot.links.get_mut(&POD).unwrap().master = kind.map(|_| BRIDGE);
+        assert_eq!(are_local(&snapshot, &by_prefix("veth")), [true, false], "{kind:?}");
+        assert_eq!(are_local(&snapshot, &by_prefix("cni")), [false, false], "{kind:?}");
     }
 }
