@@ -21,7 +21,7 @@ use crate::{
     dataplane::Dataplane,
     health_check::HealthChecks,
     model::{Kind, Store},
-    plan::{Options, node_port_addresses},
+    plan::{Options, health_check_addresses, node_port_addresses},
     watch::Event,
 };
 
@@ -67,7 +67,8 @@ pub struct Runner {
     /// The addresses of the host, if anybody tells.
     local_addresses: Option<watch::Receiver<BTreeSet<IpAddr>>>,
     /// At which addresses node ports are served.
-    node_port_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    node_port_addresses: BTreeSet<IpAddr>,
+    health_check_addresses: watch::Sender<BTreeSet<IpAddr>>,
     pod_cidrs: watch::Sender<Vec<IpNet>>,
     health_checks: watch::Sender<HealthChecks>,
     health: Health,
@@ -92,7 +93,8 @@ impl Runner {
             node_addresses: watch::Sender::default(),
             left_sockets: watch::Sender::default(),
             local_addresses: None,
-            node_port_addresses: watch::Sender::default(),
+            node_port_addresses: BTreeSet::new(),
+            health_check_addresses: watch::Sender::default(),
             pod_cidrs: watch::Sender::default(),
             health_checks: watch::Sender::default(),
             health: Health::default(),
@@ -134,10 +136,11 @@ impl Runner {
         self.node_addresses.subscribe()
     }
 
-    /// The addresses at which node ports are served, now and whenever they change.
+    /// The addresses at which health checks are answered, now and whenever they change; unspecified
+    /// ones stand for all of their family.
     #[must_use]
-    pub fn node_port_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
-        self.node_port_addresses.subscribe()
+    pub fn health_check_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.health_check_addresses.subscribe()
     }
 
     /// The ranges that the own Node's pods have their addresses from, now and whenever they change.
@@ -244,9 +247,10 @@ impl Runner {
         let local = self.local_addresses.as_mut();
         let local = local.map(|local| local.borrow_and_update().clone()).unwrap_or_default();
         let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
-        let has_changed = *self.node_port_addresses.borrow() != served;
-        has_changed.then(|| {
-            let _ = self.node_port_addresses.send_replace(served.clone());
+        let answered = health_check_addresses(&self.options.node_ports, &served);
+        tell(&self.health_check_addresses, answered);
+        (self.node_port_addresses != served).then(|| {
+            self.node_port_addresses.clone_from(&served);
             served
         })
     }

@@ -31,7 +31,7 @@ pub(super) fn check_source_ports(source_ports: &RangeInclusive<u16>) {
     }
 }
 
-/// Answers the health checks of load balancers, where node ports are served.
+/// Answers the health checks of load balancers.
 pub(super) fn answer_health_checks(
     runner: &Runner,
     node: &str,
@@ -41,7 +41,7 @@ pub(super) fn answer_health_checks(
     // With a part of the objects there is nothing to be said of any Service: it is not well then.
     let healthy = runner.healthy();
     let checks = runner.health_checks();
-    let addresses = runner.node_port_addresses();
+    let addresses = runner.health_check_addresses();
     let _ = tasks.spawn(Server::new(checks, healthy, addresses, node, events).run());
 }
 

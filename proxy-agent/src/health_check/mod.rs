@@ -18,11 +18,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proxy_common::{Family, V4, V6};
 
@@ -62,13 +58,4 @@ impl LocalEndpoints {
     const fn in_family_of(&self, address: IpAddr) -> Option<usize> {
         self.counts[if address.is_ipv4() { V4::INDEX } else { V6::INDEX } as usize]
     }
-}
-
-/// Where health checks are answered if nothing else is wanted: at all addresses of the node.
-///
-/// An unspecified address stands for all of its family. With it, no other address of that family
-/// can be listened at.
-#[must_use]
-pub fn everywhere() -> BTreeSet<IpAddr> {
-    BTreeSet::from([Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()])
 }

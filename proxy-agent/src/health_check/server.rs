@@ -45,8 +45,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on the node with this name, that answers for these Services at these addresses
-    /// (see [`everywhere`](super::everywhere)). `healthy` says whether the proxy itself is well.
+    /// A server on the node with this name, that answers for these Services at these addresses.
+    /// `healthy` says whether the proxy itself is well.
+    ///
+    /// An unspecified address stands for all of its family. With it, no other address of that
+    /// family can be listened at.
     #[must_use]
     pub fn new(
         checks: watch::Receiver<HealthChecks>,

@@ -16,7 +16,7 @@ mod unusable;
 
 pub use endpoints::Reach;
 pub use external_ips::ExternalIps;
-pub use node_ports::{NodePortAddresses, node_port_addresses};
+pub use node_ports::{NodePortAddresses, health_check_addresses, node_port_addresses};
 pub use ready_here::ready_here;
 pub use unusable::{Unusable, unusable};
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! At which of the node's addresses node ports are served (kube-proxy's `--nodeport-addresses`).
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use proxy_common::{Family, V4, V6, family::Address as _};
@@ -70,6 +73,36 @@ fn within<F: Family>(ranges: &[IpNet], local: &BTreeSet<IpAddr>) -> Vec<IpAddr> 
     };
     let own = local.iter().copied().filter(|ip| F::Addr::from_ip(*ip).is_some());
     own.filter(is_served).collect()
+}
+
+/// The addresses at which health checks of load balancers are answered, where node ports are served
+/// at these: as in kube-proxy, which restricts itself less there (`newServiceHealthServer` in
+/// `pkg/proxy/healthcheck/service_health.go`, Kubernetes 1.36).
+///
+/// A family whose addresses are all named, or of which no range is, has its unspecified address in
+/// their place: everything that the node has, loopback and link-local addresses included. Elsewhere
+/// a loopback address is one of the host's, if a range holds it.
+#[must_use]
+pub fn health_check_addresses(
+    served: &NodePortAddresses,
+    node_ports: &BTreeSet<IpAddr>,
+) -> BTreeSet<IpAddr> {
+    let NodePortAddresses::Within(ranges) = served else {
+        return node_ports.clone();
+    };
+    let unspecified = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let all = [has_all::<V4>(ranges), has_all::<V6>(ranges)];
+    let is_restricted = |ip: &&IpAddr| !all[usize::from(ip.is_ipv6())];
+    let named = |ip: &&IpAddr| ranges.iter().any(|range| range.contains(*ip));
+    let everywhere = unspecified.iter().filter(|ip| !is_restricted(ip));
+    let some = node_ports.iter().chain(loopback.iter().filter(named)).filter(is_restricted);
+    everywhere.chain(some).copied().collect()
+}
+
+/// Whether a family is not restricted: one of its ranges is all of it, or it has none.
+fn has_all<F: Family>(ranges: &[IpNet]) -> bool {
+    of_family::<F>(ranges).is_none_or(|mut own| own.any(|range| range.prefix_len() == 0))
 }
 
 fn primary<F: Family>(node: &Node) -> Option<IpAddr> {
@@ -158,5 +191,30 @@ mod tests {
         for never in ["::1/128", "fe80::/10"] {
             assert_eq!(within(&[never]), ips(&v4), "{never}");
         }
+    }
+
+    #[test]
+    fn health_checks_are_answered_everywhere_in_families_without_restriction() {
+        let node_ports = ips(&["192.0.2.1", "2001:db8::1"]);
+        assert_eq!(health_check_addresses(&NodePortAddresses::Primary, &node_ports), node_ports);
+        let within = |ranges: &[&str]| {
+            let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            health_check_addresses(&NodePortAddresses::Within(ranges), &node_ports)
+        };
+        let one_of_each = ["192.0.2.0/24", "2001:db8::/64"];
+        assert_eq!(within(&one_of_each), node_ports);
+        assert_eq!(within(&["0.0.0.0/0", "::/0"]), ips(&["0.0.0.0", "::"]));
+        // A family without a range has everything.
+        assert_eq!(within(&[]), ips(&["0.0.0.0", "::"]));
+        assert_eq!(within(&one_of_each[..1]), ips(&["192.0.2.1", "::"]));
+        assert_eq!(within(&one_of_each[1..]), ips(&["0.0.0.0", "2001:db8::1"]));
+        for (all, expected) in
+            [("0.0.0.0/0", ["0.0.0.0", "2001:db8::1"]), ("::/0", ["192.0.2.1", "::"])]
+        {
+            let ranges = [one_of_each.as_slice(), &[all]].concat();
+            assert_eq!(within(&ranges), ips(&expected), "{all}");
+        }
+        let named = within(&["192.0.2.0/24", "127.0.0.0/8", "2001:db8::/64", "::1/128"]);
+        assert_eq!(named, &node_ports | &ips(&["127.0.0.1", "::1"]));
     }
 }
