@@ -20,6 +20,7 @@ use crate::{
     runner::Runner,
     watch::{Source as _, manifests::Manifests},
 };
+use ipnet::IpNet;
 use proxy_common::{Family, V4, V6};
 use tokio::sync::mpsc;
 
@@ -114,20 +115,27 @@ fn served(dump: &str) -> BTreeMap<String, kube_proxy::Frontend> {
         let [cluster, local] = [lines.next().unwrap(), lines.next().unwrap()].map(fate);
         let value = |name: &str| more.iter().find_map(|word| word.strip_prefix(name));
         let seconds = |text: &str| text.trim_end_matches('s').parse().unwrap();
-        let (address, _) = frontend.rsplit_once(':').unwrap();
-        let address = address.trim_matches(['[', ']']);
-        // kube-proxy names the frontend's own address where the node is admitted.
-        let source = |text: &str| if text == "node" { address } else { text }.to_owned();
+        // kube-proxy has no word for the node itself, and none for the length of whole addresses.
+        let sources = |list: &str| {
+            let ranges = list.split(',').filter(|source| *source != "node");
+            ranges.map(|range| source(range.parse().unwrap())).collect()
+        };
         let outside = if *policy == "local" { local } else { cluster.clone() };
         let frontend_of_ours = kube_proxy::Frontend {
             pods: if *kind == "cluster-ip" { outside.clone() } else { cluster },
             outside,
             affinity: value("affinity=").map(seconds),
-            sources: value("from=").map(|list| list.split(',').map(source).collect()),
+            sources: value("from=").map(sources),
         };
         let _ = served.insert((*frontend).to_owned(), frontend_of_ours);
     }
     served
+}
+
+/// A source range as kube-proxy writes it.
+fn source(range: IpNet) -> String {
+    let is_whole = range.prefix_len() == range.max_prefix_len();
+    if is_whole { range.addr().to_string() } else { range.to_string() }
 }
 
 /// What the line of a set means.

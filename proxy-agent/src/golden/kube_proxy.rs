@@ -15,8 +15,7 @@ pub(crate) struct Frontend {
     pub(crate) pods: Fate,
     /// For how many seconds clients stay with their endpoints.
     pub(crate) affinity: Option<u32>,
-    /// Whose clients are served at all, if not all are; the frontend's own address among them says
-    /// that the node is.
+    /// Whose clients are served at all, if not all are.
     pub(crate) sources: Option<BTreeSet<String>>,
 }
 

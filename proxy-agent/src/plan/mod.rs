@@ -80,7 +80,7 @@ pub struct PortPlan<F: Family> {
     /// Which set serves whom, and for how long clients stay with their endpoints.
     pub policy: Policy,
     /// Whose clients are served at the load balancer's addresses, as soon as there are any, with zeros
-    /// behind the prefixes; all if there is none.
+    /// behind the prefixes; all if there is none. None of these is there twice.
     pub source_ranges: Vec<Prefix<F>>,
     /// Whether the sets hold endpoints that sockets reach and packets do not
     /// ([`Reach::Sockets`]).
@@ -184,7 +184,7 @@ fn plan_port<F: Family>(
         serving: serving().map(|(address, _)| *address).collect(),
         on_node: on_node.map(|(address, _)| *address).collect(),
         policy: policy::word::<F>(service, node, external),
-        source_ranges: policy::source_ranges(service),
+        source_ranges: policy::source_ranges(service, node),
         sockets_only,
     }
 }

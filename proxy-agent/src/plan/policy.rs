@@ -16,9 +16,31 @@ pub(super) fn external(service: &Service, is_reached: bool) -> Option<TrafficPol
 /// The ranges whose clients are served at a load balancer's address; none if all are.
 ///
 /// They do not wait for such an address, and stay when it goes: a Service is never without them
-/// while clients find the one or the other.
-pub(super) fn source_ranges<F: Family>(service: &Service) -> Vec<Prefix<F>> {
-    service.source_ranges.iter().filter_map(prefix).collect()
+/// while clients find the one or the other. Where one holds the node, the load balancer's addresses
+/// are among them: a host that has one for its own asks itself by it, as by its own address (as in
+/// kube-proxy's `syncProxyRules`, Kubernetes 1.36, where it says "VIP-like LBs").
+pub(super) fn source_ranges<F: Family>(service: &Service, node: NodeContext<'_>) -> Vec<Prefix<F>> {
+    let mut ranges: Vec<_> = of_family::<F>(service).copied().collect();
+    if holds_node::<F>(service, node) {
+        for address in &service.load_balancer_ips {
+            if F::Addr::from_ip(*address).is_some()
+                && !ranges.iter().any(|range| range.contains(address))
+            {
+                ranges.push(IpNet::from(*address));
+            }
+        }
+    }
+    ranges.iter().filter_map(prefix).collect()
+}
+
+fn of_family<F: Family>(service: &Service) -> impl Iterator<Item = &IpNet> {
+    service.source_ranges.iter().filter(|range| F::Addr::from_ip(range.addr()).is_some())
+}
+
+/// Whether the node's first address of the family is in a range.
+fn holds_node<F: Family>(service: &Service, node: NodeContext<'_>) -> bool {
+    let own = first_of::<F>(node.addresses).map(Into::into);
+    own.is_some_and(|own| of_family::<F>(service).any(|range| range.contains(&own)))
 }
 
 fn prefix<F: Family>(range: &IpNet) -> Option<Prefix<F>> {
@@ -41,11 +63,7 @@ pub(super) fn word<F: Family>(
     let local = TrafficPolicy::Local;
     set(service.internal_traffic_policy == local, Policy::INTERNAL_LOCAL);
     set(external == Some(local), Policy::EXTERNAL_LOCAL);
-    if !source_ranges::<F>(service).is_empty() {
-        set(true, Policy::SOURCE_RANGES);
-        let own = first_of::<F>(node.addresses).map(Into::into);
-        let holds = |range: &IpNet| own.is_some_and(|own| range.contains(&own));
-        set(service.source_ranges.iter().any(holds), Policy::NODE_IN_RANGES);
-    }
+    set(of_family::<F>(service).next().is_some(), Policy::SOURCE_RANGES);
+    set(holds_node::<F>(service, node), Policy::NODE_IN_RANGES);
     policy.with_affinity(service.affinity.map_or(0, std::num::NonZeroU32::get))
 }

@@ -60,6 +60,7 @@ in_both_families!(
     source_ranges_are_those_of_the_family,
     source_ranges_do_not_wait_for_a_load_balancer,
     the_node_may_be_in_the_ranges,
+    with_the_node_the_load_balancer_itself_is_in_the_ranges,
     affinity_is_in_the_policy,
     serving_endpoints_here_are_known,
 );
@@ -226,10 +227,12 @@ fn source_ranges_do_not_wait_for_a_load_balancer<F: Family>(texts: &Texts) {
     let mut without = plain::<F>(&service, texts);
     let both = Policy::SOURCE_RANGES.with(Policy::NODE_IN_RANGES);
     assert_eq!((without.policy, without.source_ranges.len()), (both, 2));
-    // Nothing else tells the two apart.
+    // Nothing else tells the two apart, but that the load balancer may ask itself.
     let balanced = (key(texts.load_balancer), FrontendKind::LoadBalancer);
     assert!(with.frontends.contains(&balanced) && !without.frontends.contains(&balanced));
     without.frontends.clone_from(&with.frontends);
+    assert_eq!(with.source_ranges[..2], without.source_ranges);
+    without.source_ranges.clone_from(&with.source_ranges);
     assert_eq!(without, with);
 }
 
@@ -244,6 +247,35 @@ fn the_node_may_be_in_the_ranges<F: Family>(texts: &Texts) {
     // Another address of the node's does not count.
     let second = if F::INDEX == 0 { "192.0.2.99/32" } else { "2001:db8::99/128" };
     assert_eq!(policy(second), Policy::SOURCE_RANGES);
+}
+
+fn with_the_node_the_load_balancer_itself_is_in_the_ranges<F: Family>(texts: &Texts) {
+    let ranges_of = |service: &Service| -> Vec<String> {
+        let ranges = plain::<F>(service, texts).source_ranges;
+        let text = |range: &Prefix<F>| {
+            let address: std::net::IpAddr = range.address.into();
+            format!("{address}/{}", range.length)
+        };
+        ranges.iter().map(text).collect()
+    };
+    let with = |ranges: &[&str]| {
+        let source_ranges = ranges.iter().map(|range| net(range)).collect();
+        Service { source_ranges, ..everything() }
+    };
+    let [node, other] = texts.ranges;
+    let balanced = IpNet::from(ips(&[texts.load_balancer])[0]).to_string();
+    assert_eq!(ranges_of(&with(&[node])), [node, &balanced]);
+    assert_eq!(ranges_of(&with(&[other])), [other]);
+    // Each of its addresses, and each once.
+    let mut service = with(&[other, node]);
+    service.load_balancer_ips = ips(&[texts.load_balancer, texts.external[1], texts.load_balancer]);
+    let second = IpNet::from(ips(&[texts.external[1]])[0]).to_string();
+    assert_eq!(ranges_of(&service), [other, node, &balanced, &second]);
+    assert_eq!(ranges_of(&with(&[node, &balanced])), [node, &balanced]);
+    // Those of the other family, and a Service without ranges, ask for nothing.
+    let foreign = if F::INDEX == 0 { &OF_V6 } else { &OF_V4 };
+    assert_eq!(ranges_of(&with(&[foreign.ranges[0]])), [""; 0]);
+    assert_eq!(ranges_of(&with(&[])), [""; 0]);
 }
 
 fn affinity_is_in_the_policy<F: Family>(texts: &Texts) {

@@ -110,13 +110,21 @@ fn port<F: Family>(name: &'static str, spec: &Spec, kind: FrontendKind) -> Port<
         Set::Members(members.map(member).collect())
     };
     let range = |range: &u16| (u32::from(net::<F>(*range).prefix_len()), address::<F>(*range, 0));
+    // A load balancer that the node has for its own asks itself, where the node may ask.
+    let asks_itself = policy.has(Policy::NODE_IN_RANGES);
+    let balancers = outside
+        .load_balancer_ips
+        .iter()
+        .filter(|(net, _)| asks_itself && !outside.ranges.contains(net));
+    let whole = u32::try_from(size_of::<F::Addr>() * 8).unwrap();
+    let balancers = balancers.map(|(net, host)| (whole, address::<F>(*net, *host)));
     Port {
         name,
         kind,
         policy: policy.with_affinity(spec.affinity),
         cluster: set(wants_cluster, &cluster),
         local: set(wants_local, &local),
-        ranges: outside.ranges.iter().map(range).collect(),
+        ranges: outside.ranges.iter().map(range).chain(balancers).collect(),
     }
 }
 
