@@ -6,10 +6,20 @@ use std::collections::BTreeMap;
 use proxy_common::{V4, V6, family::Address as _};
 
 use super::*;
-use crate::model::{Endpoint, EndpointPort, ObjectName, TrafficPolicy};
+use crate::{
+    both_families::in_both_families,
+    model::{Endpoint, EndpointPort, ObjectName, TrafficPolicy},
+};
 
 mod outside;
 mod unusable;
+
+in_both_families!(
+    slices_are_united_and_duplicates_count_once,
+    an_endpoint_that_serves_outside_of_every_set_is_kept,
+    a_local_policy_drops_only_while_there_are_endpoints_elsewhere,
+    a_ready_endpoint_that_terminates_is_served,
+);
 
 const NODE: NodeContext<'_> = NodeContext { name: "me", zone: None, addresses: &[] };
 
@@ -58,6 +68,7 @@ fn endpoint(address: &str, [ready, serving, terminating]: [bool; 3]) -> Endpoint
 }
 
 const READY: [bool; 3] = [true, true, false];
+const READY_AND_ENDING: [bool; 3] = [true, true, true];
 const DRAINING: [bool; 3] = [false, true, true];
 const GONE: [bool; 3] = [false, false, false];
 
@@ -66,6 +77,20 @@ fn at<F: Family>(address: &str, port: u16) -> EndpointAddress<F> {
         address: F::Addr::from_ip(address.parse().unwrap()).unwrap(),
         port: Port::new(port),
     }
+}
+
+/// The address of the pod of this number.
+fn address_of<F: Family>(pod: u8) -> String {
+    let network = if F::INDEX == 0 { "10.0.0." } else { "fd00::" };
+    format!("{network}{pod}")
+}
+
+fn pod<F: Family>(number: u8, conditions: [bool; 3]) -> Endpoint {
+    endpoint(&address_of::<F>(number), conditions)
+}
+
+fn at_pod<F: Family>(number: u8, port: u16) -> EndpointAddress<F> {
+    at(&address_of::<F>(number), port)
 }
 
 fn plan_of<F: Family>(service: &Service, slices: &[EndpointSlice]) -> ServicePlan<F> {
@@ -102,51 +127,44 @@ fn a_service_without_an_address_of_the_family_has_no_plan() {
     assert!(plan::<V6>(&service, &[], NODE, &Options::default()).is_some());
 }
 
-#[test]
-fn slices_are_united_and_duplicates_count_once() {
+fn slices_are_united_and_duplicates_count_once<F: Family>() {
     let port = ("dns", Protocol::UDP, 53);
     let other = ("dns", Protocol::UDP, 54);
     let slices = [
-        slice(port, vec![endpoint("10.0.0.9", READY), endpoint("10.0.0.3", GONE)]),
-        slice(port, vec![endpoint("10.0.0.3", READY), endpoint("10.0.0.9", GONE)]),
+        slice(port, vec![pod::<F>(9, READY), pod::<F>(3, GONE)]),
+        slice(port, vec![pod::<F>(3, READY), pod::<F>(9, GONE)]),
         // The address of a pod that terminates has gone to one that is not ready yet.
-        slice(port, vec![endpoint("10.0.0.4", DRAINING)]),
-        slice(port, vec![endpoint("10.0.0.4", GONE)]),
+        slice(port, vec![pod::<F>(4, DRAINING)]),
+        slice(port, vec![pod::<F>(4, GONE)]),
         // Even if that one, being published while it is not ready, counts as ready.
-        slice(port, vec![endpoint("10.0.0.5", [true, true, true])]),
-        slice(port, vec![endpoint("10.0.0.5", GONE)]),
-        slice(other, vec![endpoint("10.0.0.3", READY)]),
-        slice(("dns", Protocol::TCP, 53), vec![endpoint("10.0.0.7", READY)]),
+        slice(port, vec![pod::<F>(5, READY_AND_ENDING)]),
+        slice(port, vec![pod::<F>(5, GONE)]),
+        slice(other, vec![pod::<F>(3, READY)]),
+        slice(("dns", Protocol::TCP, 53), vec![pod::<F>(7, READY)]),
     ];
-    let plan = plan_of::<V4>(&service(TrafficPolicy::Cluster), &slices);
-    let all = vec![at("10.0.0.3", 53), at("10.0.0.3", 54), at("10.0.0.9", 53)];
+    let plan = plan_of::<F>(&service(TrafficPolicy::Cluster), &slices);
+    let all = vec![at_pod(3, 53), at_pod(3, 54), at_pod(9, 53)];
     assert_eq!(plan.ports[1].serving, all);
     assert_eq!(plan.ports[1].cluster, Some(SetPlan::Endpoints(all)));
 }
 
-#[test]
-fn an_endpoint_that_serves_outside_of_every_set_is_kept() {
+fn an_endpoint_that_serves_outside_of_every_set_is_kept<F: Family>() {
     let slices = [slice(
         ("dns", Protocol::UDP, 53),
-        vec![
-            endpoint("10.0.0.1", READY),
-            endpoint("10.0.0.2", DRAINING),
-            endpoint("10.0.0.3", GONE),
-        ],
+        vec![pod::<F>(1, READY), pod::<F>(2, DRAINING), pod::<F>(3, GONE)],
     )];
-    let plan = plan_of::<V4>(&service(TrafficPolicy::Cluster), &slices);
+    let plan = plan_of::<F>(&service(TrafficPolicy::Cluster), &slices);
     let udp = &plan.ports[1];
-    assert_eq!(udp.cluster, Some(SetPlan::Endpoints(vec![at("10.0.0.1", 53)])));
-    assert_eq!(udp.serving, [at("10.0.0.1", 53), at("10.0.0.2", 53)]);
+    assert_eq!(udp.cluster, Some(SetPlan::Endpoints(vec![at_pod(1, 53)])));
+    assert_eq!(udp.serving, [at_pod(1, 53), at_pod(2, 53)]);
 }
 
-#[test]
-fn a_local_policy_drops_only_while_there_are_endpoints_elsewhere() {
+fn a_local_policy_drops_only_while_there_are_endpoints_elsewhere<F: Family>() {
     let service = service(TrafficPolicy::Local);
     let port = ("dns", Protocol::UDP, 53);
     let verdict = |conditions| {
-        let slices = [slice(port, vec![endpoint("10.0.0.1", conditions)])];
-        let plan = plan_of::<V4>(&service, &slices);
+        let slices = [slice(port, vec![pod::<F>(1, conditions)])];
+        let plan = plan_of::<F>(&service, &slices);
         assert_eq!(plan.ports[1].policy, Policy::INTERNAL_LOCAL);
         assert_eq!(plan.ports[1].cluster, None);
         plan.ports[1].local.clone()
@@ -154,6 +172,16 @@ fn a_local_policy_drops_only_while_there_are_endpoints_elsewhere() {
     assert_eq!(verdict(READY), Some(SetPlan::Empty(EmptySet::Drop)));
     assert_eq!(verdict(DRAINING), Some(SetPlan::Empty(EmptySet::Drop)));
     assert_eq!(verdict(GONE), Some(SetPlan::Empty(EmptySet::Reject)));
+}
+
+/// As with `publishNotReadyAddresses`: it is used like any other.
+fn a_ready_endpoint_that_terminates_is_served<F: Family>() {
+    let port = ("dns", Protocol::UDP, 53);
+    let slices = [slice(port, vec![pod::<F>(1, READY_AND_ENDING), pod::<F>(2, DRAINING)])];
+    let plan = plan_of::<F>(&service(TrafficPolicy::Cluster), &slices);
+    let udp = &plan.ports[1];
+    assert_eq!(udp.cluster, Some(SetPlan::Endpoints(vec![at_pod(1, 53)])));
+    assert_eq!(udp.serving, [at_pod(1, 53), at_pod(2, 53)]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! hints.
 //!
 //! An endpoint is written as letters: `R` ready, `N` neither ready nor serving, `T` terminating
-//! and still serving, each with `L` if it is on this node; then `z=` and its zone hints, `n=` and
-//! its node hints. Every endpoint is called by its place in the list.
+//! and still serving, `P` the same and ready, each with `L` if it is on this node; then `z=` and its
+//! zone hints, `n=` and its node hints. Every endpoint is called by its place in the list.
 
 use std::sync::Arc;
 
@@ -50,9 +50,9 @@ fn endpoint(text: &str) -> Endpoint {
     }
     Endpoint {
         address: "10.0.0.1".parse().unwrap(),
-        ready: letters.starts_with('R'),
+        ready: letters.starts_with(['R', 'P']),
         serving: !letters.starts_with('N'),
-        terminating: letters.starts_with('T'),
+        terminating: letters.starts_with(['T', 'P']),
         node: letters.ends_with('L').then(|| "me".into()),
         zone_hints,
         node_hints,
@@ -136,6 +136,26 @@ fn node_hint_rows() {
         Case { name: "draining ignores hints", endpoints: "T n=me z=a, T n=you z=b", cluster: Some(&[0, 1]), ..CASE },
         Case { name: "local ignores hints", policies: (Local, None), endpoints: "RL n=you, R n=me", cluster: None, local: Some(&[0]), ..CASE },
     ]);
+}
+
+/// `publishNotReadyAddresses` makes endpoints ready whatever they are: also when they terminate. They
+/// are ready ones then, beside others and before those that only serve.
+#[test]
+#[rustfmt::skip]
+fn ready_ones_that_terminate_are_ready() {
+    let external = (Cluster, Some(Local));
+    check(&[
+        Case { name: "alone", endpoints: "P", cluster: Some(&[0]), ..CASE },
+        Case { name: "beside a ready one", endpoints: "P, R", cluster: Some(&[0, 1]), ..CASE },
+        Case { name: "before one that only serves", endpoints: "T, P, N", cluster: Some(&[1]), ..CASE },
+        Case { name: "here, and a ready one elsewhere", policies: external, endpoints: "PL, TL, R", cluster: Some(&[0, 2]), local: Some(&[0]), ..CASE },
+        Case { name: "its hints count", endpoints: "P z=a, R z=b", cluster: Some(&[0]), ..CASE },
+        Case { name: "it has no hint", endpoints: "R z=b, R z=a, P", cluster: Some(&[0, 1, 2]), ..CASE },
+    ]);
+    // Even if it does not serve: to be ready is enough.
+    let idle = Endpoint { serving: false, ..endpoint("PL") };
+    let categories = categorize(&[&idle], Demand::of(Local, None), ME);
+    assert_eq!((categories.local, categories.any_usable), (Some(vec![0]), true));
 }
 
 #[test]

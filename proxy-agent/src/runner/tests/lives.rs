@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::watch::{api, convert::Convert as _};
 
+mod contested;
 mod switches;
 
 const TYPES: [&str; 5] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "Headless"];
@@ -118,75 +119,6 @@ async fn every_type_may_become_every_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_several_services_want_goes_to_the_oldest_and_then_to_the_next() {
-    let at = |cluster_ip: &str, more: Value| {
-        let mut spec =
-            json!({"clusterIPs": [cluster_ip], "ports": [{"port": 80, "nodePort": 30_080}]});
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        spec
-    };
-    for shared in [
-        json!({"externalIPs": ["198.51.100.1"]}),
-        json!({"type": "LoadBalancer"}),
-        json!({"type": "NodePort"}),
-        // Of each other's cluster IP.
-        json!({"externalIPs": ["10.0.0.1", "10.0.0.2"]}),
-    ] {
-        let name = shared.to_string();
-        let old = object("z", 1, &at("10.0.0.1", shared.clone()));
-        let young = object("a", 2, &at("10.0.0.2", shared.clone()));
-        let both = [old.clone(), young.clone()];
-        // In whichever order they come.
-        ends_as(&name, &[vec![young.clone()], vec![old.clone()]], &both).await;
-        ends_as(&name, &[vec![old.clone()], vec![young.clone()]], &both).await;
-        for batches in [
-            vec![both.to_vec(), vec![gone("z")]],
-            vec![vec![young.clone()], vec![old.clone()], vec![gone("z")]],
-        ] {
-            ends_as(&name, &batches, std::slice::from_ref(&young)).await;
-        }
-        ends_as(&name, &[both.to_vec(), vec![gone("a")]], std::slice::from_ref(&old)).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn addresses_and_node_ports_move_between_services() {
-    let spec = |ip: &str, more: Value| {
-        let mut spec = json!({"clusterIPs": [ip], "ports": [{"port": 80, "nodePort": 30_001}]});
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        spec
-    };
-    let ports =
-        |number: i32| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]});
-    let external = json!({"externalIPs": ["198.51.100.1"]});
-    let balanced = json!({"type": "LoadBalancer", "ingress": [{"ip": "198.51.100.1"}]});
-    let unbalanced = json!({"type": "LoadBalancer", "ingress": []});
-    for (name, [a_before, b_before], [a_after, b_after]) in [
-        ("an external IP", [external.clone(), json!({})], [json!({}), external.clone()]),
-        (
-            "a load balancer's address",
-            [balanced.clone(), unbalanced.clone()],
-            [unbalanced, balanced.clone()],
-        ),
-        ("one that becomes the other", [external.clone(), balanced.clone()], [balanced, external]),
-        (
-            "node ports that change places",
-            [ports(30_001), ports(30_002)],
-            [ports(30_002), ports(30_001)],
-        ),
-    ] {
-        let a = [a_before, a_after].map(|more| object("a", 1, &spec("10.0.0.1", more)));
-        let b = [b_before, b_after].map(|more| object("b", 2, &spec("10.0.0.2", more)));
-        let [[a_before, a_after], [b_before, b_after]] = [a, b];
-        let before = vec![a_before, b_before];
-        let end = [a_after.clone(), b_after.clone()];
-        ends_as(name, &[before.clone(), end.to_vec()], &end).await;
-        ends_as(name, &[before.clone(), vec![a_after.clone()], vec![b_after.clone()]], &end).await;
-        ends_as(name, &[before, vec![b_after], vec![a_after]], &end).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_service_of_the_same_name_may_have_other_addresses() {
     let first = object("a", 1, &of_type("LoadBalancer"));
     let mut other = of_type("LoadBalancer");
@@ -212,24 +144,6 @@ async fn what_restricts_and_what_remembers_clients_goes_without_a_trace() {
     let full = object("a", 1, &of_type("LoadBalancer"));
     ends_as("all of it", &[vec![full.clone()], end.to_vec()], &end).await;
     ends_as("and back", &[end.to_vec(), vec![full.clone()]], &[full]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_node_s_own_address_may_be_a_load_balancer_s() {
-    let spec = json!({
-        "type": "LoadBalancer",
-        "clusterIPs": ["10.0.0.1"],
-        "ingress": [{"ip": "192.0.2.1"}],
-        "ports": [{"port": 80, "nodePort": 30_080}],
-    });
-    let balanced = object("a", 1, &spec);
-    let here = node("me", "192.0.2.1");
-    let end = [here.clone(), balanced.clone()];
-    let tables = live(&[end.to_vec()]).await;
-    assert!(tables[0].0.contains("192.0.2.1 node\n192.0.2.1:80/TCP ns/a: load-balancer"));
-    ends_as("the node comes later", &[vec![balanced.clone()], vec![here.clone()]], &end).await;
-    let without = [here.clone()];
-    ends_as("the Service goes", &[vec![here], vec![balanced], vec![gone("a")]], &without).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -118,13 +118,13 @@ fn defaults_are_filled_in() {
     assert_eq!(object.key().to_string(), "Service default/x");
 }
 
-fn api_slice(endpoints: &Value) -> Value {
+fn api_slice(family: &str, endpoints: &Value) -> Value {
     json!({
         "metadata": {
             "name": "web-1", "namespace": "ns",
             "labels": {"kubernetes.io/service-name": "web"},
         },
-        "addressType": "IPv4",
+        "addressType": family,
         "endpoints": endpoints,
         "ports": [{"name": "http", "port": 80}, {"name": "all"}, {"name": "bad", "port": -1}],
     })
@@ -142,36 +142,58 @@ fn slice(object: &Value) -> (Option<EndpointSlice>, Vec<String>) {
 
 #[test]
 fn bad_endpoints_and_ports_are_left_out_and_reported() {
-    let addresses =
-        ["127.0.0.1", "169.254.0.1", "224.0.0.1", "0.0.0.0", "fd00::1", "host", "10.0.0.1"];
+    for (family, special, other, good) in [
+        (
+            "IPv4",
+            ["127.0.0.1", "169.254.0.1", "224.0.0.1", "0.0.0.0", "::ffff:10.0.0.1"],
+            "fd00::1",
+            "10.0.0.1",
+        ),
+        ("IPv6", ["::1", "fe80::1", "ff05::1", "::", "::ffff:10.0.0.1"], "10.0.0.1", "fd00::1"),
+    ] {
+        bad_ones_are_left_out(family, special, other, good);
+    }
+}
+
+/// A slice of one family with an address of each special kind, one of the other family, and one that
+/// can be used.
+fn bad_ones_are_left_out(family: &str, special: [&str; 5], other: &str, good: &str) {
+    let kinds = [
+        "a loopback address",
+        "a link-local address",
+        "a multicast address",
+        "the unspecified address",
+        "an IPv4-mapped address",
+    ];
+    let addresses = special.into_iter().chain([other, "host", good]);
     let mut endpoints: Vec<_> =
-        addresses.map(|address| json!({"addresses": [address, "junk"]})).to_vec();
+        addresses.map(|address| json!({"addresses": [address, "junk"]})).collect();
     endpoints.push(json!({"addresses": []}));
-    let (found, rejected) = slice(&api_slice(&json!(endpoints)));
+    let (found, rejected) = slice(&api_slice(family, &json!(endpoints)));
     let found = found.unwrap();
-    assert_eq!(found.endpoints.len(), 1);
-    assert_eq!(found.endpoints[0].address.to_string(), "10.0.0.1");
+    let used: Vec<_> = found.endpoints.iter().map(|used| used.address.to_string()).collect();
+    assert_eq!(used, [good]);
     assert_eq!(found.ports.len(), 1, "a port without a number is none");
     let unusable: Vec<_> = found.unusable.iter().map(|(ip, is)| format!("{ip} {is}")).collect();
-    let expected = [
-        "0.0.0.0 the unspecified address",
-        "127.0.0.1 a loopback address",
-        "169.254.0.1 a link-local address",
-        "224.0.0.1 a multicast address",
-    ];
-    assert_eq!(unusable, expected);
-    let expected = [
-        "endpoints[0].addresses[0]: 127.0.0.1 is a loopback address",
-        "endpoints[1].addresses[0]: 169.254.0.1 is a link-local address",
-        "endpoints[2].addresses[0]: 224.0.0.1 is a multicast address",
-        "endpoints[3].addresses[0]: 0.0.0.0 is the unspecified address",
-        "endpoints[4].addresses[0]: \"fd00::1\" is not of the slice's addressType",
-        "endpoints[5].addresses[0]: \"host\" is not an IP address",
-        "endpoints[7].addresses: missing",
-        "ports[2].port: \"-1\" is not a port number",
-    ]
-    .map(|line| format!("EndpointSlice ns/web-1: {line}"));
-    assert_eq!(rejected, expected);
+    let named = special.into_iter().zip(kinds);
+    let mut expected: Vec<_> = named
+        .clone()
+        .map(|(ip, is)| (ip.parse::<IpAddr>().unwrap(), format!("{ip} {is}")))
+        .collect();
+    expected.sort();
+    assert_eq!(unusable, expected.into_iter().map(|(_, text)| text).collect::<Vec<_>>());
+    let mut expected: Vec<_> = (0..)
+        .zip(named)
+        .map(|(at, (ip, is))| format!("endpoints[{at}].addresses[0]: {ip} is {is}"))
+        .collect();
+    expected.extend([
+        format!("endpoints[5].addresses[0]: \"{other}\" is not of the slice's addressType"),
+        "endpoints[6].addresses[0]: \"host\" is not an IP address".to_owned(),
+        "endpoints[8].addresses: missing".to_owned(),
+        "ports[2].port: \"-1\" is not a port number".to_owned(),
+    ]);
+    let expected = expected.iter().map(|line| format!("EndpointSlice ns/web-1: {line}"));
+    assert_eq!(rejected, expected.collect::<Vec<_>>());
 }
 
 #[test]
@@ -182,7 +204,7 @@ fn conditions_have_defaults_of_their_own() {
         {"addresses": ["10.0.0.1"], "conditions": {"ready": null, "serving": null, "terminating": null}},
         {"addresses": ["10.0.0.1"], "conditions": {"ready": false, "serving": false, "terminating": true}},
     ]);
-    let (found, _) = slice(&api_slice(&endpoints));
+    let (found, _) = slice(&api_slice("IPv4", &endpoints));
     let conditions: Vec<_> = found
         .unwrap()
         .endpoints
@@ -195,17 +217,17 @@ fn conditions_have_defaults_of_their_own() {
 
 #[test]
 fn slices_that_are_not_for_a_proxy_are_none() {
-    let mut headless = api_slice(&Value::Null);
+    let mut headless = api_slice("IPv4", &Value::Null);
     headless["metadata"]["labels"]["service.kubernetes.io/headless"] = json!("");
     assert_eq!(slice(&headless), (None, Vec::new()));
-    let mut names = api_slice(&json!([{"addresses": ["example.com"]}]));
+    let mut names = api_slice("IPv4", &json!([{"addresses": ["example.com"]}]));
     names["addressType"] = json!("FQDN");
     assert_eq!(slice(&names), (None, Vec::new()));
-    let mut orphan = api_slice(&Value::Null);
+    let mut orphan = api_slice("IPv4", &Value::Null);
     orphan["metadata"]["labels"] = json!({});
     let missing = "EndpointSlice ns/web-1: metadata.labels[kubernetes.io/service-name]: missing";
     assert_eq!(slice(&orphan), (None, vec![missing.to_owned()]));
-    let empty = api_slice(&Value::Null);
+    let empty = api_slice("IPv4", &Value::Null);
     assert_eq!(slice(&empty).0.unwrap().endpoints, []);
 }
 
