@@ -5,14 +5,14 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use proxy_tests::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, eventually, web};
 use proxy_tests::{
     both_families,
     family::{DualAddress, IpFamily, TestFamily},
     netns::Prefix,
     protocol::Protocol,
-    topology::{BetweenNodes, NodeSpec, TopologySpec},
+    topology::{BetweenNodes, Host, NodeSpec, TopologySpec},
     traffic::{Client, Failure, TcpServer, UdpServer},
 };
 use socket2::{Domain, Socket, Type};
@@ -31,12 +31,12 @@ const NOBODY: DualAddress = DualAddress::cluster_ip(200);
 /// Long enough for an answer, and short enough to wait for none.
 const BRIEFLY: Duration = Duration::from_millis(300);
 
-fn ask<F: TestFamily>(cluster: &Cluster, pod: &str, to: DualAddress) -> Result<(), Failure> {
-    let client = Client::new(cluster.topology.pod(pod)).patience(BRIEFLY);
-    client.ask(Protocol::Tcp, SocketAddr::new(to.of(F::FAMILY), PORT)).map(drop)
+fn ask<F: TestFamily>(from: &Host, protocol: Protocol, to: DualAddress) -> Result<(), Failure> {
+    let target = SocketAddr::new(to.of(F::FAMILY), PORT);
+    Client::new(from).patience(BRIEFLY).ask(protocol, target).map(drop)
 }
 
-/// The nodes' default gateway has the address: who gets there is refused by a RST.
+/// The nodes' default gateway has the address: who gets there is refused by it.
 fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
     let spec = TopologySpec::new()
         .between_nodes(BetweenNodes::Vxlan)
@@ -45,30 +45,45 @@ fn what_nobody_has_translated_stays<F: TestFamily>() -> Result<()> {
     cluster.serve_web(&["web-1"])?;
     let _servers = cluster.servers(&["web-1"])?;
     cluster.topology.give_gateway(NOBODY)?;
-    let mut agent = cluster.agent("anc-node").argument("--socket-lb=off").start()?;
-    let refused =
-        || ask::<F>(&cluster, "client", NOBODY).is_err_and(|failure| failure.is_refusal());
-    let stays = || ask::<F>(&cluster, "client", NOBODY).is_err_and(|failure| failure.is_timeout());
-    ensure!(refused(), "without Service CIDRs it does not get out");
-    cluster.manifests.apply_service_cidr()?;
-    ensure!(eventually(stays), "it gets out");
-    let log = agent.log()?;
-    ensure!(log.contains("drop-service-cidr"), "nobody says so");
-
-    // Processes of the host that are not served at their sockets: a cluster IP refuses them at once.
-    let node = cluster.topology.node("anc-node").host();
-    for protocol in Protocol::OF_SOCKETS {
-        for port in [PORT, PORT + 1] {
-            let target = SocketAddr::new(WEB.of(F::FAMILY), port);
-            let failure = Client::new(node).ask(protocol, target).expect_err("nobody answers");
-            ensure!(failure.is_refusal(), "{}: {failure}", protocol.name());
+    let (pod, node) = (cluster.topology.pod("client"), cluster.topology.node("anc-node").host());
+    for socket_lb in ["host", "off"] {
+        let mode = format!("--socket-lb={socket_lb}");
+        let mut agent = cluster.agent("anc-node").argument(mode).start()?;
+        // From pods and from processes of the node, whether or not these are served.
+        let all = |is: fn(&Failure) -> bool| {
+            let mut cases = [pod, node]
+                .into_iter()
+                .flat_map(|from| Protocol::OF_SOCKETS.map(|protocol| (from, protocol)));
+            cases.find(|(from, protocol)| {
+                !eventually(|| ask::<F>(from, *protocol, NOBODY).is_err_and(|failure| is(&failure)))
+            })
+        };
+        let refused = || match all(Failure::is_refusal) {
+            Some((from, protocol)) => bail!("{protocol} from {} does not get out", from.name()),
+            None => Ok(()),
+        };
+        refused().context("without Service CIDRs")?;
+        cluster.manifests.apply_service_cidr()?;
+        if let Some((from, protocol)) = all(Failure::is_timeout) {
+            bail!("{protocol} from {} gets out", from.name());
         }
+        ensure!(agent.log()?.contains("drop-service-cidr"), "nobody says so");
+        for protocol in Protocol::OF_SOCKETS {
+            // Processes that are not served at their sockets: a cluster IP refuses them at once.
+            for port in [PORT, PORT + 1] {
+                let answer =
+                    Client::new(node).ask(protocol, SocketAddr::new(WEB.of(F::FAMILY), port));
+                let is_served = socket_lb == "host" && port == PORT;
+                let is_right = answer.as_ref().map_or_else(Failure::is_refusal, |_| is_served);
+                ensure!(is_right, "{protocol} to port {port}, {socket_lb}: {answer:?}");
+            }
+            // What Services are there for goes on.
+            ask::<F>(pod, protocol, WEB).context("through the Service")?;
+        }
+        cluster.manifests.remove("kubernetes")?;
+        refused().context("without Service CIDRs again")?;
+        ensure!(agent.stop()?.success());
     }
-    // What Services are there for goes on.
-    ask::<F>(&cluster, "client", WEB).context("through the Service")?;
-    cluster.manifests.remove("kubernetes")?;
-    ensure!(eventually(refused), "it still does not get out");
-    ensure!(agent.stop()?.success());
     Ok(())
 }
 

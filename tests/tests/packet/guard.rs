@@ -10,11 +10,12 @@ use proxy_common::device::Device;
 use proxy_common::frontend::{FrontendKey, ServiceIndex};
 use proxy_tests::both_families;
 use proxy_tests::family::IpFamily;
-use proxy_tests::packet::{Chunk, Content, Icmp, Packet, TcpFlags};
+use proxy_tests::packet::{Content, Icmp, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use crate::frames::{ack, backend, client, opening, syn, tcp, udp, vip};
 use crate::programs::{At, Verdict};
+use crate::refusal::assert_refusal;
 use crate::rig::{Rig, Tabled, address};
 
 both_families!(
@@ -136,19 +137,10 @@ fn a_vip_refuses_what_would_leave<F: Tabled>() -> Result<()> {
     for (count, sent) in (1..).zip(sent) {
         let answer =
             rig.programs.run(At::UplinkEgress, &sent.build()?)?.packet(Verdict::Redirect)?;
-        assert_eq!((answer.source, answer.destination), (sent.destination, sent.source));
         // To whom it came from, on this side of the device.
         assert_eq!(answer.link.destination, sent.link.source);
         assert_eq!(answer.link.source, sent.link.destination);
-        match (&sent.content, &answer.content) {
-            (Content::Tcp(_), Content::Tcp(reset)) => assert!(reset.flags.contains(TcpFlags::RST)),
-            (Content::Sctp(_), Content::Sctp(abort)) => {
-                assert_eq!(abort.chunks, Chunk::ABORT.with(&[]));
-            }
-            (Content::Tcp(_) | Content::Sctp(_), _) => panic!("{answer:?}"),
-            (_, Content::Icmp(error)) => assert!(error.is_port_unreachable(F::FAMILY)),
-            _ => panic!("{answer:?}"),
-        }
+        assert_refusal::<F>(&sent, &answer);
         assert_eq!(rig.count(Reason::RejectServiceCidr)?, count);
     }
     Ok(())

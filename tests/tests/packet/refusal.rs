@@ -14,7 +14,7 @@ use proxy_common::reject::{BURST, PER_TICK};
 use proxy_common::service::{BackendSet, Policy};
 use proxy_tests::both_families;
 use proxy_tests::family::IpFamily;
-use proxy_tests::packet::{Content, Link, Packet, TcpFlags};
+use proxy_tests::packet::{Chunk, Content, Link, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
 
 use crate::connection::Connection;
@@ -56,6 +56,19 @@ fn refusing<F: Tabled>() -> Result<(Rig<F>, [Refusal; 2])> {
 pub(crate) fn sent_back(packet: Packet, to: &Packet) -> Packet {
     let link = Link { source: NODE_MAC, destination: to.link.source, vlan: None };
     Packet { link, hop_limit: 64, ..packet }
+}
+
+/// Asserts that a packet refuses another one, as is usual for the protocol of that.
+pub(crate) fn assert_refusal<F: Tabled>(of: &Packet, answer: &Packet) {
+    assert_eq!((answer.source, answer.destination), (of.destination, of.source));
+    let is_refusal = match (&of.content, &answer.content) {
+        (Content::Tcp(_), Content::Tcp(reset)) => reset.flags.contains(TcpFlags::RST),
+        (Content::Sctp(_), Content::Sctp(abort)) => abort.chunks == Chunk::ABORT.with(&[]),
+        (Content::Tcp(_) | Content::Sctp(_), _) => false,
+        (_, Content::Icmp(error)) => error.is_port_unreachable(F::FAMILY),
+        _ => false,
+    };
+    assert!(is_refusal, "{answer:?}");
 }
 
 /// The RST that answers a segment.

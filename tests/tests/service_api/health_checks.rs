@@ -2,7 +2,7 @@
 
 //! Health checks of load balancers through a running agent.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
@@ -64,9 +64,22 @@ fn load_balancers_learn_of_local_endpoints<F: TestFamily>() -> Result<()> {
     let ending = Endpoint::of(rig.pod(LOCAL)).conditions(false, true, true);
     rig.cluster.manifests.apply(&service(&[]).endpoints([ending]))?;
     ensure!(becomes(503, 0), "{:?}", check(rig.outsider(), at));
-    rig.cluster.manifests.apply(&rig.service(&[LOCAL]))?;
-    let is_closed = || Client::new(rig.outsider()).patience(SHORT).connect(at).is_err();
-    ensure!(eventually(is_closed), "it still answers");
+    // Others have no such port, whatever else is left in them.
+    let is_closed = || {
+        let connected = Client::new(rig.outsider()).patience(SHORT).connect(at);
+        connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    let others = [
+        ("a cluster policy", rig.service(&[LOCAL])),
+        ("NodePort", service(&[LOCAL]).field("type", json!("NodePort"))),
+        ("ClusterIP", service(&[LOCAL]).field("type", json!("ClusterIP"))),
+    ];
+    for (name, other) in others {
+        rig.cluster.manifests.apply(&service(&[LOCAL]))?;
+        ensure!(becomes(200, 1), "before {name}: {:?}", check(rig.outsider(), at));
+        rig.cluster.manifests.apply(&other)?;
+        ensure!(eventually(is_closed), "{name}: it still answers");
+    }
     ensure!(agent.stop()?.success());
     Ok(())
 }
