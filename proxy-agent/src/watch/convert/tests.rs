@@ -39,6 +39,7 @@ fn services_without_a_cluster_ip_are_none() {
         json!({"clusterIP": ""}),
         json!({}),
         json!({"type": "ExternalName", "clusterIP": "10.0.0.1"}),
+        json!({"type": "ExternalName", "clusterIP": "fd00::1"}),
     ] {
         assert_eq!(service(&spec), Ok(None), "{spec}");
     }
@@ -217,18 +218,20 @@ fn conditions_have_defaults_of_their_own() {
 
 #[test]
 fn slices_that_are_not_for_a_proxy_are_none() {
-    let mut headless = api_slice("IPv4", &Value::Null);
-    headless["metadata"]["labels"]["service.kubernetes.io/headless"] = json!("");
-    assert_eq!(slice(&headless), (None, Vec::new()));
-    let mut names = api_slice("IPv4", &json!([{"addresses": ["example.com"]}]));
-    names["addressType"] = json!("FQDN");
+    for family in ["IPv4", "IPv6"] {
+        let plain = api_slice(family, &Value::Null);
+        assert_eq!(slice(&plain).0.unwrap().endpoints, []);
+        let mut headless = plain.clone();
+        headless["metadata"]["labels"]["service.kubernetes.io/headless"] = json!("");
+        assert_eq!(slice(&headless), (None, Vec::new()));
+        let mut orphan = plain;
+        orphan["metadata"]["labels"] = json!({});
+        let missing =
+            "EndpointSlice ns/web-1: metadata.labels[kubernetes.io/service-name]: missing";
+        assert_eq!(slice(&orphan), (None, vec![missing.to_owned()]));
+    }
+    let names = api_slice("FQDN", &json!([{"addresses": ["example.com"]}]));
     assert_eq!(slice(&names), (None, Vec::new()));
-    let mut orphan = api_slice("IPv4", &Value::Null);
-    orphan["metadata"]["labels"] = json!({});
-    let missing = "EndpointSlice ns/web-1: metadata.labels[kubernetes.io/service-name]: missing";
-    assert_eq!(slice(&orphan), (None, vec![missing.to_owned()]));
-    let empty = api_slice("IPv4", &Value::Null);
-    assert_eq!(slice(&empty).0.unwrap().endpoints, []);
 }
 
 #[test]

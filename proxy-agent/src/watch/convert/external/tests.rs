@@ -93,17 +93,22 @@ fn load_balancers_are_served_where_packets_come_unchanged() {
         {"ip": "192.0.2.1"},
         {"ip": "2001:db8::1", "ipMode": "VIP"},
         {"ip": "192.0.2.2", "ipMode": "Proxy"},
+        {"ip": "2001:db8::2", "ipMode": "Proxy"},
         {"hostname": "lb.example"},
         {"ip": "192.0.2.3", "ipMode": "Vip"},
         {"ip": "169.254.0.1"},
+        {"ip": "fe80::1"},
         {"ip": ""},
         {"ip": "192.0.2.1"},
     ]);
     let (service, rejected) = read(&json!({"type": "LoadBalancer"}), &ingress);
     assert_eq!(texts(&service.load_balancer_ips), ["192.0.2.1", "2001:db8::1"]);
-    let expected =
-        ["[4].ipMode: \"Vip\" is not VIP or Proxy", "[5].ip: 169.254.0.1 is a link-local address"]
-            .map(|line| format!("Service ns/web: status.loadBalancer.ingress{line}"));
+    let expected = [
+        "[5].ipMode: \"Vip\" is not VIP or Proxy",
+        "[6].ip: 169.254.0.1 is a link-local address",
+        "[7].ip: fe80::1 is a link-local address",
+    ]
+    .map(|line| format!("Service ns/web: status.loadBalancer.ingress{line}"));
     assert_eq!(rejected, expected);
 }
 
