@@ -12,11 +12,14 @@ use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::manifests::Service;
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{Host, NodeSpec, TopologySpec};
-use proxy_tests::traffic::{Client, TcpServer, UdpServer};
+use proxy_tests::traffic::{Answer, Client, TcpServer, UdpServer};
 
 use super::rig::{Frontend, LOCAL, NODE, OTHER_NODE, REMOTE, Rig, ask, is_served};
 
-both_families!(a_load_balancer_may_have_the_nodes_address);
+both_families!(
+    a_load_balancer_may_have_the_nodes_address,
+    connections_of_the_node_go_on_beside_a_load_balancer_at_its_address,
+);
 
 /// Where servers are that are no Service's: another port of the node's, or outside.
 const OWN: u16 = 81;
@@ -37,6 +40,11 @@ fn balanced(rig: &Rig) -> Service {
 
 fn servers(host: &Host, port: u16) -> Result<(TcpServer, UdpServer)> {
     Ok((TcpServer::start(host, port)?, UdpServer::start(host, port)?))
+}
+
+/// Whether the Service, and no server of the node's own, answers at the node's address.
+fn serves(answer: &Answer) -> bool {
+    [LOCAL, REMOTE].contains(&answer.server.as_str())
 }
 
 fn a_load_balancer_may_have_the_nodes_address<F: TestFamily>() -> Result<()> {
@@ -91,6 +99,52 @@ fn a_load_balancer_may_have_the_nodes_address<F: TestFamily>() -> Result<()> {
             Client::new(from).ask(Protocol::Tcp, target).is_err_and(|failure| failure.is_refusal())
         };
         ensure!(eventually(is_refused), "{} is still served", from.name());
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Of the very port that the Service has there: the node is a client by that port, before and after it
+/// is the Service's, or has a server there that has clients.
+fn connections_of_the_node_go_on_beside_a_load_balancer_at_its_address<F: TestFamily>() -> Result<()>
+{
+    let rig = rig()?;
+    let (pod, outsider, node) = (rig.pod("client"), rig.outsider(), rig.node());
+    let target = node.socket::<F>(PORT);
+    let _outside = (servers(outsider, OWN)?, servers(outsider, OWN + 1)?);
+    let by_port = |to| Client::new(node).source_port(PORT).stay(outsider.socket::<F>(to));
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    let mut agent = rig.start()?;
+    for is_client in [true, false] {
+        let (mut streams, mut own) = (Vec::new(), None);
+        if is_client {
+            streams.push(by_port(OWN)?);
+        } else {
+            own = Some(TcpServer::start(node, PORT)?);
+            for from in [outsider, pod] {
+                streams.push(Client::new(from).stay(target)?);
+            }
+        }
+        rig.cluster.manifests.apply(&balanced(&rig))?;
+        for from in [outsider, pod] {
+            let answer = || Client::new(from).ask(Protocol::Tcp, target);
+            let comes = || answer().is_ok_and(|answer| serves(&answer));
+            ensure!(eventually(comes), "{} is not served", from.name());
+        }
+        if is_client {
+            streams.push(by_port(OWN + 1)?);
+            let is_right = streams.iter().all(|stream| stream.source() == target);
+            ensure!(is_right, "{streams:?}");
+        }
+        for stream in &mut streams {
+            for _ in 0..100 {
+                let _ = stream.exchange().with_context(|| format!("{stream:?}"))?;
+            }
+        }
+        drop((streams, own));
+        rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+        let goes = || Client::new(outsider).ask(Protocol::Tcp, target).is_err();
+        ensure!(eventually(goes), "it is still served");
     }
     ensure!(agent.stop()?.success());
     Ok(())
