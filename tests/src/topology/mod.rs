@@ -162,8 +162,12 @@ impl Topology {
     }
 
     /// Gives the nodes' default gateway another address, and the way to pods. It listens to nobody
-    /// there, and says so.
+    /// there, and says so, each time.
     pub fn give_gateway(&self, address: DualAddress) -> Result<()> {
+        self.fabric.sysctl([("ipv4/icmp_ratelimit", "0")])?;
+        if self.families.contains(IpFamily::V6) {
+            self.fabric.sysctl([("ipv6/icmp/ratelimit", "0")])?;
+        }
         let netlink = self.fabric.netlink()?;
         let bridge = netlink.link(FABRIC_BRIDGE)?;
         for family in self.families.list() {
