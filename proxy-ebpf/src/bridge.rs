@@ -15,7 +15,8 @@ use proxy_common::flow::Tuple;
 use crate::{
     family::Datapath,
     frame::{
-        self, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, device, packet_type,
+        self, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, device,
+        packet_type,
     },
     maps::DEVICES,
 };
