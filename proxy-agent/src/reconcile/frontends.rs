@@ -35,10 +35,12 @@ struct State {
     applied: Option<Frontend>,
 }
 
-/// A Service port that wants a frontend. Ordered as they take precedence: the older Service
-/// first (one that does not say when it was created comes last), then by UID, then by name.
+/// A Service port that wants a frontend. Ordered as they take precedence: whose cluster IP it is first,
+/// which no other Service takes as an external IP or a load balancer's address (CVE-2020-8554); then the
+/// older Service (one that does not say when it was created comes last), then by UID, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PortClaim {
+    is_external: bool,
     created: i64,
     uid: Arc<str>,
     pub(super) service: ServiceName,
@@ -78,6 +80,7 @@ pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<
     let ports = plan.ports.iter().flat_map(|port| {
         let claim = |kind| {
             Claim::Port(PortClaim {
+                is_external: kind != FrontendKind::ClusterIp,
                 created: plan.created.unwrap_or(i64::MAX),
                 uid: Arc::clone(&plan.uid),
                 service: plan.service.clone(),

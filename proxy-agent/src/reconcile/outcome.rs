@@ -47,7 +47,8 @@ pub enum ReconcileError {
 pub struct Conflict<F: Family> {
     /// The frontend.
     pub key: FrontendKey<F>,
-    /// The Service that has it: the oldest; of equally old ones the first by UID, then by name.
+    /// The Service that has it: whose cluster IP it is; else the oldest, of equally old ones the first
+    /// by UID, then by name.
     pub winner: ServiceName,
     /// Those that do not have it, in the order in which they would get it.
     pub losers: Vec<ServiceName>,

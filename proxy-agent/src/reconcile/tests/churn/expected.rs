@@ -40,12 +40,15 @@ pub(super) fn expected<F: Family>(
     }
     let mut by_age: Vec<_> = world.iter().collect();
     by_age.sort_by_key(|(name, spec)| (spec.created.is_none(), spec.created, spec.uid, *name));
-    // What takes precedence is written last: the oldest Service, and of its own addresses the
-    // cluster IP.
-    for (name, spec) in by_age.into_iter().rev() {
-        for at in 0..spec.ports.len() {
-            for (key, kind) in frontends::<F>(spec, at) {
-                let _ = all.insert(key, Seen::Port(port(NAMES[*name], spec, kind)));
+    // What takes precedence is written last: cluster IPs, and the oldest Service.
+    for is_external in [true, false] {
+        for (name, spec) in by_age.iter().rev() {
+            for at in 0..spec.ports.len() {
+                for (key, kind) in frontends::<F>(spec, at) {
+                    if (kind != FrontendKind::ClusterIp) == is_external {
+                        let _ = all.insert(key, Seen::Port(port(NAMES[**name], spec, kind)));
+                    }
+                }
             }
         }
     }

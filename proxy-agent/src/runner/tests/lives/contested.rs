@@ -37,13 +37,10 @@ fn spec(cluster_ips: Both, more: &Value) -> Value {
 #[tokio::test(start_paused = true)]
 async fn what_several_services_want_goes_to_the_oldest_and_then_to_the_next() {
     let external = ["198.51.100.1", "2001:db8:1::1"];
-    let cluster_ips = [own(0), own(1)].concat();
     for (shared, contested) in [
-        (json!({"externalIPs": external}), vec![(external, 80)]),
-        (json!({"type": "LoadBalancer"}), vec![(["203.0.113.1", "2001:db8:2::1"], 80)]),
-        (json!({"type": "NodePort"}), vec![(NODE_PORTS, 30_080)]),
-        // Of each other's cluster IP.
-        (json!({"externalIPs": cluster_ips}), vec![(own(0), 80), (own(1), 80)]),
+        (json!({"externalIPs": external}), (external, 80)),
+        (json!({"type": "LoadBalancer"}), (["203.0.113.1", "2001:db8:2::1"], 80)),
+        (json!({"type": "NodePort"}), (NODE_PORTS, 30_080)),
     ] {
         // By age; and where that is the same, by UID. The name would have it the other way round.
         for ages in [[(1, "2"), (2, "1")], [(1, "1"), (1, "2")]] {
@@ -59,9 +56,7 @@ async fn what_several_services_want_goes_to_the_oldest_and_then_to_the_next() {
             let alone = |service| std::slice::from_ref(service);
             for (end, owner) in [(&both[..], "z"), (alone(&second), "a"), (alone(&first), "z")] {
                 let left = live(&[end.to_vec()]).await;
-                for frontend in &contested {
-                    assert_there(&left, *frontend, &format!("ns/{owner}: "), &name);
-                }
+                assert_there(&left, contested, &format!("ns/{owner}: "), &name);
             }
             // In whichever order they come.
             ends_as(&name, &[vec![second.clone()], vec![first.clone()]], &both).await;
@@ -75,6 +70,21 @@ async fn what_several_services_want_goes_to_the_oldest_and_then_to_the_next() {
             ends_as(&name, &[both.to_vec(), vec![gone("a")]], alone(&first)).await;
         }
     }
+}
+
+/// However old it is, and whichever comes first.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_ip_is_its_own_service_s() {
+    let cluster_ips = [own(0), own(1)].concat();
+    let cluster_ips = json!({"externalIPs": cluster_ips});
+    let both =
+        [object("a", 1, &spec(own(0), &cluster_ips)), object("b", 2, &spec(own(1), &cluster_ips))];
+    let left = live(&[both.to_vec()]).await;
+    assert_there(&left, (own(0), 80), "ns/a: cluster-ip", "both");
+    assert_there(&left, (own(1), 80), "ns/b: cluster-ip", "both");
+    let reversed: Vec<_> = both.iter().rev().map(|one| vec![one.clone()]).collect();
+    ends_as("in turn", &reversed, &both).await;
+    ends_as("the owner comes and goes", &[both.to_vec(), vec![gone("b")]], &both[..1]).await;
 }
 
 #[tokio::test(start_paused = true)]
