@@ -99,14 +99,14 @@ pub(super) fn leads_out(snapshot: &Snapshot, index: u32, leads_to_pod: bool) -> 
 }
 
 /// Whether it joins the node to a network: like a NIC, with an address there by which others find the
-/// node. That of a bridge is a gateway's rather, and that of a dummy is for the node itself.
+/// node. That of a bridge, of what stands on one (a VLAN of pods) and of a veth pair between parts of
+/// the node (`cilium_host`) is a gateway's rather, and that of a dummy is for the node itself.
 fn joins_network(snapshot: &Snapshot, index: u32, link: &Link) -> bool {
-    let is_like_nic = match link.kind {
-        LinkKind::Bond | LinkKind::Other => true,
-        LinkKind::Pair => !link.counterpart_elsewhere,
-        _ => false,
-    };
-    is_like_nic && snapshot.addresses.contains_key(&index)
+    let below = link.counterpart.filter(|_| !link.counterpart_elsewhere);
+    let below = below.and_then(|below| snapshot.links.get(&below));
+    matches!(link.kind, LinkKind::Bond | LinkKind::Other)
+        && below.is_none_or(|below| below.kind != LinkKind::Bridge)
+        && snapshot.addresses.contains_key(&index)
 }
 
 #[cfg(test)]

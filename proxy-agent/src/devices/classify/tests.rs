@@ -14,6 +14,8 @@ struct Case {
     kind: LinkKind,
     peer_elsewhere: bool,
     master: Option<LinkKind>,
+    /// What it stands on.
+    below: Option<LinkKind>,
     /// The tables of its default routes.
     default_routes: &'static [u32],
     /// Whether it has one that can be routed to.
@@ -29,6 +31,7 @@ impl Case {
             kind,
             peer_elsewhere: false,
             master: None,
+            below: None,
             default_routes: &[],
             address: true,
             node_address: false,
@@ -57,6 +60,11 @@ impl Case {
         self
     }
 
+    const fn on(mut self, below: LinkKind) -> Self {
+        self.below = Some(below);
+        self
+    }
+
     const fn without_address(mut self) -> Self {
         self.address = false;
         self
@@ -70,6 +78,7 @@ impl Case {
 
 const DEVICE: u32 = 7;
 const MASTER: u32 = 8;
+const BELOW: u32 = 9;
 
 fn link(name: &str, kind: LinkKind) -> Link {
     Link {
@@ -90,8 +99,10 @@ fn snapshot(case: Case, unspecified: &str, address: &str) -> Snapshot {
     device.counterpart_elsewhere = case.peer_elsewhere;
     device.header = case.header;
     device.master = case.master.map(|_| MASTER);
+    device.counterpart = case.below.map(|_| BELOW);
     let mut links = BTreeMap::from([(DEVICE, device)]);
     links.extend(case.master.map(|kind| (MASTER, link("master0", kind))));
+    links.extend(case.below.map(|kind| (BELOW, link("below0", kind))));
     let route = |table| Route {
         prefix_length: 0,
         destination: unspecified.parse().unwrap(),
@@ -134,7 +145,10 @@ fn devices_have_roles_by_what_they_are() {
         ("a NIC of packets with an address", nic.with(LinkHeader::None)),
         ("a NIC with an address in a VRF", nic.part_of(Vrf)),
         ("a bond with an address", Case::of(Bond)),
-        ("the node's end of a pair of its own", Case::of(Pair)),
+        ("a VLAN with an address", nic.on(Other)),
+        ("a VLAN of a bond with an address", nic.on(Bond)),
+        ("a VLAN of a bridge with a Node address", nic.on(Bridge).node_address()),
+        ("a VLAN of a bridge with a default route", nic.on(Bridge).default_route(MAIN)),
         ("a NIC with a default route alone", nic.without_address().default_route(MAIN)),
         ("a dummy with a Node address", Case::of(Inner).node_address()),
         ("a NIC in a VRF", nic.part_of(Vrf).node_address()),
@@ -171,6 +185,8 @@ fn devices_have_roles_by_what_they_are() {
         ("a leg of a bond", nic.part_of(Bond).default_route(MAIN)),
         ("a bond's leg that is a veth", pod.part_of(Bond)),
         ("a bridge for pods, with the gateway's address", Case::of(Bridge)),
+        ("a VLAN of a bridge for pods, with the gateway's address", nic.on(Bridge)),
+        ("an end of a pair between parts of the node", Case::of(Pair).on(Pair)),
         ("loopback", Case::of(Loopback).node_address()),
         ("a veth of two bridges", Case::of(Pair).part_of(Bridge)),
         ("a tunnel between a bridge's ports", Case::of(Tunnel).part_of(Bridge)),
