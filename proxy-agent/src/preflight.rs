@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashSet,
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -31,7 +31,11 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where the kernel keeps its own type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+/// Where the kernel says whether it compiles BPF programs; in the host's network namespace only.
+const JIT: &str = "/proc/sys/net/core/bpf_jit_enable";
+
 /// What the node is like, as far as Sixfour depends on it.
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Whether the effective user is root.
@@ -42,6 +46,9 @@ pub struct Facts {
     pub kernel: (u8, u8),
     /// Whether the kernel has its type information at hand.
     pub btf: bool,
+    /// Whether it compiles BPF programs, as far as it says so. It interprets none with loops of its
+    /// own (`bpf_loop`).
+    pub jit: bool,
     /// Where maps and links are to be pinned.
     pub pin_root: PathBuf,
     /// Whether that is (or would be made) on a BPF file system.
@@ -144,6 +151,7 @@ impl Facts {
             capabilities: effective_capabilities()?,
             kernel: (kernel.major, kernel.minor),
             btf: Path::new(KERNEL_BTF).exists(),
+            jit: fs::read_to_string(JIT).map_or(true, |enabled| enabled.trim() != "0"),
             pin_root: pin_root.to_owned(),
             pin_root_on_bpffs: on_bpffs(pin_root)?,
             bpffs: mounted("bpf").next(),
@@ -188,6 +196,9 @@ pub fn check(facts: &Facts) -> Vec<Lack> {
     }
     if !facts.btf {
         lacks.push(Lack::Btf);
+    }
+    if !facts.jit {
+        lacks.push(Lack::Jit);
     }
     if !facts.pin_root_on_bpffs {
         lacks

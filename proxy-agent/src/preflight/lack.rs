@@ -27,6 +27,8 @@ pub enum Lack {
     Kernel(u8, u8),
     /// The kernel was built without `CONFIG_DEBUG_INFO_BTF`.
     Btf,
+    /// The kernel does not compile BPF programs.
+    Jit,
     /// The pin root is not on a BPF file system.
     Bpffs {
         /// The pin root.
@@ -58,6 +60,9 @@ impl fmt::Display for Lack {
             Self::Btf => write!(
                 f,
                 "the kernel has no {KERNEL_BTF}: run one that is built with CONFIG_DEBUG_INFO_BTF=y."
+            ),
+            Self::Jit => f.write_str(
+                "the kernel does not compile BPF programs: let it with `sysctl -w net.core.bpf_jit_enable=1`.",
             ),
             Self::Bpffs { pin_root, elsewhere } => {
                 let usual = Path::new(USUAL_BPFFS);

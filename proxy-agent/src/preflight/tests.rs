@@ -18,6 +18,7 @@ fn good() -> Facts {
         capabilities: HashSet::from([CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON]),
         kernel: (6, 1),
         btf: true,
+        jit: true,
         pin_root: PathBuf::from("/sys/fs/bpf/sixfour"),
         pin_root_on_bpffs: true,
         bpffs: None,
@@ -65,6 +66,10 @@ fn each_lack_is_one_sentence_with_the_fix() {
     assert_eq!(
         sentence(|facts| assert!(facts.capabilities.remove(&CAP_PERFMON))),
         format!("not root, and without CAP_PERFMON: {fix}")
+    );
+    assert_eq!(
+        sentence(|facts| facts.jit = false),
+        "the kernel does not compile BPF programs: let it with `sysctl -w net.core.bpf_jit_enable=1`."
     );
     assert_eq!(
         sentence(|facts| facts.kernel = (5, 15)),
