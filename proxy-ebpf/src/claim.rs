@@ -160,8 +160,9 @@ extern "C" fn try_a_port<F: Datapath>(_: u32, _: *mut c_void) -> c_long {
     let confirmed = tables.flows.get_ptr_mut(&work.reply_key);
     let Some(entry) = confirmed.or_else(|| tables.half_open.get_ptr_mut(&work.reply_key)) else {
         // Unless another processor has just taken it.
-        work.claimed = u8::from(claim_new(work));
-        return work.claimed.into();
+        let is_mine = claim_new(work);
+        work.claimed = u8::from(is_mine);
+        return is_mine.into();
     };
     let silence = dispensable(work, Found { entry, confirmed: confirmed.is_some() });
     if silence > work.silence {

@@ -69,8 +69,8 @@ impl<F: Datapath> Work<F> {
     #[inline(always)]
     pub(crate) fn get() -> Option<&'static mut Self> {
         // SAFETY: a row of a per-processor array is this processor's alone while a program runs. A
-        // program takes it once, and each of its phases (`phase`) once more while whoever has called
-        // it, and has given its own up to it, waits.
+        // program takes it once, and each of its phases (`phase`) and the bodies of its loops once
+        // more while whoever has called it, and has given its own up to it, waits.
         F::tables().work.get_ptr_mut(0).map(|work| unsafe { &mut *work })
     }
 }
