@@ -10,7 +10,8 @@ use crate::process::{Run as _, cargo};
 
 /// The packages that every command of the tests is about. Cargo compiles a dependency once for each
 /// set of features that a selection of packages asks for: with another selection for each command it
-/// would compile most of them three times.
+/// would compile most of them three times. So the agent of the tests has what the tests' own
+/// dependencies ask for besides; the demo and the image build it by itself.
 pub(super) const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "proxy-ebpf"];
 
 /// The agent's binary.

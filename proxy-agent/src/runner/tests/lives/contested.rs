@@ -82,8 +82,10 @@ async fn a_cluster_ip_is_its_own_service_s() {
     let left = live(&[both.to_vec()]).await;
     assert_there(&left, (own(0), 80), "ns/a: cluster-ip", "both");
     assert_there(&left, (own(1), 80), "ns/b: cluster-ip", "both");
-    let reversed: Vec<_> = both.iter().rev().map(|one| vec![one.clone()]).collect();
-    ends_as("in turn", &reversed, &both).await;
+    let mut in_turn = both.clone().map(|one| vec![one]);
+    ends_as("the older first, which has the address meanwhile", &in_turn, &both).await;
+    in_turn.reverse();
+    ends_as("the younger first", &in_turn, &both).await;
     ends_as("the owner comes and goes", &[both.to_vec(), vec![gone("b")]], &both[..1]).await;
 }
 
