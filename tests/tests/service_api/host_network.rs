@@ -9,7 +9,6 @@ use proxy_tests::family::TestFamily;
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{NodeSpec, TopologySpec};
 use proxy_tests::traffic::{Client, TcpServer, UdpServer};
-use serde_json::json;
 
 use super::rig::{Frontend, NODE, OTHER_NODE, Rig, ask, is_served};
 
@@ -34,16 +33,10 @@ fn serve_at_the_nodes_addresses<F: TestFamily>(nodes: [NodeSpec; 2]) -> Result<(
     let (pod, outsider) = (rig.pod("client"), rig.outsider());
     let [of_pod, of_outsider, of_node] =
         [pod, outsider, rig.node()].map(|host| host.address(F::FAMILY));
-    let mut agent = None;
-    for policy in ["Cluster", "Local"] {
-        let service = rig.service(&[]).pods(backends).field("externalTrafficPolicy", json!(policy));
-        rig.cluster.manifests.apply(&service)?;
-        if agent.is_none() {
-            agent = Some(rig.start()?);
-        }
+    rig.under_each_policy(&rig.service(&[]).pods(backends), |policy| {
         for frontend in Frontend::ALL {
             let target = frontend.target(F::FAMILY);
-            let what = || format!("{frontend:?}, policy {policy}");
+            let what = || format!("{frontend:?}");
             is_served(pod, target, &[(NODE, of_pod), (OTHER_NODE, of_pod)]).with_context(what)?;
             let is_local = policy == "Local" && frontend != Frontend::ClusterIp;
             let for_outsider = [(NODE, of_outsider), (OTHER_NODE, of_node)];
@@ -62,15 +55,14 @@ fn serve_at_the_nodes_addresses<F: TestFamily>(nodes: [NodeSpec; 2]) -> Result<(
                 }
             }
         }
-    }
-    // They are reached directly beside that.
-    for (backend, name) in backends.into_iter().zip([NODE, OTHER_NODE]) {
-        for (from, address) in [(pod, of_pod), (outsider, of_outsider)] {
-            is_served(from, backend.socket::<F>(TARGET), &[(name, address)])?;
+        // They are reached directly beside that.
+        for (backend, name) in backends.into_iter().zip([NODE, OTHER_NODE]) {
+            for (from, address) in [(pod, of_pod), (outsider, of_outsider)] {
+                is_served(from, backend.socket::<F>(TARGET), &[(name, address)])?;
+            }
         }
-    }
-    ensure!(agent.context("it was started")?.stop()?.success());
-    Ok(())
+        Ok(())
+    })
 }
 
 fn backends_with_the_addresses_of_bridge_nodes<F: TestFamily>() -> Result<()> {

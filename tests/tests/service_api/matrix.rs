@@ -141,10 +141,7 @@ fn without_local_endpoints_local_policies_drop<F: TestFamily>() -> Result<()> {
 
 fn without_endpoints_everything_is_refused<F: TestFamily>() -> Result<()> {
     let rig = Rig::new(nodes(true))?;
-    for policy in ["Cluster", "Local"] {
-        let service = rig.service(&[]).field("externalTrafficPolicy", json!(policy));
-        rig.cluster.manifests.apply(&service)?;
-        let mut agent = rig.start()?;
+    rig.under_each_policy(&rig.service(&[]), |_| {
         for from in [rig.outsider(), rig.pod("client"), rig.node()] {
             for frontend in Frontend::ALL {
                 for protocol in Protocol::OF_SOCKETS {
@@ -155,7 +152,6 @@ fn without_endpoints_everything_is_refused<F: TestFamily>() -> Result<()> {
                 }
             }
         }
-        ensure!(agent.stop()?.success());
-    }
-    Ok(())
+        Ok(())
+    })
 }

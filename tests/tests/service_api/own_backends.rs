@@ -8,7 +8,6 @@ use proxy_tests::family::TestFamily;
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{NodeSpec, TopologySpec};
 use proxy_tests::traffic::Client;
-use serde_json::json;
 
 use super::rig::{Frontend, LOCAL, NODE, Rig};
 
@@ -23,16 +22,10 @@ fn reaches_itself<F: TestFamily>(node: NodeSpec) -> Result<()> {
     let rig = Rig::of_one_node(TopologySpec::new().node(node.pod(LOCAL, 12)))?;
     let pod = rig.pod(LOCAL);
     let own = pod.address(F::FAMILY);
-    let mut agent = None;
-    for policy in ["Cluster", "Local"] {
-        let service = rig.service(&[LOCAL]).field("externalTrafficPolicy", json!(policy));
-        rig.cluster.manifests.apply(&service)?;
-        if agent.is_none() {
-            agent = Some(rig.start()?);
-        }
+    rig.under_each_policy(&rig.service(&[LOCAL]), |_| {
         for frontend in Frontend::ALL {
             let target = frontend.target(F::FAMILY);
-            let what = || format!("{frontend:?}, policy {policy}");
+            let what = || format!("{frontend:?}");
             for protocol in Protocol::OF_SOCKETS {
                 let answer = Client::new(pod).ask(protocol, target);
                 let answer = answer.with_context(|| format!("{protocol} by {}", what()))?;
@@ -45,9 +38,8 @@ fn reaches_itself<F: TestFamily>(node: NodeSpec) -> Result<()> {
                 let _ = stream.exchange().with_context(what)?;
             }
         }
-    }
-    ensure!(agent.context("it was started")?.stop()?.success());
-    Ok(())
+        Ok(())
+    })
 }
 
 fn pods_behind_a_bridge_reach_themselves<F: TestFamily>() -> Result<()> {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proxy_tests::agent::{Agent, AgentSpec};
 use proxy_tests::cluster::{Cluster, PORT, TARGET, WEB, eventually, web};
 use proxy_tests::family::{DualAddress, IpFamily};
@@ -105,6 +105,23 @@ impl Rig {
     /// Runs it.
     pub(crate) fn start(&self) -> Result<Agent<'_>> {
         self.agent().start()
+    }
+
+    /// Has a Service served under each external traffic policy, by an agent that knows no other, and
+    /// looks at what must hold then.
+    pub(crate) fn under_each_policy(
+        &self,
+        service: &Service,
+        mut holds: impl FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
+        for policy in ["Cluster", "Local"] {
+            let service = service.clone().field("externalTrafficPolicy", json!(policy));
+            self.cluster.manifests.apply(&service)?;
+            let mut agent = self.start()?;
+            holds(policy).with_context(|| format!("under the policy {policy}"))?;
+            ensure!(agent.stop()?.success());
+        }
+        Ok(())
     }
 
     /// The Service with every frontend and these backends.
