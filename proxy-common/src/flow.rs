@@ -6,8 +6,12 @@
 //! reply entry at the egress of the same device; each holds the other's key (reversed), so that
 //! they can keep each other alive. Only in a hairpin both apply at ingress.
 
+mod key;
+
+pub use key::{FlowKey, Hook};
+
 use crate::{
-    Address, Family, Port, Protocol,
+    Family, Port, Protocol,
     backend::BackendId,
     clock::{Tick, seconds},
     frontend::ServiceIndex,
@@ -44,63 +48,6 @@ impl<F: Family> Tuple<F> {
             source_port: self.destination_port,
             destination_port: self.source_port,
         }
-    }
-}
-
-/// The hook at which an entry translates packets.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hook(u8);
-
-impl Hook {
-    /// The ingress of the client's device: forward entries, and both of a hairpin. And of the
-    /// device to which masqueraded flows are answered: their reply entries.
-    pub const INGRESS: Self = Self(0);
-    /// The egress of the client's device: reply entries. And of the device by which masqueraded
-    /// flows leave: their forward entries.
-    pub const EGRESS: Self = Self(1);
-}
-
-/// The key of a flow entry. It names no interface: a reply may come by any.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FlowKey<F: Family> {
-    /// Addresses and ports as the packet arrives with them.
-    pub tuple: Tuple<F>,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// Where the packet arrives.
-    pub hook: Hook,
-    /// Always zero.
-    reserved: u16,
-}
-
-impl<F: Family> FlowKey<F> {
-    /// The key of packets with this tuple at this hook.
-    #[must_use]
-    #[inline(always)]
-    pub const fn new(tuple: Tuple<F>, protocol: Protocol, hook: Hook) -> Self {
-        Self { tuple, protocol, hook, reserved: 0 }
-    }
-
-    /// A hash of the key, kept in the entry: whoever has found an entry can tell by it that the
-    /// entry is still this key's and has not been deleted and recycled since.
-    #[must_use]
-    #[inline(always)]
-    pub fn tag(&self) -> u32 {
-        // The finaliser's constants of MurmurHash3; what matters is that every bit counts.
-        let mix = |hash: u32, word: u32| (hash ^ word).wrapping_mul(0x85eb_ca6b).rotate_left(13);
-        let ports = u32::from(self.tuple.source_port.to_wire()) << 16
-            | u32::from(self.tuple.destination_port.to_wire());
-        let mut hash = u32::from(self.protocol.number()) << 8 | u32::from(self.hook.0);
-        hash = mix(hash, ports);
-        for word in self.tuple.source.words() {
-            hash = mix(hash, *word);
-        }
-        for word in self.tuple.destination.words() {
-            hash = mix(hash, *word);
-        }
-        hash.wrapping_mul(0xc2b2_ae35)
     }
 }
 
@@ -287,11 +234,9 @@ impl<F: Family> Flow<F> {
     }
 }
 
-pod!(Hook, Seen, Kind);
-pod!(generic Tuple, FlowKey, Flow);
+pod!(Seen, Kind);
+pod!(generic Tuple, Flow);
 
-const _: () = assert!(size_of::<FlowKey<crate::V4>>() == 16);
-const _: () = assert!(size_of::<FlowKey<crate::V6>>() == 40);
 const _: () = assert!(size_of::<Flow<crate::V4>>() == 52);
 const _: () = assert!(size_of::<Flow<crate::V6>>() == 76);
 

@@ -9,16 +9,26 @@ use crate::{
     family::Datapath,
     flow::{self, Found, Side},
     fragment, icmp_error,
+    known::{self, Way},
     packet::{Parsed, Part},
     rewrite::failure,
     verdict::Verdict,
     work::Work,
 };
 
-/// Handles a frame to a client, with its network header at `network`. A function of its own, as
-/// each family has its own stack.
-#[inline(never)]
+/// Handles a frame to a client, with its network header at `network`.
+#[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    match known::follow::<F, true>(context, network) {
+        Way::Done => Verdict::Pass.to_action(),
+        Way::Failed => Verdict::Drop.to_action(),
+        Way::Long => go_through::<F>(context, network),
+    }
+}
+
+/// A function of its own, as each family has its own stack.
+#[inline(never)]
+fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     blame::decide(context, |context, work| decide::<F>(context, work, network))
 }
 

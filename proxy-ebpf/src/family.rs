@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::{SockAddrContext, TcContext},
 };
 use aya_log_ebpf::macro_support::{Argument, IpFormatter};
-use proxy_common::{Address, Family, Protocol};
+use proxy_common::{Address, Family, Protocol, flow::Tuple};
 
 use crate::{maps::Tables, packet::Packet, rewrite::replace_header_checksum};
 
@@ -55,6 +55,19 @@ pub(crate) trait Datapath:
     /// authenticated packets, and IPv6 packets that have segments left to visit. IPv4's options
     /// are skipped: where Linux honours source routes at all, it was told to.
     fn parse(packet: &mut Packet<Self>, context: &TcContext, network: usize) -> Option<()>;
+
+    /// The protocol of a whole packet without options or extension headers whose header is at
+    /// `network`, and where it ends, in bytes from the beginning of the frame. Nothing for others.
+    fn brief(context: &TcContext, network: usize) -> Option<(Protocol, u32)>;
+
+    /// Stores other addresses and ports in such a packet, whose change of the addresses is
+    /// `difference`. The checksum behind the header is left to the caller.
+    fn store_tuple(
+        context: &TcContext,
+        network: usize,
+        to: &Tuple<Self>,
+        difference: u32,
+    ) -> Result<(), ()>;
 
     /// The protocol by which all fragments of a packet name it.
     fn fragment_protocol(protocol: Protocol) -> Protocol;

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The flow tables: finding, keeping alive, confirming and forgetting flows.
 
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::{
+    ptr,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_coarse_ns};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
+};
 use proxy_common::{
     Protocol,
     clock::{PER_SECOND, Tick},
@@ -11,7 +17,7 @@ use proxy_common::{
     flow::{Flow, FlowKey, Kind, Seen, Tuple},
 };
 
-use crate::{counter::count, family::Datapath, tcp, work::Work};
+use crate::{counter::count, family::Datapath, maps::CLOCK, tcp, work::Work};
 
 /// Insert only what is not there.
 pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
@@ -35,11 +41,21 @@ pub(crate) enum Side {
     Backend,
 }
 
-/// The present.
+/// The present, as of the kernel's last tick. The clock is read once a tick; to know which tick it is
+/// costs no call.
 #[inline(always)]
 pub(crate) fn now() -> Tick {
     // SAFETY: the helper takes nothing.
-    Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+    #[expect(clippy::cast_possible_truncation, reason = "the count wraps, after 49 days or later")]
+    let jiffies = unsafe { bpf_jiffies64() } as u32;
+    let read = CLOCK.load();
+    if (read >> 32) as u32 == jiffies {
+        return Tick(read as u32);
+    }
+    // SAFETY: as above.
+    let now = Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() });
+    CLOCK.store(u64::from(jiffies) << 32 | u64::from(now.0));
+    now
 }
 
 /// Looks a flow up. Its promotion may fall between two looks, hence the third.
@@ -195,8 +211,9 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
         return;
     };
     (work.wanted, work.wanted_kind) = (work.flow.to, work.flow.kind);
-    // SAFETY: map memory, see `Found`.
-    work.flow = unsafe { *entry };
+    // From memory to memory: by value it would all lie on the stack at once.
+    // SAFETY: map memory, see `Found`; the working memory is none of a table's entries.
+    unsafe { ptr::copy_nonoverlapping(entry, &raw mut work.flow, 1) };
     if !(Found { entry, confirmed: false }).is(&work.key) {
         work.flow.to = work.wanted;
         work.flow.kind = work.wanted_kind;

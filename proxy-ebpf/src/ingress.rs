@@ -18,6 +18,7 @@ use crate::{
     fragment, guard,
     hairpin::{self, Back},
     icmp_error,
+    known::{self, Way},
     open::{Opening, look_up},
     packet::{Packet, Parsed, Part},
     reject,
@@ -26,15 +27,30 @@ use crate::{
 };
 
 /// Handles a frame from a client behind a device of the node's own, with its network header at
-/// `network`. A function of its own, as each family has its own stack.
-#[inline(never)]
+/// `network`.
+#[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    match known::follow::<F, false>(context, network) {
+        Way::Done => Verdict::Pass.to_action(),
+        Way::Failed => Verdict::Drop.to_action(),
+        Way::Long => go_through::<F>(context, network),
+    }
+}
+
+/// A function of its own, as each family has its own stack.
+#[inline(never)]
+fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     blame::decide(context, |context, work| decide::<F, false>(context, work, network))
 }
 
 /// Handles a frame that comes from outside: from a client there, or an answer to a client anywhere.
 #[inline(always)]
 pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    match known::follow::<F, false>(context, network) {
+        Way::Done => return Verdict::Pass.to_action(),
+        Way::Failed => return Verdict::Drop.to_action(),
+        Way::Long => {}
+    }
     guard::notice::<F>(context, network);
     arrive::<F>(context, network)
 }

@@ -16,16 +16,26 @@ use crate::{
     flow,
     follow::{self, Follow, Serving},
     fragment, guard, icmp_error,
+    known::{self, Way},
     masquerade::{self, Masquerading},
     packet::{Parsed, Part},
     verdict::Verdict,
     work::Work,
 };
 
-/// Handles a frame that leaves the node, with its network header at `network`. A function of its
-/// own, as each family has its own stack.
-#[inline(never)]
+/// Handles a frame that leaves the node, with its network header at `network`.
+#[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    match known::follow::<F, true>(context, network) {
+        Way::Done => Verdict::Pass.to_action(),
+        Way::Failed => Verdict::Drop.to_action(),
+        Way::Long => go_through::<F>(context, network),
+    }
+}
+
+/// A function of its own, as each family has its own stack.
+#[inline(never)]
+fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     blame::decide(context, |context, work| decide::<F>(context, work, network))
 }
 
@@ -33,8 +43,8 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
     work.direct_only = 0;
     work.outside = 1;
-    let parsed = work.packet.parse(context, network);
     work.now = flow::now();
+    let parsed = work.packet.parse(context, network);
     let translated = match parsed {
         Parsed::Transport => translate(context, work),
         Parsed::Error => match icmp_error::forward(context, work, Hook::EGRESS) {

@@ -45,6 +45,7 @@ mod guard;
 mod hairpin;
 mod icmp_error;
 mod ingress;
+mod known;
 mod leave;
 mod maps;
 mod masquerade;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! All maps. Each table that holds addresses exists once per family, under one name.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
@@ -146,6 +148,31 @@ pub(crate) static SENT: SkStorage<Sent> = SkStorage::new();
 /// Network namespaces, by cookie, whose processes are not served at their sockets.
 #[map]
 pub(crate) static LEFT_OUT: LruHashMap<u64, LeftOut> = LruHashMap::pinned(MAX_LEFT_OUT, 0);
+
+/// When the clock was last read: the kernel's ticks (upper half), and what it said (lower half).
+#[unsafe(no_mangle)]
+pub(crate) static CLOCK: Word = Word(UnsafeCell::new(0));
+
+/// A word that all processors read and write. Atomic loads are nothing that the target knows.
+#[repr(transparent)]
+pub(crate) struct Word(UnsafeCell<u64>);
+
+// SAFETY: it is read and written whole.
+unsafe impl Sync for Word {}
+
+impl Word {
+    #[inline(always)]
+    pub(crate) fn load(&self) -> u64 {
+        // SAFETY: its own memory, which is aligned.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.get().write_volatile(value) };
+    }
+}
 
 /// The cookie of the host's network namespace; set by the agent.
 #[unsafe(no_mangle)]

@@ -17,9 +17,11 @@ use anyhow::{Context as _, Result, bail};
 use crate::{process::Run as _, report, workspace};
 use toolchain::Toolchain;
 
-/// The package of the BPF programs and its binary.
+/// The package of the BPF programs, and its binaries: those of the agent, and those that the benchmark
+/// of single packets measures them with.
 const PACKAGE: &str = "proxy-ebpf";
 const BINARY: &str = "sixfour-bpf";
+const GAUGE: &str = "gauge-bpf";
 const TARGET: &str = "bpfel-unknown-none";
 
 /// What would change or replace the compiler or its flags if it came in from outside.
@@ -45,13 +47,9 @@ pub(crate) fn build() -> Result<PathBuf> {
     report::step(format_args!("building the BPF programs with {toolchain}"));
     with_bpf_target(toolchain.cargo().arg("build"), &toolchain, &linker).run()?;
 
-    let built = build_folder().join(TARGET).join("release").join(BINARY);
     let object = workspace::bpf_object();
-    if publish(&built, &object)? {
-        report::step(format_args!("wrote {}", object.display()));
-    } else {
-        report::step(format_args!("{} is up to date", object.display()));
-    }
+    publish(BINARY, &object)?;
+    publish(GAUGE, &workspace::gauge_object())?;
     Ok(object)
 }
 
@@ -111,24 +109,27 @@ fn build_folder() -> PathBuf {
     workspace::target("bpf-build")
 }
 
-/// Copies `built` to `object` in one step if their contents differ; says whether they did. An
-/// object that is left alone does not make cargo compile the agent again.
-fn publish(built: &Path, object: &Path) -> Result<bool> {
-    let content = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+/// Copies a binary to `object` in one step if their contents differ. An object that is left alone
+/// does not make cargo compile the agent again.
+fn publish(binary: &str, object: &Path) -> Result<()> {
+    let built = build_folder().join(TARGET).join("release").join(binary);
+    let content = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     if !content.windows(BTF_SECTION.len()).any(|window| window == BTF_SECTION) {
         bail!("{} has no BTF: the linker ignored --btf", built.display());
     }
     if fs::read(object).is_ok_and(|present| present == content) {
-        return Ok(false);
+        report::step(format_args!("{} is up to date", object.display()));
+        return Ok(());
     }
     let folder = object.parent().context("the object is in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     // Written outside the folder, which cargo watches for the agent.
-    let scratch = build_folder().join(format!("{BINARY}.{}", std::process::id()));
+    let scratch = build_folder().join(format!("{binary}.{}", std::process::id()));
     fs::write(&scratch, &content)
         .and_then(|()| fs::rename(&scratch, object))
         .with_context(|| format!("cannot write {}", object.display()))?;
-    Ok(true)
+    report::step(format_args!("wrote {}", object.display()));
+    Ok(())
 }
 
 /// The name of the section with the types, as it stands in the table of section names.

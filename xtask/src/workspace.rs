@@ -21,3 +21,8 @@ pub(crate) fn target(path: impl AsRef<Path>) -> PathBuf {
 pub(crate) fn bpf_object() -> PathBuf {
     target("bpf/sixfour.bpf.o")
 }
+
+/// The BPF object of the benchmark of single packets.
+pub(crate) fn gauge_object() -> PathBuf {
+    target("bpf/gauge.bpf.o")
+}

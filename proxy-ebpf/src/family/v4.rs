@@ -7,7 +7,7 @@ use aya_ebpf::{
     bindings::bpf_fib_lookup,
     programs::{SockAddrContext, TcContext},
 };
-use proxy_common::{Address as _, Family, Protocol, V4};
+use proxy_common::{Address as _, Family, Protocol, V4, flow::Tuple};
 
 use super::{Datapath, Message};
 use crate::{
@@ -42,6 +42,14 @@ struct Header {
     checksum: u16,
     source: <V4 as Family>::Addr,
     destination: <V4 as Family>::Addr,
+}
+
+/// The end of a header from the time to live on, and ports.
+#[repr(C)]
+struct End {
+    before: u16,
+    checksum: u16,
+    to: Tuple<V4>,
 }
 
 /// The headers of an ICMP error.
@@ -93,6 +101,36 @@ impl Datapath for V4 {
             packet.fragment_field = (network + FRAGMENT) as u16;
         }
         Some(())
+    }
+
+    #[inline(always)]
+    fn brief(context: &TcContext, network: usize) -> Option<(Protocol, u32)> {
+        let header: Header = read(context, network)?;
+        if header.version_and_length != 0x45
+            || header.fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be() != 0
+        {
+            return None;
+        }
+        // The length of a very large packet that is to be cut (BIG TCP) is zero.
+        let end = match u16::from_be(header.length) {
+            0 => context.len(),
+            total => network as u32 + u32::from(total),
+        };
+        Some((Protocol::new(header.protocol), end))
+    }
+
+    #[inline(always)]
+    fn store_tuple(
+        context: &TcContext,
+        network: usize,
+        to: &Tuple<Self>,
+        difference: u32,
+    ) -> Result<(), ()> {
+        let at = network + TIME_TO_LIVE;
+        let [before, checksum]: [u16; 2] = read(context, at).ok_or(())?;
+        // RFC 1624.
+        let checksum = !fold(u64::from(!checksum) + u64::from(difference));
+        store(context, at, &End { before, checksum, to: *to }, 0)
     }
 
     #[inline(always)]

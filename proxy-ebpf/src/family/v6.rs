@@ -5,9 +5,10 @@ use core::{mem, ptr};
 
 use aya_ebpf::{
     bindings::bpf_fib_lookup,
+    helpers::generated::bpf_csum_update,
     programs::{SockAddrContext, TcContext},
 };
-use proxy_common::{Address as _, Family, Protocol, V6, counter::Reason};
+use proxy_common::{Address as _, Family, Protocol, V6, counter::Reason, flow::Tuple};
 
 use super::{Datapath, Message};
 use crate::{
@@ -112,6 +113,35 @@ impl Datapath for V6 {
             }
             _ => Some(()),
         }
+    }
+
+    #[inline(always)]
+    fn brief(context: &TcContext, network: usize) -> Option<(Protocol, u32)> {
+        let header: Header = read(context, network)?;
+        if u32::from_be(header.version_class_flow) >> 28 != 6 {
+            return None;
+        }
+        // See `parse`.
+        let end = match u16::from_be(header.length) {
+            0 => context.len(),
+            length => (network + Self::HEADER) as u32 + u32::from(length),
+        };
+        Some((Protocol::new(header.next), end))
+    }
+
+    #[inline(always)]
+    fn store_tuple(
+        context: &TcContext,
+        network: usize,
+        to: &Tuple<Self>,
+        difference: u32,
+    ) -> Result<(), ()> {
+        store(context, network + Self::ADDRESSES, to, 0)?;
+        // No header checksum balances the change: a complete checksum of the frame must follow it.
+        // Without one, there is nothing to do.
+        // SAFETY: the kernel gives programs a valid context.
+        let _: i64 = unsafe { bpf_csum_update(context.skb.skb.cast(), difference) };
+        Ok(())
     }
 
     /// None: only the first fragment names one.

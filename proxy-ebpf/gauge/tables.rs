@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The tables of the gauge. Those of the floors are of the kinds and sizes of the proxy's.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, ProgramArray},
+};
+use proxy_common::{
+    V4, V6,
+    backend::{Backend, BackendId},
+    flow::{Flow, FlowKey},
+    frontend::{Frontend, FrontendKey},
+    gauge::Recipe,
+    service::Service,
+};
+
+use crate::frame::Layout;
+
+/// The program under test.
+#[map]
+pub(crate) static PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The frames of the run.
+#[map]
+pub(crate) static RECIPE: Array<Recipe> = Array::with_max_entries(1, 0);
+
+/// The tables of a family.
+pub(crate) struct Tables<F: Layout> {
+    pub(crate) frontends: &'static HashMap<FrontendKey<F>, Frontend>,
+    pub(crate) services: &'static Array<Service>,
+    pub(crate) slots: &'static Array<BackendId>,
+    pub(crate) backends: &'static Array<Backend<F>>,
+    pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
+    pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
+}
+
+/// A family that has tables.
+pub(crate) trait Tabled: Layout {
+    fn tables() -> Tables<Self>;
+}
+
+macro_rules! tables {
+    ($($family:ty: $frontends:ident, $services:ident, $slots:ident, $backends:ident, $flows:ident,
+       $half_open:ident;)+) => { $(
+        // The sizes are set when the object is loaded.
+        #[map]
+        static $frontends: HashMap<FrontendKey<$family>, Frontend> =
+            HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+        #[map]
+        static $services: Array<Service> = Array::with_max_entries(1, 0);
+        #[map]
+        static $slots: Array<BackendId> = Array::with_max_entries(1, 0);
+        #[map]
+        static $backends: Array<Backend<$family>> = Array::with_max_entries(1, 0);
+        #[map]
+        static $flows: HashMap<FlowKey<$family>, Flow<$family>> =
+            HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+        #[map]
+        static $half_open: LruHashMap<FlowKey<$family>, Flow<$family>> =
+            LruHashMap::with_max_entries(1, 0);
+
+        impl Tabled for $family {
+            #[inline(always)]
+            fn tables() -> Tables<Self> {
+                Tables {
+                    frontends: &$frontends,
+                    services: &$services,
+                    slots: &$slots,
+                    backends: &$backends,
+                    flows: &$flows,
+                    half_open: &$half_open,
+                }
+            }
+        }
+    )+ };
+}
+
+tables! {
+    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, HALF_OPEN_V4;
+    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, HALF_OPEN_V6;
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The short way of most packets: whole ones without options, of flows that are confirmed, go on, and
+//! have just been noted to. They change nothing of their flow. One look-up, one rewrite; the working
+//! memory is not touched. What is anything else goes the long way, from its beginning.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    programs::TcContext,
+};
+use proxy_common::{
+    Protocol,
+    clock::PER_SECOND,
+    counter::Reason,
+    flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
+    frontend::ServiceIndex,
+};
+
+use crate::{
+    bridge::{self, Addressee},
+    counter::count,
+    family::Datapath,
+    flow::{self, Found},
+    frame::{ETHERNET, read},
+    rewrite::{addresses_difference, carry, ports_difference},
+    tcp::{self, TcpHeader},
+};
+
+/// The length of a UDP header, in bytes.
+const UDP_HEADER: u32 = 8;
+/// Where the checksum is in a header of TCP and of UDP, in bytes.
+const TCP_CHECKSUM: usize = 16;
+const UDP_CHECKSUM: usize = 6;
+
+/// How far a packet got.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is translated, and goes on.
+    Done,
+    /// It could not be translated, and must go; this has been counted.
+    Failed,
+    /// It takes the long way.
+    Long,
+}
+
+/// Translates a packet of a known flow at a hook, if there is nothing else to do about it. A function
+/// of its own, as its stack is.
+#[inline(never)]
+pub(crate) fn follow<F: Datapath, const EGRESS: bool>(context: &TcContext, network: usize) -> Way {
+    let hook = if EGRESS { Hook::EGRESS } else { Hook::INGRESS };
+    let Some(key) = parse::<F>(context, network, hook) else {
+        return Way::Long;
+    };
+    let Some(entry) = F::tables().flows.get_ptr_mut(&key) else {
+        return Way::Long;
+    };
+    let found = Found { entry, confirmed: true };
+    let to = found.flow().to;
+    if !goes_on::<F>(found.flow(), &key) || !found.is(&key) {
+        return Way::Long;
+    }
+    // What a client sends to a neighbour is for it alone.
+    if !EGRESS && network >= ETHERNET && bridge::addressee(context) != Addressee::Node {
+        return Way::Long;
+    }
+    if to == key.tuple {
+        return Way::Done;
+    }
+    if rewrite::<F>(context, network, &key, &to).is_err() {
+        count::<F>(Reason::DropRewrite);
+        return Way::Failed;
+    }
+    Way::Done
+}
+
+/// The key of a packet's flow, if the packet is whole and neither opens nor ends a flow.
+#[inline(always)]
+fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option<FlowKey<F>> {
+    let (protocol, end) = F::brief(context, network)?;
+    let transport = network + F::HEADER;
+    let header = match protocol {
+        Protocol::TCP => {
+            let header: TcpHeader = read(context, transport)?;
+            if header.flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0 {
+                return None;
+            }
+            let length = u32::from(header.offset >> 4) * 4;
+            if length < size_of::<TcpHeader>() as u32 {
+                return None;
+            }
+            length
+        }
+        Protocol::UDP => {
+            let [_, _, length, _]: [u16; 4] = read(context, transport)?;
+            let length = u32::from(u16::from_be(length));
+            if length < UDP_HEADER {
+                return None;
+            }
+            length
+        }
+        _ => return None,
+    };
+    if transport as u32 + header > end || end > context.len() {
+        return None;
+    }
+    // Without options, addresses and ports lie there as they lie in a tuple.
+    let tuple: Tuple<F> = read(context, network + F::ADDRESSES)?;
+    Some(FlowKey::new(tuple, protocol, hook))
+}
+
+/// Whether a flow serves a packet that has nothing new to say of it.
+#[inline(always)]
+fn goes_on<F: Datapath>(flow: &Flow<F>, key: &FlowKey<F>) -> bool {
+    let is_reply = flow.kind.has(Kind::REPLY);
+    let sender = if is_reply { flow.backend_seen } else { flow.client_seen };
+    let seen = Seen(flow.client_seen.0 | flow.backend_seen.0);
+    // A time-out is longer than this.
+    let is_fresh = flow::now().since(flow.last_seen) < PER_SECOND;
+    if !is_fresh
+        || !sender.has(Seen::ANY)
+        || seen.has(Seen::RST)
+        || flow.kind.has(Kind::HAIRPIN | Kind::SAME_BRIDGE | Kind::DIRECT)
+    {
+        return false;
+    }
+    // Each datagram asks whether its flow may stay.
+    key.protocol == Protocol::TCP || is_reply || !flow.kind.has(Kind::MASQUERADED) && stays(flow)
+}
+
+/// Whether the backend of a flow of datagrams still serves.
+#[inline(always)]
+fn stays<F: Datapath>(flow: &Flow<F>) -> bool {
+    flow.service != ServiceIndex::DIRECT
+        && F::tables()
+            .backends
+            .get(flow.backend.0)
+            .is_some_and(|backend| backend.generation == flow.generation)
+}
+
+/// Gives a packet other addresses and ports with as few calls of helpers as that takes: see
+/// [`rewrite`](crate::rewrite).
+#[inline(always)]
+fn rewrite<F: Datapath>(
+    context: &TcContext,
+    network: usize,
+    key: &FlowKey<F>,
+    to: &Tuple<F>,
+) -> Result<(), ()> {
+    let from = &key.tuple;
+    let (checksum, udp) = if key.protocol == Protocol::TCP {
+        (network + F::HEADER + TCP_CHECKSUM, 0)
+    } else {
+        (network + F::HEADER + UDP_CHECKSUM, u64::from(BPF_F_MARK_MANGLED_0))
+    };
+    let adjust = |difference: u32, flags| {
+        context.l4_csum_replace(checksum, 0, difference.into(), udp | flags).map_err(|_| ())
+    };
+    let addresses = carry(addresses_difference(from, to));
+    F::store_tuple(context, network, to, addresses)?;
+    adjust(addresses, BPF_F_PSEUDO_HDR.into())?;
+    if from.source_port != to.source_port || from.destination_port != to.destination_port {
+        adjust(carry(ports_difference(from, to)), 0)?;
+    }
+    Ok(())
+}

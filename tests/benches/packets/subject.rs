@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The proxy's object, loaded, with the tables of a family.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::programs::ProgramFd;
+use aya::util::nr_cpus;
+use proxy_agent::bpf::object::pinned;
+use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
+use proxy_common::backend::{Backend, BackendId};
+use proxy_common::counter::Reason;
+use proxy_common::flow::{Flow, FlowKey};
+use proxy_common::frontend::{Frontend, FrontendKey};
+use proxy_common::map_names::{COUNTERS, FLOWS, family_ending};
+use proxy_common::reject::Budget;
+use proxy_common::service::BackendSet;
+use proxy_common::{Family, reject};
+use proxy_tests::scratch::Scratch;
+
+/// The loaded object. Nothing is left of it when it is dropped.
+pub(crate) struct Subject<F: Family> {
+    object: Object,
+    tables: Tables<F>,
+    pub(crate) flows: HashMap<MapData, FlowKey<F>, Flow<F>>,
+    counters: PerCpuArray<MapData, u64>,
+    budgets: PerCpuArray<MapData, Budget>,
+    _scratch: Scratch,
+}
+
+impl<F: Family> Subject<F> {
+    /// Loads the object as the agent does.
+    pub(crate) fn load(capacity: FlowCapacity) -> Result<Self> {
+        let scratch = Scratch::new("bench")?;
+        let root = scratch.mount_bpffs()?;
+        let mut object = Object::load(&root, &Settings { capacity, ..Settings::default() })?;
+        let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
+        let pins = object.pins();
+        let flows = format!("{FLOWS}{}", family_ending::<F>());
+        Ok(Self {
+            tables: Tables::open(pins)?,
+            flows: pinned(pins, &flows)?.try_into()?,
+            counters: pinned(pins, COUNTERS)?.try_into()?,
+            budgets: budgets.try_into()?,
+            object,
+            _scratch: scratch,
+        })
+    }
+
+    /// Writes a Service port with these backends, from the first slot on.
+    pub(crate) fn put_service(
+        &mut self,
+        frontend: (FrontendKey<F>, Frontend),
+        backends: &[(BackendId, Backend<F>)],
+    ) -> Result<()> {
+        for (slot, (id, backend)) in (0..).zip(backends) {
+            self.tables.put_slots(slot, &[*id])?;
+            self.tables.put_backend(*id, *backend)?;
+        }
+        let cluster = match backends.len() {
+            0 => BackendSet::REJECT,
+            count => BackendSet::new(0, u32::try_from(count)?),
+        };
+        self.tables.publish_cluster(frontend.1.service(), cluster)?;
+        Ok(self.tables.put_frontend(frontend.0, frontend.1)?)
+    }
+
+    /// One of its programs, loaded.
+    pub(crate) fn program(&mut self, name: &str) -> Result<ProgramFd> {
+        Ok(self.object.program(name)?.fd()?.try_clone()?)
+    }
+
+    /// How often a reason has been counted.
+    pub(crate) fn count(&self, reason: Reason) -> Result<u64> {
+        Ok(self.counters.get(&reason.row::<F>(), 0)?.iter().sum())
+    }
+
+    /// Makes all processors able to refuse again as many packets as they can at once.
+    pub(crate) fn refill(&mut self) -> Result<()> {
+        let processors = nr_cpus().map_err(|(_, error)| error)?;
+        ensure!(processors > 0, "there is no processor");
+        let full = Budget { tokens: reject::BURST, ..Budget::default() };
+        Ok(self.budgets.set(0, PerCpuValues::try_from(vec![full; processors])?, 0)?)
+    }
+}
