@@ -25,6 +25,7 @@ pub mod gauge;
 pub mod locality;
 pub mod map_names;
 pub mod name;
+pub mod passing;
 pub mod port;
 pub mod protocol;
 pub mod reject;

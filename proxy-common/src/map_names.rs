@@ -33,6 +33,8 @@ pub const LOCALITY: &str = "LOCALITY";
 pub const CONNECTED: &str = "CONNECTED";
 /// Network namespaces that are not served at sockets.
 pub const LEFT_OUT: &str = "LEFT_OUT";
+/// How often frontends and Service CIDRs have become more, per family.
+pub const EPOCH: &str = "EPOCH";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

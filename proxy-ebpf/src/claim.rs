@@ -19,6 +19,7 @@ use crate::{
     family::Datapath,
     flow::{Found, NEW, find},
     maps::SOURCE_PORTS,
+    passing,
     work::Work,
 };
 
@@ -93,9 +94,12 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     if !is_claimed {
         return Entered::NoPort;
     }
+    // Its replies' tag.
+    passing::forget::<F>(work.flow.tag);
     work.flow.to = work.wanted;
     work.flow.kind = work.wanted_kind;
     work.flow.label(&work.key);
+    passing::forget::<F>(work.flow.tag);
     if !enter(work) {
         return Entered::NoRoom;
     }
@@ -299,6 +303,7 @@ fn gives_way<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
 #[inline(never)]
 fn enter<F: Datapath>(work: &mut Work<F>) -> bool {
     let tables = F::tables();
+    work.entered = 1;
     if tables.half_open.insert(&work.key, &work.flow, NEW).is_ok() {
         return true;
     }
@@ -309,6 +314,7 @@ fn enter<F: Datapath>(work: &mut Work<F>) -> bool {
     if found.is_expired(work.packet.protocol, work.now) {
         return tables.half_open.insert(&work.key, &work.flow, ANY).is_ok();
     }
+    work.entered = 0;
     if found.flow().to != work.flow.to {
         // The other one's flow stands, and this one's replies are not expected.
         let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);

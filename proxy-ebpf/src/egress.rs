@@ -11,6 +11,7 @@ use crate::{
     fragment, icmp_error,
     known::{self, Way},
     packet::{Parsed, Part},
+    passing,
     rewrite::failure,
     verdict::Verdict,
     work::Work,
@@ -36,6 +37,7 @@ fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
     work.direct_only = 0;
     work.outside = 0;
+    work.epoch = passing::epoch::<F>();
     match work.packet.parse(context, network) {
         Parsed::Transport => {}
         Parsed::Error => {
@@ -53,6 +55,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
     }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::EGRESS);
     let Some(found) = flow::find(&work.key) else {
+        passing::remember(work);
         return Verdict::Pass;
     };
     work.confirmed = u8::from(found.confirmed);

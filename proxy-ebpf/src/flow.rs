@@ -17,7 +17,7 @@ use proxy_common::{
     flow::{Flow, FlowKey, Kind, Seen, Tuple},
 };
 
-use crate::{counter::count, family::Datapath, maps::CLOCK, tcp, work::Work};
+use crate::{counter::count, family::Datapath, maps::CLOCK, passing, tcp, work::Work};
 
 /// Insert only what is not there.
 pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
@@ -189,6 +189,7 @@ fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     work.flow = unsafe { *entry };
     if (Found { entry, confirmed: false }).is(&work.key) {
         work.flow.label(&work.reply_key);
+        passing::forget::<F>(work.flow.tag);
         work.flow.to = work.packet.tuple.reversed();
         work.flow.kind = Kind(kind.0 ^ Kind::REPLY);
         // What has been entered meanwhile is as good; if there is no room, the next packet tries.

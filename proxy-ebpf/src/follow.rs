@@ -125,6 +125,28 @@ pub(crate) fn translate<F: Datapath>(
         }
         F::confirm(context, work);
     }
+    if stale
+        && kind.has(Kind::SAME_BRIDGE)
+        && bridge::neighbour(context, &work.flow.to, &mut mac)
+        && found.is(&work.key)
+    {
+        // SAFETY: map memory, see `Found`.
+        unsafe { (*entry).mac = mac };
+    }
+    send(context, work, kind, &mac)
+}
+
+/// Rewrites the first packet of a flow that has just been entered, and is in [`Work::flow`]. There is
+/// nothing in it to take note of.
+#[inline(never)]
+pub(crate) fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Follow {
+    let (kind, mac) = (work.flow.kind, work.flow.mac);
+    send(context, work, kind, &mac)
+}
+
+/// Rewrites a packet as [`Work::flow`] says, and sends it on its way.
+#[inline(always)]
+fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &[u8; 6]) -> Follow {
     if kind.has(Kind::DIRECT) && work.flow.to == work.packet.tuple {
         return Follow::Pass;
     }
@@ -139,11 +161,7 @@ pub(crate) fn translate<F: Datapath>(
         return Follow::TurnAround;
     }
     if kind.has(Kind::SAME_BRIDGE) {
-        if stale && bridge::neighbour(context, &work.flow.to, &mut mac) && found.is(&work.key) {
-            // SAFETY: map memory, see `Found`.
-            unsafe { (*entry).mac = mac };
-        }
-        let _: Result<(), ()> = store(context, 0, &mac, 0);
+        let _: Result<(), ()> = store(context, 0, mac, 0);
     }
     Follow::Pass
 }

@@ -22,7 +22,7 @@ use crate::{
     maps::DEVICES,
     open::{Opening, choose, look_up},
     packet::Parsed,
-    reject,
+    passing, reject,
     verdict::Verdict,
     work::Work,
 };
@@ -51,9 +51,13 @@ pub(crate) fn run<F: Datapath>(
     parsed: Parsed,
 ) -> Verdict {
     let addresses = addresses::<F>(context, network);
-    if !addresses.is_some_and(|[_, destination]| is_of_service_cidr::<F>(&destination))
-        || network >= ETHERNET && !is_of_node(context)
-    {
+    if !addresses.is_some_and(|[_, destination]| is_of_service_cidr::<F>(&destination)) {
+        if parsed == Parsed::Transport {
+            passing::remember(work);
+        }
+        return Verdict::Pass;
+    }
+    if network >= ETHERNET && !is_of_node(context) {
         return Verdict::Pass;
     }
     decide(context, work, parsed)

@@ -21,7 +21,7 @@ use crate::{
     known::{self, Way},
     open::{Opening, look_up},
     packet::{Packet, Parsed, Part},
-    reject,
+    passing, reject,
     verdict::Verdict,
     work::Work,
 };
@@ -81,6 +81,7 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
         return if may_be_taken { keep_from_loopback(work) } else { Verdict::Pass };
     }
     work.now = flow::now();
+    work.epoch = passing::epoch::<F>();
     match parsed {
         Parsed::Transport => {}
         Parsed::Unserved => return keep_from_loopback(work),
@@ -152,6 +153,7 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
     }
     if known.is_none() {
         match begin(context, work) {
+            Opening::Opened if work.entered != 0 => return follow::begin(context, work).into(),
             Opening::Opened => known = flow::find(&work.key),
             Opening::Pass => return Handled::Passed,
             // The first is what the others are once they have been counted.
@@ -169,10 +171,17 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
         return Handled::Dropped;
     };
     work.confirmed = u8::from(found.confirmed);
-    match follow::translate(context, work, found.entry) {
-        Follow::Pass => Handled::Passed,
-        Follow::Drop => Handled::Dropped,
-        Follow::TurnAround => Handled::TurnsAround,
+    follow::translate(context, work, found.entry).into()
+}
+
+impl From<Follow> for Handled {
+    #[inline(always)]
+    fn from(follow: Follow) -> Self {
+        match follow {
+            Follow::Pass => Self::Passed,
+            Follow::Drop => Self::Dropped,
+            Follow::TurnAround => Self::TurnsAround,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     family::Datapath,
     flow::{self, Found},
     frame::{ETHERNET, read},
+    passing,
     rewrite::{addresses_difference, carry, ports_difference},
     tcp::{self, TcpHeader},
 };
@@ -35,7 +36,7 @@ const UDP_CHECKSUM: usize = 6;
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It is translated, and goes on.
+    /// It goes on, translated if it is of a flow.
     Done,
     /// It could not be translated, and must go; this has been counted.
     Failed,
@@ -52,7 +53,8 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool>(context: &TcContext, netwo
         return Way::Long;
     };
     let Some(entry) = F::tables().flows.get_ptr_mut(&key) else {
-        return Way::Long;
+        let passes = key.protocol == Protocol::TCP && passing::is_known(&key, flow::now());
+        return if passes { Way::Done } else { Way::Long };
     };
     let found = Found { entry, confirmed: true };
     let to = found.flow().to;

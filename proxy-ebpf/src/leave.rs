@@ -19,6 +19,7 @@ use crate::{
     known::{self, Way},
     masquerade::{self, Masquerading},
     packet::{Parsed, Part},
+    passing,
     verdict::Verdict,
     work::Work,
 };
@@ -44,6 +45,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
     work.direct_only = 0;
     work.outside = 1;
     work.now = flow::now();
+    work.epoch = passing::epoch::<F>();
     let parsed = work.packet.parse(context, network);
     let translated = match parsed {
         Parsed::Transport => translate(context, work),

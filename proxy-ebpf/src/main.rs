@@ -52,6 +52,7 @@ mod masquerade;
 mod node_socket;
 mod open;
 mod packet;
+mod passing;
 mod phase;
 mod reject;
 mod rewrite;

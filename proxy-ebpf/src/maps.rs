@@ -21,6 +21,7 @@ use proxy_common::{
     frontend::{Frontend, FrontendKey, MAX_FRONTENDS, ServiceIndex},
     locality::Locality,
     name::ServiceName,
+    passing::{Epoch, PASSING_ROWS, Passing},
     reject::Budget,
     service::{MAX_SERVICES, MAX_SLOTS, Service},
     service_cidr::{Guarded, MAX_OUTSIDERS, MAX_SERVICE_CIDRS, Outsider},
@@ -44,6 +45,8 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) source_ranges: &'static LpmTrie<Ranged<F>, Admitted>,
     pub(crate) affinities: &'static LruHashMap<AffinityKey<F>, Affinity>,
     pub(crate) locality: &'static Array<Locality<F>>,
+    pub(crate) passing: &'static Array<Passing>,
+    pub(crate) epoch: &'static Array<Epoch>,
     pub(crate) outsiders: &'static LruHashMap<<F as Family>::Addr, Outsider>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
@@ -53,7 +56,7 @@ macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
      $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
      $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $affinities:ident,
-     $locality:ident, $work:ident) => {
+     $locality:ident, $passing:ident, $epoch:ident, $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
@@ -94,6 +97,10 @@ macro_rules! tables {
         #[map]
         static $locality: Array<Locality<$family>> = Array::pinned(1, BPF_F_MMAPABLE);
         #[map]
+        static $passing: Array<Passing> = Array::with_max_entries(PASSING_ROWS, 0);
+        #[map]
+        static $epoch: Array<Epoch> = Array::pinned(1, BPF_F_MMAPABLE);
+        #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
         #[inline(always)]
@@ -112,6 +119,8 @@ macro_rules! tables {
                 source_ranges: &$source_ranges,
                 affinities: &$affinities,
                 locality: &$locality,
+                passing: &$passing,
+                epoch: &$epoch,
                 work: &$work,
             }
         }
@@ -120,10 +129,10 @@ macro_rules! tables {
 
 tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
     HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
-    AFFINITY_V4, LOCALITY_V4, WORK_V4);
+    AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
     HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
-    AFFINITY_V6, LOCALITY_V6, WORK_V6);
+    AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]

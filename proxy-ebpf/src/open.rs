@@ -24,7 +24,7 @@ use crate::{
     frame::device,
     masquerade, node_socket,
     packet::Packet,
-    tcp,
+    passing, tcp,
     work::Work,
 };
 
@@ -114,6 +114,7 @@ pub(crate) fn look_up<F: Datapath>(packet: &Packet<F>) -> Option<Frontend> {
 pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     let (packet, flow) = (&work.packet, &mut work.flow);
     let Some(frontend) = look_up(packet) else {
+        passing::remember(work);
         return Opening::Pass;
     };
     work.frontend = frontend;

@@ -12,6 +12,7 @@ use proxy_common::{
     clock::Tick,
     flow::{Flow, FlowKey, Kind, Tuple},
     frontend::Frontend,
+    passing::Epoch,
 };
 
 use crate::{family::Datapath, packet::Packet, reject::Quote};
@@ -29,6 +30,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) key: FlowKey<F>,
     /// The present.
     pub(crate) now: Tick,
+    /// The epoch in which the packet is looked up.
+    pub(crate) epoch: Epoch,
     /// Whether the flow that was found is a confirmed one (not zero).
     pub(crate) confirmed: u8,
     /// Whether the frame is for a neighbour of its sender's (not zero), so that only direct
@@ -40,6 +43,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) masquerades: u8,
     /// Whether a source port has been found for it (not zero).
     pub(crate) claimed: u8,
+    /// Whether [`Work::flow`] is the forward entry of a new flow, as it was entered (not zero).
+    pub(crate) entered: u8,
     /// The reason why the packet is dropped or refused, plus one; 0 if it is not.
     pub(crate) blamed: u8,
     /// The key of the replies of a flow that is being made.

@@ -16,6 +16,7 @@ use proxy_common::{
     frontend::{Frontend, FrontendKey, ServiceIndex},
     map_names::{self, family_ending},
     name::ServiceName,
+    passing::Epoch,
     service::{BackendSet, Policy, Service},
     service_cidr::Guarded,
     source_range::{Admitted, Ranged},
@@ -35,6 +36,7 @@ pub struct Tables<F: Family> {
     services: MappedArray<Service>,
     slots: MappedArray<BackendId>,
     backends: MappedArray<Backend<F>>,
+    epoch: MappedArray<Epoch>,
 }
 
 /// The name of a family's map.
@@ -71,10 +73,12 @@ impl<F: Family> Tables<F> {
             services: mapped::<F, _>(pins, map_names::SERVICES)?,
             slots: mapped::<F, _>(pins, map_names::SLOTS)?,
             backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
+            epoch: mapped::<F, _>(pins, map_names::EPOCH)?,
         })
     }
 
-    /// Points a frontend at a Service port. What is there already must not be another's.
+    /// Points a frontend at a Service port. What is there already must not be another's. Programs
+    /// forget which connections were for no frontend.
     ///
     /// # Errors
     ///
@@ -84,7 +88,19 @@ impl<F: Family> Tables<F> {
         key: FrontendKey<F>,
         frontend: impl Into<Frontend>,
     ) -> Result<(), Error> {
-        self.frontends.put(key, frontend.into())
+        let frontend = frontend.into();
+        self.frontends.put(key, frontend)?;
+        // Programs look at direct connections where they begin only.
+        if frontend.service() == ServiceIndex::DIRECT {
+            return Ok(());
+        }
+        self.end_epoch()
+    }
+
+    /// Makes programs forget which connections were nothing of theirs.
+    fn end_epoch(&mut self) -> Result<(), Error> {
+        let Epoch(past) = self.epoch.get(0)?;
+        self.epoch.publish(0, 0, past.wrapping_add(1))
     }
 
     /// Removes a frontend.

@@ -29,6 +29,7 @@ mod malformed;
 mod other_protocols;
 mod outside;
 mod overload;
+mod passing;
 mod races;
 mod reconciled;
 mod refusal;

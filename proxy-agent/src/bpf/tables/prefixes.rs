@@ -34,7 +34,8 @@ impl<F: Family> Tables<F> {
     /// If the map cannot be written.
     pub fn put_service_cidr(&mut self, prefix: Prefix<F>) -> Result<(), Error> {
         let key = Key::new(prefix.length, prefix.address);
-        self.service_cidrs.insert(&key, Guarded::YES, 0).map_err(cidr_error::<F>)
+        self.service_cidrs.insert(&key, Guarded::YES, 0).map_err(cidr_error::<F>)?;
+        self.end_epoch()
     }
 
     /// Guards it no more.

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Connections that are nothing of ours, remembered for a second: most of a node's packets may be of
+//! such, and each of them would be looked up in all tables. A cache: what is not in it is looked up.
+//!
+//! Only packets amid TCP connections are let through by it, and only those of no confirmed flow. What
+//! opens a flow is always looked up, and takes its own packets and their answers out of the cache; a
+//! frontend that is new empties it. Where a packet is looked up while another processor opens a flow
+//! with its very addresses and ports, it may be remembered all the same: that flow then waits for a
+//! second, as for a lost packet.
+
+use proxy_common::{
+    clock::Tick,
+    flow::FlowKey,
+    passing::{Epoch, PASSING_ROWS, Passing},
+};
+
+use crate::{family::Datapath, packet::Part, work::Work};
+
+/// The present epoch. What is looked up afterwards may be remembered in it.
+#[inline(always)]
+pub(crate) fn epoch<F: Datapath>() -> Epoch {
+    // SAFETY: a row of an array is never freed; its word is read whole.
+    F::tables().epoch.get_ptr(0).map_or(Epoch::default(), |epoch| unsafe { epoch.read_volatile() })
+}
+
+/// Takes note of a packet that belongs to no flow and is for no frontend.
+#[inline(always)]
+pub(crate) fn remember<F: Datapath>(work: &Work<F>) {
+    let packet = &work.packet;
+    if !packet.is_tcp() || packet.part != Part::WHOLE || packet.opens_flow() {
+        return;
+    }
+    let tag = work.key.tag();
+    let new = Passing::new(tag, work.epoch, work.now);
+    let [first, second] = rows(tag);
+    let is_free = |row| {
+        get::<F>(row).is_none_or(|known| known.is_of(tag) || !known.holds(work.epoch, work.now))
+    };
+    put::<F>(if is_free(first) { first } else { second }, new);
+}
+
+/// Whether a packet amid a TCP connection belongs to one that has just been remembered.
+#[inline(always)]
+pub(crate) fn is_known<F: Datapath>(key: &FlowKey<F>, now: Tick) -> bool {
+    let tag = key.tag();
+    let is_own =
+        |row| get::<F>(row).is_some_and(|known| known.is_of(tag) && known.holds(epoch::<F>(), now));
+    let [first, second] = rows(tag);
+    is_own(first) || is_own(second)
+}
+
+/// Takes packets whose flow entry has this tag out of the cache.
+#[inline(always)]
+pub(crate) fn forget<F: Datapath>(tag: u32) {
+    for row in rows(tag) {
+        if get::<F>(row).is_some_and(|known| known.is_of(tag)) {
+            put::<F>(row, Passing::NOBODY);
+        }
+    }
+}
+
+#[inline(always)]
+fn get<F: Datapath>(row: u32) -> Option<Passing> {
+    // SAFETY: a row of an array is never freed; its word is read whole.
+    F::tables().passing.get_ptr(row).map(|known| unsafe { known.read_volatile() })
+}
+
+#[inline(always)]
+fn put<F: Datapath>(row: u32, passing: Passing) {
+    if let Some(known) = F::tables().passing.get_ptr_mut(row) {
+        // SAFETY: as above; written whole.
+        unsafe { known.write_volatile(passing) };
+    }
+}
+
+/// The two rows where a tag may be: next to each other, so that one comes with the other.
+#[inline(always)]
+const fn rows(tag: u32) -> [u32; 2] {
+    let first = tag % PASSING_ROWS;
+    [first, first ^ 1]
+}
