@@ -125,7 +125,7 @@ fn children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Removes the group at `path` and those in it, and ends their processes.
-/// Threads of this process go back to its own group.
+/// Threads of this process go back to its own group, or to the one above.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     children(path).iter().try_for_each(|child| remove(child))?;
     let removing = || format!("removing {}", path.display());
@@ -142,15 +142,26 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 fn clear(path: &Path) -> Result<()> {
+    let home = home(path)?;
     for thread in fs::read_to_string(path.join(THREADS))?.lines() {
         if !Path::new("/proc/self/task").join(thread).exists() {
             // It may have ended by itself meanwhile.
             let _ = kill(Pid::from_raw(thread.parse()?), Signal::SIGKILL);
-        } else if let Err(error) = fs::write(Hierarchy::find()?.own.join(THREADS), thread)
+        } else if let Err(error) = fs::write(home.join(THREADS), thread)
             && error.raw_os_error() != Some(nix::libc::ESRCH)
         {
             return Err(error).context("moving a thread back");
         }
     }
     Ok(())
+}
+
+/// Where threads of this process go that leave the group at `path`: to its own
+/// group, or, if its first thread is in the group itself, to the one above.
+fn home(path: &Path) -> Result<PathBuf> {
+    let own = Hierarchy::find()?.own;
+    if !own.starts_with(path) {
+        return Ok(own);
+    }
+    path.parent().map(Path::to_owned).context("the topmost group cannot be removed")
 }
