@@ -9,7 +9,6 @@ mod comparison;
 mod connections;
 mod keep;
 mod outside;
-mod progress;
 mod recorded;
 mod requests;
 mod scaling;

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask`: builds, lints, tests and shows Sixfour, and sets up what that takes.
 //!
-//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`image`], [`demo`]. What they stand on:
+//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`image`], [`demo`], [`bench`]. What they stand on:
 //! [`kernels`] boots other kernels, [`apt`] installs and unpacks packages, [`process`] runs
 //! commands.
 
 mod apt;
+mod bench;
 mod bpf;
 mod demo;
 mod image;
+mod iperf3;
 mod kernels;
 mod libraries;
 mod lint;
 mod process;
+mod progress;
 mod report;
+mod statistics;
 mod test;
 mod workspace;
 
@@ -42,6 +46,11 @@ enum Verb {
     Image(image::Args),
     /// Set up the machine, build, and show the proxy at work between network namespaces
     Demo(demo::Args),
+    /// Set up the machine, build, and measure the proxy beside others; see target/bench
+    Bench(bench::Args),
+    /// Be a client or a server that the benchmark measures with
+    #[command(subcommand, hide = true)]
+    BenchPeer(bench::peer::Role),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +60,8 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Image(args) => image::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::BenchPeer(role) => bench::peer::run(&role),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a person sees while the demo works: a line for each part, and on a terminal a bar under
+//! What a person sees while something takes long: a line for each part, and on a terminal a bar under
 //! it that goes when the part is done.
 
 use std::{fmt::Display, time::Duration};
@@ -8,12 +8,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report;
 
-/// A part of the demo; its bar goes when this is dropped.
-pub(super) struct Part(ProgressBar);
+/// A part of the work; its bar goes when this is dropped.
+pub(crate) struct Part(ProgressBar);
 
 impl Part {
     /// Says what is about to happen, in `steps` steps.
-    pub(super) fn new(what: impl Display, steps: usize) -> Self {
+    pub(crate) fn new(what: impl Display, steps: usize) -> Self {
         report::step(what);
         let steps = steps.try_into().unwrap_or(u64::MAX);
         // Without a terminal it draws nothing.
@@ -26,12 +26,12 @@ impl Part {
     }
 
     /// Says what the next step is about.
-    pub(super) fn on(&self, what: impl Display) {
+    pub(crate) fn on(&self, what: impl Display) {
         self.0.set_message(what.to_string());
     }
 
     /// A step is done.
-    pub(super) fn done(&self) {
+    pub(crate) fn done(&self) {
         self.0.inc(1);
     }
 }

@@ -20,12 +20,12 @@ use proxy_tests::{
     traffic::{HttpServer, UdpServer},
 };
 
+use crate::{iperf3, progress::Part};
+
 use super::{
     connections::{self, ConnectionServer},
     outside,
-    progress::Part,
     recorded::{self, Recorded},
-    streams,
     verdict::Problems,
 };
 
@@ -138,7 +138,7 @@ impl<'a> Cluster<'a> {
         let http = http.into_iter().map(start_http).collect::<Result<_>>()?;
         let udp = udp.into_iter().map(start_udp).collect::<Result<_>>()?;
         let measured = topology.pod(MEASURED_POD);
-        let streams = streams::serve(measured)?;
+        let streams = iperf3::serve(measured)?;
         let connections = ConnectionServer::start(measured)?;
         part.done();
 
@@ -210,8 +210,8 @@ fn write_objects(manifests: &Manifests, measured: &Host) -> Result<()> {
         manifests.write(file, &text)?;
     }
     let service = Service::dual(MEASURED_POD, MEASURED_CLUSTER_IP)
-        .port("tcp", Protocol::Tcp, streams::PORT, streams::PORT)
-        .port("udp", Protocol::Udp, streams::PORT, streams::PORT)
+        .port("tcp", Protocol::Tcp, iperf3::PORT, iperf3::PORT)
+        .port("udp", Protocol::Udp, iperf3::PORT, iperf3::PORT)
         .port("connections", Protocol::Tcp, connections::PORT, connections::PORT)
         .pods([measured]);
     manifests.apply(&service)?;

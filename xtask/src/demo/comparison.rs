@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use proxy_tests::family::IpFamily;
 
-use super::{cluster::Cluster, progress::Part, verdict::Problems};
+use crate::{progress::Part, statistics::quantile};
+
+use super::{cluster::Cluster, verdict::Problems};
 
 /// Below this part of the direct path something is broken, not slow.
 const BROKEN: f64 = 0.1;
@@ -111,36 +113,5 @@ impl Comparison {
     /// Whether the goal is reached.
     pub(super) fn is_fast(&self) -> bool {
         self.ratio(0.5) >= self.quantity.goal
-    }
-}
-
-/// The value below which this part of `values` lies.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "there are fewer than 2^52 values, and the place is that of one of them"
-)]
-fn quantile(values: impl Iterator<Item = f64>, part: f64) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let place = values.len().saturating_sub(1) as f64 * part;
-    let at = |place: f64| values.get(place as usize).copied().unwrap_or(f64::NAN);
-    let (lower, upper) = (at(place.floor()), at(place.ceil()));
-    lower + (upper - lower) * place.fract()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quantile;
-
-    #[test]
-    fn quantiles_lie_between_values() {
-        let values = || [3.0, 1.0, 2.0, 4.0].into_iter();
-        let near = |value: f64, other: f64| (value - other).abs() < 1e-9;
-        assert!(near(quantile(values(), 0.0), 1.0));
-        assert!(near(quantile(values(), 0.5), 2.5));
-        assert!(near(quantile(values(), 1.0), 4.0));
-        assert!(quantile([].into_iter(), 0.5).is_nan());
     }
 }

@@ -18,10 +18,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use proxy_tests::topology::Host;
 
+use crate::progress::Part;
+
 use super::{
     cluster::Cluster,
     comparison::{Comparison, Quantity},
-    progress::Part,
     verdict::Problems,
 };
 

@@ -8,12 +8,14 @@ use proxy_tests::{
     topology::{Host, Node},
 };
 
+use crate::iperf3;
+
 use super::{
     asker::Asker,
     cluster::{Cluster, MEASURED_POD, NODES},
     outside,
     recorded::Recorded,
-    scaling, streams,
+    scaling,
 };
 
 /// Says how to look inside, and waits for the signal that ends the process and takes everything
@@ -28,7 +30,7 @@ pub(super) fn wait(cluster: &Cluster<'_>, recorded: &Recorded, sixfour: &Path) -
         println!("  {client} curl -sg 'http://{target}/'");
     }
     for family in IpFamily::ALL {
-        let [_, service] = cluster.measured(family, streams::PORT);
+        let [_, service] = cluster.measured(family, iperf3::PORT);
         println!("  {client} iperf3 -c {}", service.ip());
     }
 

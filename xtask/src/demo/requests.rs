@@ -7,7 +7,9 @@ use std::{fmt::Display, thread};
 
 use proxy_tests::family::IpFamily;
 
-use super::{asker::Asker, cluster::Cluster, progress::Part, verdict::Problems};
+use crate::progress::Part;
+
+use super::{asker::Asker, cluster::Cluster, verdict::Problems};
 pub(super) use question::{Outcome, Question, Seen};
 
 /// What all clients saw of a way to a Service port.

@@ -17,9 +17,10 @@ use proxy_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::progress::Part;
+
 use super::{
     cluster::{Cluster, NODES},
-    progress::Part,
     recorded::{self, Recorded},
     verdict::Problems,
 };

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask bench`: what an operator asks before switching, measured on this machine, between
+//! network namespaces of its own.
+//!
+//! Sections measure; [`rounds`] interleaves what they compare, [`load`] tells when others had the
+//! machine, [`processors`] says what runs where, and [`report`] shows what came of it.
+
+mod evidence;
+mod load;
+mod machine;
+mod network;
+mod paths;
+pub(crate) mod peer;
+mod processors;
+mod report;
+mod rounds;
+mod setup;
+mod work;
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+
+use crate::report::step;
+use machine::Machine;
+use report::Report;
+use setup::Setup;
+
+/// How to measure.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Take about two minutes: fewer rounds, shorter windows, smaller sizes
+    #[arg(long)]
+    quick: bool,
+    /// Measure these sections only
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
+    only: Vec<Section>,
+    /// How much of the machine others may have, in percent, before a round is dropped and repeated
+    #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
+    tolerate: f64,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Throughput, connections and latency on each path to a backend
+    Paths,
+}
+
+impl Section {
+    fn measure(self, setup: &Setup) -> Result<report::Section> {
+        match self {
+            Self::Paths => paths::run(setup),
+        }
+    }
+}
+
+/// Builds everything, measures, and writes the report.
+///
+/// # Errors
+///
+/// If something is missing, does not build, or does not work as it must. A goal that is missed is
+/// shown, and is no error.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!((0.0..=100.0).contains(&args.tolerate), "--tolerate is a part of 100");
+    let setup = Setup::new(args.quick, args.tolerate / 100.0)?;
+    let start = Instant::now();
+    let mut report = Report { machine: Machine::here()?, quick: args.quick, sections: Vec::new() };
+    for section in Section::value_variants() {
+        if args.only.is_empty() || args.only.contains(section) {
+            report.sections.push(section.measure(&setup)?);
+        }
+    }
+    report.publish()?;
+    step(format_args!("measured for {:.0} s, building aside", start.elapsed().as_secs_f64()));
+    Ok(())
+}

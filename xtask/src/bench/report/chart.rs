@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Charts as SVG. Their colours stand for others: the page's style sheet has them, for light and
+//! dark.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use plotters::{
+    coord::Shift,
+    prelude::{
+        ChartBuilder, Color as _, DrawingArea, ErrorBar, IntoDrawingArea as _, IntoLogRange as _,
+        IntoSegmentedCoord as _, IntoTextStyle as _, LineSeries, PathElement, RGBColor, Rectangle,
+        SVGBackend, SegmentValue,
+    },
+    style::{ShapeStyle, TextStyle},
+};
+
+use super::{Chart, Figure};
+
+/// Text and axes.
+const INK: RGBColor = RGBColor(0, 0, 0);
+/// The grid.
+const GRID: RGBColor = RGBColor(200, 200, 200);
+/// A case each.
+const CASES: [RGBColor; 8] = [
+    RGBColor(78, 121, 167),
+    RGBColor(242, 142, 43),
+    RGBColor(89, 161, 79),
+    RGBColor(225, 87, 89),
+    RGBColor(176, 122, 161),
+    RGBColor(118, 183, 178),
+    RGBColor(156, 117, 95),
+    RGBColor(186, 176, 172),
+];
+
+/// All in pixels.
+const WIDTH: u32 = 860;
+const BAR: u32 = 20;
+const LINES_HEIGHT: u32 = 360;
+const LABELS: u32 = 250;
+const AXIS: u32 = 44;
+const FONT: i32 = 13;
+
+type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The chart as an `svg` element: lines over the sizes if the figures have any, bars otherwise.
+///
+/// # Errors
+///
+/// If it cannot be drawn.
+pub(super) fn svg(chart: &Chart) -> Result<String> {
+    let has_sizes = chart.figures.iter().any(|figure| figure.size.is_some());
+    let rows = u32::try_from(chart.figures.len())?;
+    let height = if has_sizes { LINES_HEIGHT } else { rows * BAR + AXIS + 16 };
+    let mut svg = String::new();
+    {
+        let canvas = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        if has_sizes {
+            lines(chart, &canvas)?;
+        } else {
+            bars(chart, &canvas)?;
+        }
+        canvas.present()?;
+    }
+    Ok(svg)
+}
+
+fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
+    let figures = &chart.figures;
+    let cases = cases(chart);
+    let most = figures.iter().map(|figure| figure.estimate.high).fold(0.0, f64::max);
+    // The first one is on top.
+    let rows = (0..figures.len()).rev();
+    let mut plot = ChartBuilder::on(canvas)
+        .margin(8)
+        .x_label_area_size(AXIS)
+        .y_label_area_size(LABELS)
+        .build_cartesian_2d(0.0..most * 1.05, (0..figures.len()).into_segmented())?;
+    let name = |row: &SegmentValue<usize>| match row {
+        SegmentValue::CenterOf(row) if *row < figures.len() => {
+            let figure = &figures[figures.len() - 1 - row];
+            format!("{}, {}", figure.case, figure.family)
+        }
+        _ => String::new(),
+    };
+    plot.configure_mesh()
+        .disable_y_mesh()
+        .y_labels(figures.len())
+        .y_label_formatter(&name)
+        .x_desc(&chart.unit)
+        .bold_line_style(GRID)
+        .light_line_style(GRID.mix(0.0))
+        .axis_style(INK)
+        .label_style(text())
+        .axis_desc_style(text())
+        .draw()?;
+    for (figure, row) in figures.iter().zip(rows) {
+        let colour = colour(&cases, figure);
+        let bar = [
+            (0.0, SegmentValue::Exact(row)),
+            (figure.estimate.median, SegmentValue::Exact(row + 1)),
+        ];
+        let mut bar = Rectangle::new(bar, colour.filled());
+        let _ = bar.set_margin(3, 3, 0, 0);
+        let _ = plot.draw_series([bar])?;
+        let ends = [figure.estimate.low, figure.estimate.high];
+        let whisker = ends.map(|end| (end, SegmentValue::CenterOf(row)));
+        let _ = plot.draw_series([PathElement::new(whisker, ink(2))])?;
+    }
+    Ok(())
+}
+
+fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
+    let figures = &chart.figures;
+    let cases = cases(chart);
+    let most = figures.iter().map(|figure| figure.estimate.high).fold(0.0, f64::max);
+    let sizes = figures.iter().filter_map(size);
+    let (first, last) =
+        sizes.fold((f64::MAX, 1.0_f64), |(first, last), size| (first.min(size), last.max(size)));
+    let mut plot = ChartBuilder::on(canvas)
+        .margin(8)
+        .x_label_area_size(AXIS)
+        .y_label_area_size(70)
+        .build_cartesian_2d((first * 0.8..last * 1.3).log_scale(), 0.0..most * 1.25)?;
+    plot.configure_mesh()
+        .x_desc(chart.axis.as_deref().unwrap_or_default())
+        .y_desc(&chart.unit)
+        .x_label_formatter(&|size| format!("{size:.0}"))
+        .bold_line_style(GRID)
+        .light_line_style(GRID.mix(0.0))
+        .axis_style(INK)
+        .label_style(text())
+        .axis_desc_style(text())
+        .draw()?;
+    let series: BTreeSet<_> = figures.iter().map(|figure| (&figure.case, &figure.family)).collect();
+    let families: BTreeSet<_> = figures.iter().map(|figure| &figure.family).collect();
+    for (case, family) in series {
+        let own = || figures.iter().filter(|f| (&f.case, &f.family) == (case, family));
+        let Some(colour) = own().next().map(|figure| colour(&cases, figure)) else { continue };
+        // The families of a case have one colour, and lines of different widths.
+        let width = if families.first() == Some(&family) { 1 } else { 3 };
+        let style = ShapeStyle::from(colour).stroke_width(width);
+        let points = own().filter_map(|figure| Some((size(figure)?, figure.estimate.median)));
+        let _ = plot
+            .draw_series(LineSeries::new(points, style))?
+            .label(format!("{case}, {family}"))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        let bars = own().filter_map(|figure| {
+            let estimate = figure.estimate;
+            let (low, median, high) = (estimate.low, estimate.median, estimate.high);
+            Some(ErrorBar::new_vertical(size(figure)?, low, median, high, style, 6))
+        });
+        let _ = plot.draw_series(bars)?;
+    }
+    plot.configure_series_labels().label_font(text()).draw()?;
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
+fn size(figure: &Figure) -> Option<f64> {
+    figure.size.map(|size| size as f64)
+}
+
+/// The cases, in the order in which they are met.
+fn cases(chart: &Chart) -> Vec<&str> {
+    let mut cases: Vec<&str> = Vec::new();
+    for figure in &chart.figures {
+        if !cases.contains(&figure.case.as_str()) {
+            cases.push(&figure.case);
+        }
+    }
+    cases
+}
+
+fn colour(cases: &[&str], figure: &Figure) -> RGBColor {
+    let place = cases.iter().position(|case| *case == figure.case).unwrap_or_default();
+    CASES[place % CASES.len()]
+}
+
+fn ink(width: u32) -> ShapeStyle {
+    ShapeStyle::from(INK).stroke_width(width)
+}
+
+fn text() -> TextStyle<'static> {
+    ("sans-serif", FONT).into_text_style(&(WIDTH, LINES_HEIGHT)).color(&INK)
+}

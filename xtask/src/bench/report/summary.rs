@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The report in words and tables: on the terminal, and for the README.
+
+use std::collections::BTreeSet;
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, Table,
+    modifiers::UTF8_ROUND_CORNERS,
+    presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
+};
+
+use super::{Chart, Figure, Goal, Ratio, Report};
+use crate::statistics::Estimate;
+
+/// How figures are made.
+pub(super) const HOW: &str = "Figures are medians of rounds; each round measured all cases of a chart, \
+     one after the other. Ratios are medians of the ratios within a round. Intervals hold the true \
+     median with a confidence of 95 % or more, whatever the distribution (order statistics).";
+
+/// The machine in a sentence.
+pub(super) fn machine(report: &Report) -> String {
+    let machine = &report.machine;
+    format!(
+        "Measured on {} × {}, {} GiB, Linux {}, on {}, at commit {}{}.",
+        machine.processors,
+        machine.model,
+        machine.memory,
+        machine.kernel,
+        machine.date,
+        machine.commit,
+        if report.quick { ", in a hurry: trust the intervals only" } else { "" },
+    )
+}
+
+/// How many rounds a chart has.
+pub(super) fn rounds(chart: &Chart) -> String {
+    let rounds = chart.figures.iter().map(|figure| figure.values.len()).max().unwrap_or_default();
+    let confidence =
+        chart.figures.iter().map(|figure| figure.estimate.confidence).fold(1.0, f64::min);
+    let dropped = chart.dropped;
+    format!("{rounds} rounds, {dropped} more dropped, {:.1} % intervals", confidence * 100.0)
+}
+
+/// An interval, with so many digits.
+pub(super) fn interval(estimate: &Estimate, digits: usize) -> String {
+    format!("{:.digits$} to {:.digits$}", estimate.low, estimate.high)
+}
+
+/// A goal, and whether it is reached.
+pub(super) fn goal(goal: &Goal) -> String {
+    format!("{} {}", goal.text, if goal.reached { "✓" } else { "missed" })
+}
+
+/// Prints the figures that matter most, and how many goals were reached.
+pub(super) fn print(report: &Report) {
+    for section in &report.sections {
+        println!("\n{}", section.title);
+        for note in &section.notes {
+            println!("{note}");
+        }
+        for chart in section.charts.iter().filter(|chart| chart.in_summary) {
+            println!("\n{}, {} ({})\n{}", chart.title, chart.unit, rounds(chart), full(chart));
+        }
+    }
+    let figures = report.sections.iter().flat_map(|section| &section.charts);
+    let goals: Vec<_> = figures.flat_map(|chart| &chart.figures).flat_map(Figure::goals).collect();
+    let reached = goals.iter().filter(|goal| goal.reached).count();
+    println!("\n{}\n{reached} of {} goals reached.\n", machine(report), goals.len());
+}
+
+fn full(chart: &Chart) -> Table {
+    let mut table = Table::new();
+    let head = ["", "family", "median", "interval", "ratio", "interval", "to", "goal"];
+    let _ = table
+        .load_preset(UTF8_FULL_CONDENSED)
+        .apply_modifier(UTF8_ROUND_CORNERS)
+        .set_header(head.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    for figure in &chart.figures {
+        let (first, others) = figure.ratios.split_first().unzip();
+        let mut cells = vec![
+            Cell::new(name(chart, figure)),
+            Cell::new(&figure.family),
+            right(format!("{:.*}", chart.digits, figure.estimate.median)),
+            Cell::new(interval(&figure.estimate, chart.digits)),
+        ];
+        cells.extend(ratio(first, figure.goal.as_ref()));
+        let _ = table.add_row(cells);
+        for other in others.into_iter().flatten() {
+            let empty = [""; 4].map(Cell::new).into_iter();
+            let _ = table.add_row(empty.chain(ratio(Some(other), None)));
+        }
+    }
+    table
+}
+
+/// The case of a figure, and its size if it has one.
+fn name(chart: &Chart, figure: &Figure) -> String {
+    match figure.size.zip(chart.axis.as_ref()) {
+        Some((size, axis)) => format!("{}, {size} {axis}", figure.case),
+        None => figure.case.clone(),
+    }
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+/// The cells of a ratio, and of what it and the figure itself are to be.
+fn ratio(ratio: Option<&Ratio>, of_figure: Option<&Goal>) -> [Cell; 4] {
+    let goals = of_figure.into_iter().chain(ratio.and_then(|ratio| ratio.goal.as_ref()));
+    let colour = if goals.clone().all(|goal| goal.reached) { Color::Green } else { Color::Yellow };
+    let goals = Cell::new(goals.map(goal).collect::<Vec<_>>().join(", ")).fg(colour);
+    let Some(ratio) = ratio else {
+        return [Cell::new(""), Cell::new(""), Cell::new(""), goals];
+    };
+    let median = right(format!("{:.3}", ratio.estimate.median)).add_attribute(Attribute::Bold);
+    [median, Cell::new(interval(&ratio.estimate, 3)), Cell::new(&ratio.to), goals]
+}
+
+/// What the README shows: a row for each case, with the families side by side.
+pub(super) fn markdown(report: &Report) -> String {
+    let mut table = Table::new();
+    let families: BTreeSet<_> = shown(report).flat_map(|c| &c.figures).map(|f| &f.family).collect();
+    let mut head = vec!["measured".to_owned(), "case".to_owned()];
+    for family in &families {
+        head.extend([(*family).clone(), "ratio".to_owned()]);
+    }
+    head.push("goal".to_owned());
+    let _ = table.load_preset(ASCII_MARKDOWN).set_header(head);
+    for chart in shown(report) {
+        let mut rows = Vec::new();
+        for figure in &chart.figures {
+            let row = (&figure.case, figure.size);
+            if !rows.contains(&row) {
+                rows.push(row);
+                let _ = table.add_row(markdown_row(chart, figure, &families));
+            }
+        }
+    }
+    format!("{}\n\n{HOW}\n\n{table}\n", machine(report))
+}
+
+fn shown(report: &Report) -> impl Iterator<Item = &Chart> {
+    report.sections.iter().flat_map(|section| &section.charts).filter(|chart| chart.in_summary)
+}
+
+/// The figures of all families that are of the same case and size as `first`.
+fn markdown_row(chart: &Chart, first: &Figure, families: &BTreeSet<&String>) -> Vec<String> {
+    let mut cells = vec![format!("{}, {}", chart.title, chart.unit), name(chart, first)];
+    let mut goals = BTreeSet::new();
+    for family in families {
+        let figure = chart.figures.iter().find(|figure| {
+            (&figure.case, figure.size, &figure.family) == (&first.case, first.size, family)
+        });
+        let value = |figure: &Figure| {
+            let value = format!("{:.*}", chart.digits, figure.estimate.median);
+            marked(value, figure.goal.as_ref())
+        };
+        let ratio = |ratio: &Ratio| {
+            let interval = interval(&ratio.estimate, 2);
+            let value = format!("{:.2} ({interval}) of {}", ratio.estimate.median, ratio.to);
+            marked(value, ratio.goal.as_ref())
+        };
+        let ratios = figure.map_or(&[][..], |figure| &figure.ratios).iter().map(ratio);
+        cells.push(figure.map_or_else(String::new, value));
+        cells.push(ratios.collect::<Vec<_>>().join("; "));
+        goals.extend(figure.into_iter().flat_map(Figure::goals).map(|goal| goal.text.as_str()));
+    }
+    cells.push(goals.into_iter().collect::<Vec<_>>().join(", "));
+    cells
+}
+
+fn marked(value: String, goal: Option<&Goal>) -> String {
+    match goal {
+        None => value,
+        Some(Goal { reached: true, .. }) => format!("{value} ✓"),
+        Some(Goal { reached: false, .. }) => format!("{value} missed"),
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all sections need.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Result, bail};
+use proxy_tests::cgroup::Cgroup;
+
+use super::{
+    load::Meter,
+    processors::{Processors, Spinners},
+    rounds::Plan,
+};
+use crate::{
+    bpf,
+    process::is_root,
+    report,
+    test::{
+        built::{BINARY, built},
+        prerequisites,
+    },
+};
+
+/// How many rounds there are, and in a hurry: the fewest that have an interval of 95 %.
+const ROUNDS: usize = 15;
+const FEW_ROUNDS: usize = 6;
+
+/// How long a case is measured in each round, and in a hurry.
+const WINDOW: Duration = Duration::from_secs(1);
+const SHORT_WINDOW: Duration = Duration::from_millis(200);
+
+/// What all sections need.
+pub(crate) struct Setup {
+    /// Whether to take two minutes only.
+    pub(crate) quick: bool,
+    /// The agent, built for release.
+    pub(crate) sixfour: PathBuf,
+    /// How to measure in rounds.
+    pub(crate) plan: Plan,
+    /// Tells foreign load.
+    pub(crate) meter: Meter,
+    /// Where things run.
+    pub(crate) processors: Processors,
+    /// It goes before the group that it is in.
+    spinners: Arc<Cgroup>,
+    _cgroup: Cgroup,
+}
+
+impl Setup {
+    /// Builds the agent, and moves this process into a control group of its own.
+    ///
+    /// # Errors
+    ///
+    /// If something is missing or does not build.
+    pub(crate) fn new(quick: bool, tolerated: f64) -> Result<Self> {
+        if !is_root() {
+            bail!("the benchmark makes network namespaces and loads BPF programs: run it as root");
+        }
+        prerequisites::ensure_tools(&["iperf3", "nft"])?;
+        let _ = bpf::build()?;
+        report::step("building the agent, in release mode");
+        let sixfour = built(&["build", "--release", "--package", "proxy-agent"], BINARY)?;
+        let cgroup = Cgroup::new("bench")?;
+        cgroup.enter()?;
+        let spinners = Arc::new(cgroup.child("spinners")?);
+        Ok(Self {
+            quick,
+            sixfour,
+            plan: Plan { rounds: if quick { FEW_ROUNDS } else { ROUNDS }, tolerated },
+            meter: Meter::new(&cgroup, &spinners),
+            processors: Processors::new()?,
+            spinners,
+            _cgroup: cgroup,
+        })
+    }
+
+    /// How long a case is measured in each round.
+    pub(crate) const fn window(&self) -> Duration {
+        if self.quick { SHORT_WINDOW } else { WINDOW }
+    }
+
+    /// Keeps the processors awake until what is returned is stopped.
+    ///
+    /// # Errors
+    ///
+    /// If threads cannot be started.
+    pub(crate) fn keep_awake(&self) -> Result<Spinners> {
+        self.processors.keep_awake(&self.spinners)
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What clients do that is measured.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use proxy_tests::topology::Host;
+
+use super::{
+    peer::{self, Exchange},
+    processors::{Place, Processors},
+    rounds::Sample,
+};
+use crate::iperf3::{self, Arrived, Client};
+
+/// What is done to learn how much fills a window: bytes sent, and exchanges.
+const FEW_EXCHANGES: Duration = Duration::from_millis(20);
+const SHORT_STREAM: f64 = 128e6;
+const FEW_DATAGRAMS: f64 = 2e6;
+
+/// Something that is measured of a work.
+#[derive(Clone, Copy)]
+pub(crate) struct Quantity {
+    /// Its name.
+    pub(crate) title: &'static str,
+    /// Its unit.
+    pub(crate) unit: &'static str,
+    /// How many digits are shown after the point.
+    pub(crate) digits: usize,
+    /// Whether the summary shows it.
+    pub(crate) in_summary: bool,
+}
+
+/// A work, and what is measured of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    /// Its name.
+    pub(crate) title: &'static str,
+    /// What a [`Sample`] of it holds.
+    pub(crate) quantities: &'static [Quantity],
+    /// What there is of it by second of a processor.
+    pub(crate) efficiency: Quantity,
+    tool: Tool,
+}
+
+#[derive(Clone, Copy)]
+enum Tool {
+    /// iperf3 with these arguments.
+    Iperf3(&'static [&'static str]),
+    /// Exchanges with the lean server, by so many threads, in a place.
+    Peer(Exchange, usize, Place),
+}
+
+const fn quantity(title: &'static str, unit: &'static str, digits: usize) -> Quantity {
+    Quantity { title, unit, digits, in_summary: false }
+}
+
+const fn shown(title: &'static str, unit: &'static str, digits: usize) -> Quantity {
+    Quantity { title, unit, digits, in_summary: true }
+}
+
+const GIGABITS: Quantity = quantity("work by processor", "Gbit by CPU second", 1);
+const DATAGRAMS: Quantity = quantity("work by processor", "datagrams by CPU second", 0);
+const CONNECTIONS: Quantity = quantity("work by processor", "connections by CPU second", 0);
+const REQUESTS: Quantity = quantity("work by processor", "requests by CPU second", 0);
+
+const THROUGHPUT: [Quantity; 1] = [shown("throughput", "Gbit/s", 2)];
+const RECEIVED: [Quantity; 1] = [shown("received", "datagrams/s", 0)];
+const RATE: [Quantity; 4] = [
+    shown("rate", "1/s", 0),
+    quantity("latency, median", "µs", 1),
+    quantity("latency, 90 %", "µs", 1),
+    quantity("latency, 99 %", "µs", 1),
+];
+const LATENCY: [Quantity; 4] = [
+    quantity("rate", "1/s", 0),
+    shown("latency, median", "µs", 1),
+    quantity("latency, 90 %", "µs", 1),
+    quantity("latency, 99 %", "µs", 1),
+];
+
+impl Work {
+    /// iperf3 over TCP, one stream.
+    pub(crate) const STREAM: Self = Self {
+        title: "iperf3 TCP, one stream",
+        quantities: &THROUGHPUT,
+        efficiency: GIGABITS,
+        tool: Tool::Iperf3(&[]),
+    };
+
+    /// iperf3 over TCP, several streams.
+    pub(crate) const STREAMS: Self = Self {
+        title: "iperf3 TCP, four streams",
+        tool: Tool::Iperf3(&["--parallel=4"]),
+        ..Self::STREAM
+    };
+
+    /// iperf3 over UDP, datagrams of 64 bytes as fast as it can.
+    pub(crate) const DATAGRAMS: Self = Self {
+        title: "iperf3 UDP, 64 bytes",
+        quantities: &RECEIVED,
+        efficiency: DATAGRAMS,
+        tool: Tool::Iperf3(&["--udp", "--bitrate=0", "--length=64"]),
+    };
+
+    /// Connections with a request each, by several threads.
+    pub(crate) const CONNECTIONS: Self = Self {
+        title: "connections, four threads",
+        quantities: &RATE,
+        efficiency: CONNECTIONS,
+        tool: Tool::Peer(Exchange::Connection, 4, Place::Client),
+    };
+
+    /// The same one after the other, client and server on one processor.
+    pub(crate) const PINNED: Self = Self {
+        title: "connections, one processor",
+        quantities: &LATENCY,
+        tool: Tool::Peer(Exchange::Connection, 1, Place::First),
+        ..Self::CONNECTIONS
+    };
+
+    /// Requests one after the other on one connection.
+    pub(crate) const REQUESTS: Self = Self {
+        title: "requests on one connection",
+        quantities: &LATENCY,
+        efficiency: REQUESTS,
+        tool: Tool::Peer(Exchange::Request, 1, Place::Client),
+    };
+
+    /// Whether processors must not sleep meanwhile.
+    pub(crate) const fn is_about_latency(self) -> bool {
+        matches!(self.tool, Tool::Peer(..))
+    }
+
+    /// The port that it is done at.
+    pub(crate) const fn port(self) -> u16 {
+        match self.tool {
+            Tool::Iperf3(_) => iperf3::PORT,
+            Tool::Peer(_, _, Place::First) => peer::PORT_BESIDE,
+            Tool::Peer(..) => peer::PORT,
+        }
+    }
+
+    /// How much of it fills a window, by a short time of it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be done.
+    pub(crate) fn amount(
+        self,
+        asker: &Asker<'_>,
+        target: IpAddr,
+        time: Duration,
+    ) -> Result<Amount> {
+        let Tool::Iperf3(arguments) = self.tool else {
+            let _ = self.measure(asker, target, Amount::Time(FEW_EXCHANGES))?;
+            return Ok(Amount::Time(time));
+        };
+        let first = if arguments.contains(&"--udp") { FEW_DATAGRAMS } else { SHORT_STREAM };
+        let arrived = asker.stream(target, arguments, first)?;
+        let bytes = arrived.bits / arrived.seconds * time.as_secs_f64() / 8.0;
+        Ok(Amount::Bytes(bytes.round()))
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be done.
+    pub(crate) fn measure(
+        self,
+        asker: &Asker<'_>,
+        target: IpAddr,
+        amount: Amount,
+    ) -> Result<Sample> {
+        match (self.tool, amount) {
+            (Tool::Iperf3(arguments), Amount::Bytes(bytes)) => {
+                let arrived = asker.stream(target, arguments, bytes)?;
+                let Arrived { bits, datagrams, seconds } = arrived;
+                Ok(if datagrams > 0.0 {
+                    Sample { values: vec![datagrams / seconds], work: datagrams }
+                } else {
+                    Sample { values: vec![arrived.gigabits_a_second()], work: bits / 1e9 }
+                })
+            }
+            (Tool::Peer(exchange, threads, place), Amount::Time(time)) => {
+                let target = SocketAddr::new(target, self.port());
+                let namespace = asker.host.namespace();
+                let answer = asker
+                    .processors
+                    .run(place, || peer::ask(namespace, target, exchange, threads, time))?;
+                let peer::Answer { count, rate, p50, p90, p99 } = answer;
+                Ok(Sample { values: vec![rate, p50, p90, p99], work: count })
+            }
+            _ => bail!("{} is not measured by that", self.title),
+        }
+    }
+}
+
+/// How much is done in a window.
+#[derive(Clone, Copy)]
+pub(crate) enum Amount {
+    /// For this long.
+    Time(Duration),
+    /// So many bytes.
+    Bytes(f64),
+}
+
+/// A client on its processors.
+pub(crate) struct Asker<'a> {
+    host: &'a Host,
+    processors: &'a Processors,
+    iperf3: Client<'a>,
+}
+
+impl<'a> Asker<'a> {
+    /// A client in `host`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for its reports.
+    pub(crate) fn new(host: &'a Host, processors: &'a Processors) -> Result<Self> {
+        Ok(Self { host, processors, iperf3: Client::new(host)? })
+    }
+
+    fn stream(&self, target: IpAddr, arguments: &[&str], bytes: f64) -> Result<Arrived> {
+        let bytes = format!("--bytes={bytes:.0}");
+        let arguments = [arguments, &[&bytes]].concat();
+        let target = SocketAddr::new(target, iperf3::PORT);
+        self.processors.run(Place::Client, || self.iperf3.run(target, &arguments))
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Medians, and how sure they are.
+
+use serde::{Deserialize, Serialize};
+
+/// How sure the interval of an [`Estimate`] is to hold the true median, if there are values enough.
+const CONFIDENCE: f64 = 0.95;
+
+/// The median of some values, and between which of them the true one is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Estimate {
+    /// The middle one of the values.
+    pub(crate) median: f64,
+    /// The lower end of the interval.
+    pub(crate) low: f64,
+    /// Its upper end.
+    pub(crate) high: f64,
+    /// How likely an interval made in this way holds the true median: 0.95 or more, and less where
+    /// there are fewer than six values.
+    pub(crate) confidence: f64,
+}
+
+impl Estimate {
+    /// The median of `values` with its interval; none of no values.
+    ///
+    /// The interval goes from the value of a rank to that of the same rank from above, the narrowest
+    /// such that is sure enough. How many of n values lie below the true median has a binomial
+    /// distribution, however the values are distributed: Conover, *Practical Nonparametric
+    /// Statistics*, 3rd edition, 3.2; Hahn and Meeker, *Statistical Intervals*, 5.2.
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let (rank, confidence) = rank(values.len());
+        Some(Self {
+            median: quantile(values.iter().copied(), 0.5),
+            low: *values.get(rank)?,
+            high: *values.get(values.len() - 1 - rank)?,
+            confidence,
+        })
+    }
+}
+
+/// How many values lie outside of the interval on each side, and how sure it is.
+fn rank(count: usize) -> (usize, f64) {
+    let mut ways = 0.5_f64.powi(count.try_into().unwrap_or(i32::MAX));
+    // The chance that no more than `rank` values are below the true median.
+    let mut below = ways;
+    let mut rank = 0;
+    let mut confidence = 1.0 - 2.0 * below;
+    while rank + 1 < count / 2 {
+        ways *= real(count - rank) / real(rank + 1);
+        below += ways;
+        if 1.0 - 2.0 * below < CONFIDENCE {
+            break;
+        }
+        (rank, confidence) = (rank + 1, 1.0 - 2.0 * below);
+    }
+    (rank, confidence.max(0.0))
+}
+
+/// The value below which this part of `values` lies; no number if there are none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the place is that of one of the values"
+)]
+pub(crate) fn quantile(values: impl Iterator<Item = f64>, part: f64) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let place = real(values.len().saturating_sub(1)) * part;
+    let at = |place: f64| values.get(place as usize).copied().unwrap_or(f64::NAN);
+    let (lower, upper) = (at(place.floor()), at(place.ceil()));
+    lower + (upper - lower) * place.fract()
+}
+
+/// A count as a number to calculate with.
+#[expect(clippy::cast_precision_loss, reason = "nothing here is counted to 2^52")]
+pub(crate) const fn real(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Estimate, quantile, rank};
+
+    fn near(value: f64, other: f64) -> bool {
+        (value - other).abs() < 1e-4
+    }
+
+    #[test]
+    fn quantiles_lie_between_values() {
+        let values = || [3.0, 1.0, 2.0, 4.0].into_iter();
+        assert!(near(quantile(values(), 0.0), 1.0));
+        assert!(near(quantile(values(), 0.5), 2.5));
+        assert!(near(quantile(values(), 1.0), 4.0));
+        assert!(quantile([].into_iter(), 0.5).is_nan());
+    }
+
+    #[test]
+    fn intervals_are_those_of_the_tables() {
+        // Conover, table A3: the binomial distribution with p = 0.5.
+        for (count, outside, confidence) in [
+            (5, 0, 0.9375),
+            (6, 0, 0.96875),
+            (9, 1, 0.96094),
+            (15, 3, 0.96484),
+            (20, 5, 0.95861),
+            (25, 7, 0.95671),
+        ] {
+            let (rank, sure) = rank(count);
+            assert_eq!(rank, outside, "{count}");
+            assert!(near(sure, confidence), "{count}: {sure}");
+        }
+    }
+
+    #[test]
+    fn estimates_are_values_that_were_measured() {
+        let values: Vec<_> = (1..=15).rev().map(f64::from).collect();
+        let estimate = Estimate::of(&values).unwrap();
+        let values = [estimate.median, estimate.low, estimate.high];
+        assert!([8.0, 4.0, 12.0].iter().zip(values).all(|(wanted, value)| near(*wanted, value)));
+        assert_eq!(Estimate::of(&[]), None);
+        let one = Estimate::of(&[7.0]).unwrap();
+        assert!(near(one.low, 7.0) && near(one.high, 7.0) && near(one.confidence, 0.0));
+    }
+}
