@@ -6,6 +6,7 @@
 //! machine, [`processors`] says what runs where, and [`report`] shows what came of it.
 
 mod evidence;
+mod kube_proxy;
 mod load;
 mod machine;
 mod network;
@@ -20,7 +21,7 @@ mod work;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use clap::ValueEnum;
+use clap::{Subcommand, ValueEnum};
 
 use crate::report::step;
 use machine::Machine;
@@ -29,7 +30,10 @@ use setup::Setup;
 
 /// How to measure.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    alone: Option<Alone>,
     /// Take about two minutes: fewer rounds, shorter windows, smaller sizes
     #[arg(long)]
     quick: bool,
@@ -39,6 +43,13 @@ pub(crate) struct Args {
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     tolerate: f64,
+}
+
+/// What is run by itself, without a report.
+#[derive(Subcommand)]
+enum Alone {
+    /// Load the rules that kube-proxy writes, and connect through them
+    KubeProxy(kube_proxy::trial::Args),
 }
 
 /// What can be measured.
@@ -63,6 +74,13 @@ impl Section {
 /// If something is missing, does not build, or does not work as it must. A goal that is missed is
 /// shown, and is no error.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.alone {
+        Some(Alone::KubeProxy(args)) => kube_proxy::trial::run(args),
+        None => report(args),
+    }
+}
+
+fn report(args: &Args) -> Result<()> {
     ensure!((0.0..=100.0).contains(&args.tolerate), "--tolerate is a part of 100");
     let setup = Setup::new(args.quick, args.tolerate / 100.0)?;
     let start = Instant::now();

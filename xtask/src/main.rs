@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask`: builds, lints, tests and shows Sixfour, and sets up what that takes.
 //!
-//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`image`], [`demo`], [`bench`]. What they stand on:
-//! [`kernels`] boots other kernels, [`apt`] installs and unpacks packages, [`process`] runs
-//! commands.
+//! One file or folder per verb: [`bpf`], [`lint`], [`test`], [`image`], [`demo`], [`bench`]. What
+//! they stand on: [`kernels`] boots other kernels, [`apt`] installs and unpacks packages,
+//! [`process`] runs commands.
 
 mod apt;
 mod bench;

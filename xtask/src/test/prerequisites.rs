@@ -53,7 +53,7 @@ const fn on_demand(name: &'static str, package: &'static str, why: &'static str)
     Tool { name, package, why, stages: &[], in_guest: false }
 }
 
-const TOOLS: [Tool; 21] = [
+const TOOLS: [Tool; 24] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -81,6 +81,9 @@ const TOOLS: [Tool; 21] = [
         stages: IMAGE,
         in_guest: true,
     },
+    on_demand("nfacct", "nfacct", "to count as kube-proxy's rules do"),
+    on_demand("iptables-restore", "iptables", "to load kube-proxy's rules"),
+    on_demand("ip6tables-restore", "iptables", "to load kube-proxy's rules"),
     on_demand("curl", "curl", "to ask Services by hand"),
     on_demand("modprobe", "kmod", "to load what netfilter has for bridges"),
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What kube-proxy is told, in one family.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use ipnet::IpNet;
+use proxy_tests::{family::IpFamily, protocol::Protocol};
+
+/// What kube-proxy's configuration and the cluster say of a node, in the family of its address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node {
+    /// Where it serves node ports: its primary address.
+    pub(crate) address: IpAddr,
+    /// The cluster's pods, `clusterCIDR` of the configuration: who is outside is masqueraded.
+    pub(crate) pods: IpNet,
+    /// The Service CIDR.
+    pub(crate) services: IpNet,
+}
+
+impl Node {
+    /// The family that rules for it are of.
+    pub(super) const fn family(&self) -> IpFamily {
+        IpFamily::of(self.address)
+    }
+}
+
+/// One port of a Service of type ClusterIP, without session affinity, and its endpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct ServicePort {
+    /// The namespace of the Service.
+    pub(crate) namespace: String,
+    /// The name of the Service.
+    pub(crate) service: String,
+    /// The name of the port; empty where a Service has only one.
+    pub(crate) name: String,
+    /// Its protocol.
+    pub(crate) protocol: Protocol,
+    /// The cluster IP with the port.
+    pub(crate) frontend: SocketAddr,
+    /// Those that serve; without any, clients are refused.
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint that serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint {
+    /// Its address and port.
+    pub(crate) address: SocketAddr,
+    /// Whether it is on kube-proxy's own node: only then can it be its own client.
+    pub(crate) is_local: bool,
+}
+
+impl ServicePort {
+    /// Its protocol as rules name it.
+    pub(super) const fn protocol(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
+    }
+}
+
+/// `namespace/service:port`, as in comments of rules.
+impl fmt::Display for ServicePort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, service, name, .. } = self;
+        let colon = if name.is_empty() { "" } else { ":" };
+        write!(formatter, "{namespace}/{service}{colon}{name}")
+    }
+}
