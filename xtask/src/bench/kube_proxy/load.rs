@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write as _},
+    io::{self, BufWriter, PipeWriter, Write as _},
     net::{IpAddr, SocketAddr},
     process::Stdio,
     thread,
@@ -13,79 +13,122 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use proxy_tests::{family::IpFamily, netns::Namespace, process::Process, scratch::Scratch};
 
-use super::{Mode, Rules, iptables::INVALID_COUNTER, service::ServicePort};
+use super::{Mode, Rules, iptables::INVALID_COUNTER, nftables, service::ServicePort};
 
 /// What loading and looking takes of the machine.
 pub(crate) const TOOLS: [&str; 5] =
     ["nft", "iptables-restore", "ip6tables-restore", "nfacct", "conntrack"];
 
+/// How many Service ports nftables gets in one transaction. kube-proxy writes all in one at its
+/// start, which comes to the same rules; but the kernel goes through what a transaction has brought
+/// so far for each part of it, and 10,000 Services take it the longer part of a minute.
+const AT_ONCE: usize = 500;
+
 /// What it took to have rules in the kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loaded {
-    /// How much text they are.
-    pub(crate) bytes: u64,
-    /// How long the kernel's tool took, the text's making included, which it waits for.
+    /// How many bytes of text they are.
+    pub(crate) bytes: usize,
+    /// How long the kernel and its tools took.
     pub(crate) time: Duration,
 }
 
-/// Counts what goes through.
-struct Counted<W> {
-    inner: W,
-    bytes: u64,
+impl<S: Iterator<Item = ServicePort> + Clone + Sync> Rules<S> {
+    /// Loads them into a node's namespace, which has none of the family yet.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not take them, or not within `patience`.
+    pub(crate) fn load_into(&self, namespace: &Namespace, patience: Duration) -> Result<Loaded> {
+        let mut loading = Loading { namespace, patience, loaded: Loaded::default() };
+        let node = &self.node;
+        match (self.mode, node.family()) {
+            (Mode::Nftables, _) => {
+                let nft = ["nft", "--file", "-"];
+                let mut ports = self.ports.clone();
+                let mut take = || ports.by_ref().take(AT_ONCE).collect::<Vec<_>>().into_iter();
+                let first = take();
+                loading.load(&nft, |out| nftables::write(node, &first, out))?;
+                loop {
+                    let more = take();
+                    if more.len() == 0 {
+                        break;
+                    }
+                    loading.load(&nft, |out| nftables::write_more(node, &more, out))?;
+                }
+            }
+            (Mode::Iptables, family) => {
+                add_counter(namespace)?;
+                let v4 = family == IpFamily::V4;
+                let restore = if v4 { "iptables-restore" } else { "ip6tables-restore" };
+                loading.load(&[restore], |out| self.write(out))?;
+            }
+        }
+        Ok(loading.loaded)
+    }
 }
 
-impl<W: io::Write> io::Write for Counted<W> {
+/// Rules on their way into a namespace.
+struct Loading<'a> {
+    namespace: &'a Namespace,
+    patience: Duration,
+    loaded: Loaded,
+}
+
+impl Loading<'_> {
+    /// Has a program load what is written.
+    fn load(
+        &mut self,
+        words: &[&str],
+        write: impl FnOnce(&mut Counted) -> io::Result<()> + Send,
+    ) -> Result<()> {
+        let (program, arguments) = words.split_first().context("there is a program")?;
+        let scratch = Scratch::new("kube-proxy")?;
+        let log = scratch.path().join("log");
+        let (text, sink) = io::pipe().context("making a pipe")?;
+        let mut command = self.namespace.command(program);
+        let _ = command.args(arguments).stdin(text).stdout(Stdio::null());
+        let _ = command.stderr(File::create(&log)?);
+        let start = Instant::now();
+        let process = Process::spawn(self.namespace, command)?;
+        let mut sink = Counted { inner: BufWriter::with_capacity(1 << 16, sink), bytes: 0 };
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                write(&mut sink)?;
+                sink.flush()?;
+                // The program reads to the end.
+                drop(sink.inner);
+                io::Result::Ok(sink.bytes)
+            });
+            let status = process.wait(self.patience.saturating_sub(self.loaded.time));
+            self.loaded.time += start.elapsed();
+            // If it has not ended, it ends here, and then the thread that writes to it.
+            drop(process);
+            let written = writing.join().expect("writing rules does not panic");
+            let said = fs::read_to_string(&log)?;
+            let status = status.context("it takes too long to load the rules")?;
+            ensure!(status.success(), "{program} ended with {status}: {said}");
+            self.loaded.bytes += written.context("writing rules")?;
+            Ok(())
+        })
+    }
+}
+
+/// Counts what goes through.
+struct Counted {
+    inner: BufWriter<PipeWriter>,
+    bytes: usize,
+}
+
+impl io::Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.bytes += written as u64;
+        self.bytes += written;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
-    }
-}
-
-impl<S: Iterator<Item = ServicePort> + Clone + Sync> Rules<S> {
-    /// Loads them into a node's namespace, in place of those of the family that are there.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel does not take them, or not within `patience`.
-    pub(crate) fn load_into(&self, node: &Namespace, patience: Duration) -> Result<Loaded> {
-        let (program, arguments) = match (self.mode, self.node.family()) {
-            (Mode::Nftables, _) => ("nft", &["--file", "-"][..]),
-            (Mode::Iptables, IpFamily::V4) => ("iptables-restore", &[][..]),
-            (Mode::Iptables, IpFamily::V6) => ("ip6tables-restore", &[][..]),
-        };
-        if self.mode == Mode::Iptables {
-            add_counter(node)?;
-        }
-        let scratch = Scratch::new("kube-proxy")?;
-        let log = scratch.path().join("log");
-        let (text, sink) = io::pipe().context("making a pipe")?;
-        let mut command = node.command(program);
-        let _ = command.args(arguments).stdin(text).stdout(Stdio::null());
-        let _ = command.stderr(File::create(&log)?);
-        let start = Instant::now();
-        let process = Process::spawn(node, command)?;
-        thread::scope(|scope| {
-            let writing = scope.spawn(|| {
-                let mut sink = Counted { inner: BufWriter::with_capacity(1 << 16, sink), bytes: 0 };
-                self.write(&mut sink)?;
-                sink.flush()?;
-                io::Result::Ok(sink.bytes)
-            });
-            let status = process.wait(patience);
-            let time = start.elapsed();
-            // If it has not ended, it ends here, and the thread that writes to it.
-            drop(process);
-            let written = writing.join().expect("writing rules does not panic");
-            let said = || fs::read_to_string(&log).unwrap_or_default();
-            let status = status.with_context(|| format!("{program} takes too long {}", said()))?;
-            ensure!(status.success(), "{program} ended with {status}: {}", said());
-            Ok(Loaded { bytes: written.context("writing rules")?, time })
-        })
     }
 }
 

@@ -42,10 +42,19 @@ pub(super) fn write(
     sets(node, ports, &words, out)?;
     hooks(out)?;
     checks(node, &words, out)?;
-    for port in ports.clone().filter(|port| !port.endpoints.is_empty()) {
-        service(&port, &words, out)?;
-    }
-    writeln!(out, "}}")
+    services(ports, &words, out)
+}
+
+/// Writes what more Service ports add to the table.
+pub(super) fn write_more(
+    node: &Node,
+    ports: &(impl Iterator<Item = ServicePort> + Clone),
+    out: &mut impl Write,
+) -> Result<()> {
+    let words = words(node.family());
+    writeln!(out, "table {} kube-proxy {{", words.ip)?;
+    sets(node, ports, &words, out)?;
+    services(ports, &words, out)
 }
 
 /// The sets and maps that rules look destinations up in.
@@ -181,6 +190,18 @@ fn checks(node: &Node, words: &Words, out: &mut impl Write) -> Result<()> {
     )?;
     let comment = "comment \"helper for @no-endpoint-services / @no-endpoint-nodeports\"";
     of("reject-chain", &[comment.to_owned(), "reject".to_owned()])
+}
+
+/// The chains of Service ports, at the end of the table.
+fn services(
+    ports: &(impl Iterator<Item = ServicePort> + Clone),
+    words: &Words,
+    out: &mut impl Write,
+) -> Result<()> {
+    for port in ports.clone().filter(|port| !port.endpoints.is_empty()) {
+        service(&port, words, out)?;
+    }
+    writeln!(out, "}}")
 }
 
 /// The chain that chooses an endpoint of a Service port.

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     prerequisites::ensure_tools(&load::TOOLS)?;
     let mut table = Table::new();
-    let head = ["rules", "Services", "family", "text, MB", "made in, s", "loaded in, s"];
+    let head = ["rules", "Services", "family", "text, kB", "made in, s", "loaded in, s"];
     let _ = table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
     for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
         for services in &args.services {
@@ -85,13 +85,11 @@ fn try_one(mode: Mode, services: u32) -> Result<Vec<[String; 6]>> {
             let loaded = rules.load_into(topology.node(NODE).host().namespace(), PATIENCE)?;
             check(&topology, family)
                 .with_context(|| format!("{mode} rules for {services} Services, {family}"))?;
-            #[expect(clippy::cast_precision_loss, reason = "rules have fewer than 2^52 bytes")]
-            let megabytes = loaded.bytes as f64 / 1e6;
             Ok([
                 mode.to_string(),
                 services.to_string(),
                 family.to_string(),
-                format!("{megabytes:.1}"),
+                (loaded.bytes / 1000).to_string(),
                 format!("{:.2}", written.as_secs_f64()),
                 format!("{:.2}", loaded.time.as_secs_f64()),
             ])
