@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod query;
 pub mod recorded;
 pub mod replay;
+pub mod workloads;
 
 mod client;
 mod events;

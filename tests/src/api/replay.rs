@@ -21,6 +21,7 @@ use super::listener::{Body, Listener, Reply};
 use super::query::{Query, behind, status};
 use super::store::{Store, set_version};
 use super::watch;
+use super::workloads::Workloads;
 use crate::netns::Namespace;
 
 /// Where, and for whom, a server listens.
@@ -45,6 +46,7 @@ pub struct ReplayServer {
 pub(super) struct Shared {
     pub(super) store: Store,
     events: EventStore,
+    workloads: Workloads,
     /// How often streams get a bookmark.
     pub(super) bookmarks: Mutex<Duration>,
     token: Mutex<Option<String>>,
@@ -58,6 +60,7 @@ impl ReplayServer {
         let shared = Arc::new(Shared {
             store: Store::new(),
             events: EventStore::default(),
+            workloads: Workloads::default(),
             bookmarks: Mutex::new(Duration::from_millis(200)),
             token: Mutex::new(door.token),
             pages: Mutex::default(),
@@ -107,6 +110,12 @@ impl ReplayServer {
     #[must_use]
     pub fn events(&self) -> Vec<Value> {
         self.shared.events.all()
+    }
+
+    /// Its Namespaces, Pods and Jobs.
+    #[must_use]
+    pub fn workloads(&self) -> &Workloads {
+        &self.shared.workloads
     }
 
     /// Forgets how the objects came to be, as the API does after some minutes.
@@ -177,6 +186,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Reply {
     }
     if EventStore::is_at(request.uri().path()) {
         return shared.events.answer(request).await;
+    }
+    if Workloads::is_at(request.uri().path()) {
+        return shared.workloads.answer(&shared.store, request).await;
     }
     if request.method() != Method::GET {
         return write(&shared, request).await;
