@@ -18,6 +18,10 @@ use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
 use super::kind::{Kind, name_of};
+use super::watch::INITIAL_EVENTS_END;
+
+/// How many bytes the line at the end of a list has, at most.
+const LAST_LINE: usize = 400;
 
 /// An API server, as its administrator reaches it.
 #[derive(Clone, Debug)]
@@ -49,6 +53,28 @@ impl Upstream {
             }
         };
         Ok(sender.send_request(request).await?)
+    }
+
+    /// Reads the objects of a kind as a stream, as far as these are a list, on a connection of its own,
+    /// and returns how many bytes came.
+    pub async fn stream_length(&self, kind: Kind) -> Result<usize> {
+        let path = format!(
+            "{}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
+             &resourceVersionMatch=NotOlderThan",
+            kind.path(),
+        );
+        let mut body = self.send(self.get(&path)?).await?.into_body();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            if let Ok(part) = frame?.into_data() {
+                length += part.len();
+                let end = part.len().saturating_sub(LAST_LINE);
+                if String::from_utf8_lossy(&part[end..]).contains(INITIAL_EVENTS_END) {
+                    return Ok(length);
+                }
+            }
+        }
+        bail!("{path}: the list has no end")
     }
 
     /// A request without a body.

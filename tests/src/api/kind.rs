@@ -78,6 +78,18 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.path() == path)
     }
 
+    /// The fields that selectors may name.
+    #[must_use]
+    pub const fn selectable(self) -> &'static [&'static str] {
+        match self {
+            Self::Service => {
+                &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"]
+            }
+            Self::Node => &["metadata.name", "spec.unschedulable"],
+            Self::EndpointSlice | Self::ServiceCidr => &["metadata.name", "metadata.namespace"],
+        }
+    }
+
     /// The kind of an object that says what it is.
     #[must_use]
     pub fn of(object: &Value) -> Option<Self> {

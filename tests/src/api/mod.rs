@@ -3,6 +3,7 @@
 //! The Kubernetes API, as far as a proxy uses it: a server that replays recordings, real ones, and
 //! a proxy in front of either that lets things go wrong.
 
+pub mod crowd;
 pub mod envtest;
 pub mod fault;
 pub mod kind;
@@ -16,7 +17,9 @@ pub mod workloads;
 
 mod client;
 mod events;
+mod list;
 mod listener;
+mod object;
 mod relay;
 mod selector;
 mod store;

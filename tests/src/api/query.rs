@@ -84,13 +84,7 @@ impl Query {
             return invalid("resourceVersion: Invalid value");
         }
         let fields = self.get("fieldSelector").unwrap_or_default();
-        let known: &[&str] = match kind {
-            Kind::Service => {
-                &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"]
-            }
-            Kind::Node => &["metadata.name", "spec.unschedulable"],
-            Kind::EndpointSlice | Kind::ServiceCidr => &["metadata.name", "metadata.namespace"],
-        };
+        let known = kind.selectable();
         let mut named = fields.split(',').filter(|term| !term.is_empty());
         if !named.all(|term| known.iter().any(|known| term.starts_with(known))) {
             return Err(status(400, "BadRequest", "field label not supported"));

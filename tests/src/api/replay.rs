@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::FutureExt as _;
@@ -12,13 +12,15 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, header};
 use rustls::ServerConfig;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::events::EventStore;
 use super::kind::{Kind, name_of};
+use super::list;
 use super::listener::{Body, Listener, Reply};
-use super::query::{Query, behind, status};
+use super::object::Object;
+use super::query::{Query, status};
 use super::store::{Store, set_version};
 use super::watch;
 use super::workloads::Workloads;
@@ -49,9 +51,11 @@ pub(super) struct Shared {
     workloads: Workloads,
     /// How often streams get a bookmark.
     pub(super) bookmarks: Mutex<Duration>,
+    /// When a change was last put into a stream.
+    pub(super) last_sent: Mutex<Option<Instant>>,
     token: Mutex<Option<String>>,
     /// Lists that are being read in pages.
-    pages: Mutex<Vec<(u64, Vec<Value>)>>,
+    pub(super) pages: Mutex<Vec<(u64, Vec<Arc<Object>>)>>,
 }
 
 impl ReplayServer {
@@ -62,6 +66,7 @@ impl ReplayServer {
             events: EventStore::default(),
             workloads: Workloads::default(),
             bookmarks: Mutex::new(Duration::from_millis(200)),
+            last_sent: Mutex::default(),
             token: Mutex::new(door.token),
             pages: Mutex::default(),
         });
@@ -83,6 +88,11 @@ impl ReplayServer {
         Ok(())
     }
 
+    /// Takes objects that say what they are, and no history of them.
+    pub fn fill(&self, objects: impl IntoIterator<Item = Value>) {
+        self.shared.store.fill(objects);
+    }
+
     /// Goes on at this version.
     pub fn set_revision(&self, revision: u64) {
         self.shared.store.set_revision(revision);
@@ -102,8 +112,15 @@ impl ReplayServer {
 
     /// Makes an object, or replaces it.
     pub fn apply(&self, object: &Value) -> Result<()> {
-        ensure!(self.shared.store.write(object, false, false), "{object} is of no known kind");
+        let written = self.shared.store.write(object, false, false);
+        ensure!(written, "{object} is of no known kind");
         Ok(())
+    }
+
+    /// When a change was last put into a stream.
+    #[must_use]
+    pub fn last_sent(&self) -> Option<Instant> {
+        *self.shared.last_sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The Events that were made, by namespace and name.
@@ -162,7 +179,12 @@ impl ReplayServer {
 
 /// An answer in JSON.
 pub(super) fn json_answer(code: u16, value: &Value) -> Response<Body> {
-    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {});
+    text_answer(code, value.to_string())
+}
+
+/// An answer whose text is JSON.
+pub(super) fn text_answer(code: u16, text: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(text.into()).map_err(|never| match never {});
     let mut response = Response::new(body.boxed());
     *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap_or_default();
     let json = header::HeaderValue::from_static("application/json");
@@ -204,59 +226,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Reply {
     Ok(if query.is("watch") {
         watch::answer(&shared, kind, &query, selector)
     } else {
-        list(&shared, kind, &query, |object| selector.matches(object))
+        list::answer(&shared, kind, &query, &selector)
     })
-}
-
-fn list(
-    shared: &Shared,
-    kind: Kind,
-    query: &Query,
-    selects: impl Fn(&Value) -> bool,
-) -> Response<Body> {
-    let state = shared.store.read();
-    let wanted = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
-    if wanted > state.revision {
-        return refusal(&behind());
-    }
-    let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
-    let mut pages = shared.pages.lock().unwrap_or_else(PoisonError::into_inner);
-    let token = query.get("continue").and_then(|token| token.split_once('.'));
-    let (number, from) = match token {
-        None => {
-            let of_kind = state.objects.iter().filter(|((it, ..), _)| *it == kind);
-            let items = of_kind.map(|(_, object)| object).filter(|object| selects(object));
-            pages.push((state.revision, items.cloned().collect()));
-            (pages.len() - 1, 0)
-        }
-        Some((number, from)) => {
-            (number.parse().unwrap_or(usize::MAX), from.parse().unwrap_or(usize::MAX))
-        }
-    };
-    let page = pages.get(number).filter(|(revision, _)| from == 0 || *revision >= state.compacted);
-    let Some((revision, items)) = page else {
-        let gone =
-            "The provided continue parameter is too old to display a consistent list result.";
-        return refusal(&status(410, "Expired", gone));
-    };
-    let end = items.len().min(from.saturating_add(limit));
-    let mut metadata = json!({ "resourceVersion": revision.to_string() });
-    if end < items.len() {
-        metadata["continue"] = format!("{number}.{end}").into();
-        metadata["remainingItemCount"] = (items.len() - end).into();
-    }
-    let items = items.get(from..end).unwrap_or_default().iter().cloned().map(|mut item| {
-        // The items of a list do not say what they are.
-        if let Some(item) = item.as_object_mut() {
-            drop((item.remove("kind"), item.remove("apiVersion")));
-        }
-        item
-    });
-    let list = json!({
-        "kind": format!("{}List", kind.name()), "apiVersion": kind.api_version(),
-        "metadata": metadata, "items": items.collect::<Vec<_>>(),
-    });
-    json_answer(200, &list)
 }
 
 /// The object at a path.
@@ -266,7 +237,7 @@ fn one(shared: &Shared, path: &str) -> Response<Body> {
         path == format!("{}/{name}", kind.path_in(namespace))
     };
     match state.objects.keys().find(at).and_then(|key| state.objects.get(key)) {
-        Some(object) => json_answer(200, object),
+        Some(object) => json_answer(200, &object.value()),
         None => refusal(&status(404, "NotFound", "not found")),
     }
 }
@@ -283,7 +254,7 @@ async fn write(shared: &Shared, request: Request<Incoming>) -> Reply {
             path == format!("{}/{name}", kind.path_in(namespace))
         };
         object =
-            state.objects.keys().find(at).map_or(Value::Null, |key| state.objects[key].clone());
+            state.objects.keys().find(at).map_or(Value::Null, |key| state.objects[key].value());
         let revision = state.revision + 1;
         drop(state);
         set_version(&mut object, revision);

@@ -3,7 +3,8 @@
 //! Selectors, as the API applies them.
 
 use anyhow::{Result, bail};
-use serde_json::Value;
+
+use super::object::Object;
 
 /// What a request selects.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +34,9 @@ impl Selector {
     }
 
     /// Whether an object is selected.
-    pub(super) fn matches(&self, object: &Value) -> bool {
-        let label = |name: &str| object["metadata"]["labels"].get(name).and_then(Value::as_str);
-        let field = |name: &str| {
-            let pointer = format!("/{}", name.replace('.', "/"));
-            Some(object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default())
-        };
-        self.labels.iter().all(|term| term.holds(label))
-            && self.fields.iter().all(|term| term.holds(field))
+    pub(super) fn matches(&self, object: &Object) -> bool {
+        self.labels.iter().all(|term| term.holds(|name| object.label(name)))
+            && self.fields.iter().all(|term| term.holds(|path| Some(object.field(path))))
     }
 }
 
@@ -76,13 +72,17 @@ fn terms(text: &str) -> Vec<Term> {
 mod tests {
     use serde_json::json;
 
-    use super::Selector;
+    use super::{
+        super::{kind::Kind, object::Object},
+        Selector,
+    };
 
     #[test]
     fn selectors_are_those_of_the_api() {
         let object = json!({
             "metadata": {"name": "n", "labels": {"a": "1"}}, "spec": {"clusterIP": "None"},
         });
+        let object = Object::new(Kind::Service, object);
         for (labels, fields, expected) in [
             ("", "", true),
             ("a", "metadata.name=n", true),
@@ -90,7 +90,7 @@ mod tests {
             ("!b,a=1", "", true),
             ("a!=1", "", false),
             ("", "spec.clusterIP!=None", false),
-            ("", "spec.other!=None", true),
+            ("", "spec.type!=None", true),
         ] {
             let selector = Selector::parse(labels, fields).unwrap();
             assert_eq!(selector.matches(&object), expected, "{labels} {fields}");

@@ -3,12 +3,16 @@
 //! Objects with versions, as the API keeps them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::kind::{Kind, name_of};
+use super::object::Object;
+
+/// Objects, each with its kind, namespace and name.
+pub(super) type Objects = BTreeMap<(Kind, String, String), Arc<Object>>;
 
 /// The objects of a cluster, and how they came to be.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) revision: u64,
-    pub(super) objects: BTreeMap<(Kind, String, String), Value>,
+    pub(super) objects: Objects,
     pub(super) changes: Vec<Change>,
     /// Changes up to this version are not known any more.
     pub(super) compacted: u64,
@@ -32,8 +36,8 @@ pub(super) struct State {
 pub(super) struct Change {
     pub(super) revision: u64,
     pub(super) kind: Kind,
-    pub(super) before: Option<Value>,
-    pub(super) after: Option<Value>,
+    pub(super) before: Option<Arc<Object>>,
+    pub(super) after: Option<Arc<Object>>,
 }
 
 impl Store {
@@ -59,13 +63,27 @@ impl Store {
         for item in list["items"].as_array().into_iter().flatten() {
             if let Some(kind) = kind {
                 let (namespace, name) = name_of(item);
-                let mut item = item.clone();
-                item["kind"] = kind.name().into();
-                item["apiVersion"] = kind.api_version().into();
-                state.revision = state.revision.max(version_of(&item));
+                state.revision = state.revision.max(version_of(item));
+                let item = Arc::new(Object::new(kind, item.clone()));
                 drop(state.objects.insert((kind, namespace, name), item));
             }
         }
+    }
+
+    /// Takes objects that say what they are, each at a version of its own, and no history of them.
+    pub(super) fn fill(&self, objects: impl IntoIterator<Item = Value>) {
+        for mut object in objects {
+            if let Some(kind) = Kind::of(&object) {
+                let (namespace, name) = name_of(&object);
+                let mut state = self.read();
+                state.revision += 1;
+                set_version(&mut object, state.revision);
+                let object = Arc::new(Object::new(kind, object));
+                drop(state.objects.insert((kind, namespace, name), object));
+            }
+        }
+        let revision = self.read().revision;
+        self.set_revision(revision);
     }
 
     /// Sets the version, and forgets how it was reached.
@@ -95,10 +113,10 @@ impl Store {
             if object["metadata"].get("creationTimestamp").is_none() {
                 object["metadata"]["creationTimestamp"] = json!("2026-11-20T23:19:38Z");
             }
-            object
+            Arc::new(Object::new(kind, object))
         });
         if let Some(after) = &after {
-            drop(state.objects.insert(key, after.clone()));
+            drop(state.objects.insert(key, Arc::clone(after)));
         }
         state.revision = revision;
         state.changes.push(Change { revision, kind, before, after });
@@ -115,16 +133,13 @@ impl Store {
     }
 
     /// A copy of what is in it, to be restored.
-    pub(super) fn backup(&self) -> (u64, BTreeMap<(Kind, String, String), Value>) {
+    pub(super) fn backup(&self) -> (u64, Objects) {
         let state = self.read();
         (state.revision, state.objects.clone())
     }
 
     /// What was in it once, at the version of then.
-    pub(super) fn restore(
-        &self,
-        (revision, objects): (u64, BTreeMap<(Kind, String, String), Value>),
-    ) {
+    pub(super) fn restore(&self, (revision, objects): (u64, Objects)) {
         self.read().objects = objects;
         self.set_revision(revision);
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use std::vec;
 
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::kind::Kind;
 use super::listener::Body;
+use super::object::Object;
 use super::query::{Query, behind, status};
 use super::replay::{Shared, refusal};
 use super::selector::Selector;
@@ -23,6 +25,9 @@ use super::store::set_version;
 
 /// Marks the bookmark at the end of the initial events.
 pub(super) const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// How many bytes of a list are sent at a time, at least.
+const PART: usize = 1 << 16;
 
 /// A stream that a client reads.
 struct Watch {
@@ -32,6 +37,8 @@ struct Watch {
     bookmarks: bool,
     /// Up to where changes have been sent.
     sent: u64,
+    /// What is still to be sent of the list that the stream begins with.
+    listed: vec::IntoIter<Arc<Object>>,
     lines: VecDeque<Bytes>,
     end: Instant,
     ended: bool,
@@ -53,6 +60,7 @@ pub(super) fn answer(
         selector,
         bookmarks: query.is("allowWatchBookmarks"),
         sent: since,
+        listed: Vec::new().into_iter(),
         lines: VecDeque::new(),
         end: Instant::now() + Duration::from_secs(seconds.unwrap_or(1800)),
         ended: false,
@@ -66,7 +74,7 @@ pub(super) fn answer(
         if initial || since == 0 {
             let of_kind = state.objects.iter().filter(|((it, ..), _)| *it == kind);
             let selected = of_kind.map(|(_, it)| it).filter(|it| watch.selector.matches(it));
-            watch.lines.extend(selected.map(|object| line("ADDED", object)));
+            watch.listed = selected.cloned().collect::<Vec<_>>().into_iter();
             watch.sent = state.revision;
             if initial {
                 watch.lines.push_back(watch.bookmark(true));
@@ -89,10 +97,31 @@ pub(super) fn line(kind: &str, object: &Value) -> Bytes {
     Bytes::from(format!("{}\n", json!({ "type": kind, "object": object })))
 }
 
+/// The event of an object, as a line.
+fn event(kind: &str, object: &Object) -> Bytes {
+    let mut line = Vec::new();
+    object.write_line(kind, &mut line);
+    line.into()
+}
+
 impl Watch {
+    /// The next part of the list that the stream begins with.
+    fn list(&mut self) -> Option<Bytes> {
+        let mut part = Vec::with_capacity(2 * PART);
+        while part.len() < PART
+            && let Some(object) = self.listed.next()
+        {
+            object.write_line("ADDED", &mut part);
+        }
+        (!part.is_empty()).then(|| part.into())
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         let mut revision = self.shared.store.revision();
         loop {
+            if let Some(part) = self.list() {
+                return Some(part);
+            }
             if let Some(line) = self.lines.pop_front() {
                 return Some(line);
             }
@@ -102,6 +131,8 @@ impl Watch {
             let _ = *revision.borrow_and_update();
             self.collect();
             if !self.lines.is_empty() {
+                let now = Some(Instant::now().into_std());
+                *self.shared.last_sent.lock().unwrap_or_else(PoisonError::into_inner) = now;
                 continue;
             }
             let pause = *self.shared.bookmarks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,16 +159,17 @@ impl Watch {
             self.ended = true;
             return;
         }
-        let news = state.changes.iter().filter(|change| change.revision > self.sent);
-        for change in news.filter(|change| change.kind == self.kind) {
-            let selected = |object: &Option<Value>| {
+        let known = state.changes.partition_point(|change| change.revision <= self.sent);
+        for change in state.changes[known..].iter().filter(|change| change.kind == self.kind) {
+            let selected = |object: &Option<Arc<Object>>| {
                 object.as_ref().is_some_and(|object| self.selector.matches(object))
             };
             match (selected(&change.before), selected(&change.after), &change.after) {
-                (false, true, Some(after)) => self.lines.push_back(line("ADDED", after)),
-                (true, true, Some(after)) => self.lines.push_back(line("MODIFIED", after)),
+                (false, true, Some(after)) => self.lines.push_back(event("ADDED", after)),
+                (true, true, Some(after)) => self.lines.push_back(event("MODIFIED", after)),
                 (true, false, _) => {
-                    let mut gone = change.before.clone().unwrap_or_default();
+                    let gone = change.before.as_ref().map(|before| before.value());
+                    let mut gone = gone.unwrap_or_default();
                     set_version(&mut gone, change.revision);
                     self.lines.push_back(line("DELETED", &gone));
                 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoNetkit, InfoVeth, LinkMessage, NetkitMode};
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkNetkit, LinkUnspec, LinkVeth, LinkVxlan,
     RouteMessageBuilder,
@@ -244,6 +244,20 @@ impl Netlink {
             Some(gateway) => route.gateway(gateway).with_context(adding)?.onlink(),
             None => route.scope(RouteScope::Link),
         };
+        let request = self.handle.route().add(route.build()).execute();
+        self.runtime.block_on(request).with_context(adding)
+    }
+
+    /// `ip route add local PREFIX dev LINK`: each of its addresses is the namespace's own.
+    pub fn add_local(&self, prefix: Prefix, link: Link) -> Result<()> {
+        let adding = || format!("making {prefix} local");
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(prefix.0, prefix.1)
+            .with_context(adding)?
+            .output_interface(link.0)
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .table_id(nix::libc::RT_TABLE_LOCAL.into());
         let request = self.handle.route().add(route.build()).execute();
         self.runtime.block_on(request).with_context(adding)
     }
