@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Arrays that the agent writes through memory (`BPF_F_MMAPABLE`): no system call per element, and
 //! words that are stored whole.
+//!
+//! The kernel puts all pages of a mapping into the page tables at once (`remap_vmalloc_range`), and
+//! counts them as memory of the process. So an array is mapped piece by piece, when a row of the piece
+//! is first used: what a table could hold at most costs nothing.
 
 use std::{
     marker::PhantomData,
     mem,
     os::fd::{AsFd as _, AsRawFd as _},
-    sync::atomic::{AtomicU16, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
 };
 
 use aya::{Pod, maps::MapData};
@@ -14,29 +21,47 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::Error;
 
+/// How many rows are mapped together. As elements are multiples of eight bytes, that is a multiple of
+/// any size of pages.
+const WINDOW: u32 = 1 << 14;
+
 /// A BPF array of `T`, in memory.
 #[derive(Debug)]
 pub(super) struct MappedArray<T> {
     name: String,
-    memory: MmapRaw,
+    /// The pieces of [`WINDOW`] rows, those that are mapped.
+    windows: Vec<OnceLock<MmapRaw>>,
     rows: u32,
     element: PhantomData<T>,
-    /// The map stays open as long as its memory is used.
-    _map: MapData,
+    /// What the pieces are mapped of.
+    map: MapData,
 }
 
 impl<T: Pod> MappedArray<T> {
     /// The distance between elements: the kernel rounds them up to eight bytes.
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
-    /// Maps an array into memory.
+    /// An array that is mapped as it is used.
     pub(super) fn new(name: &str, map: MapData) -> Result<Self, Error> {
         let rows = map.info().map_err(|error| Error::Map(name.to_owned(), error))?.max_entries();
-        let memory = MmapOptions::new()
+        let windows = (0..rows.div_ceil(WINDOW)).map(|_| OnceLock::new()).collect();
+        Ok(Self { name: name.to_owned(), windows, rows, element: PhantomData, map })
+    }
+
+    /// The piece with this number.
+    fn window(&self, number: u32) -> Result<&MmapRaw, Error> {
+        let window = &self.windows[number as usize];
+        if let Some(mapped) = window.get() {
+            return Ok(mapped);
+        }
+        let first = number * WINDOW;
+        let rows = WINDOW.min(self.rows - first);
+        let mapped = MmapOptions::new()
+            .offset(u64::from(first) * Self::STRIDE as u64)
             .len(Self::STRIDE * rows as usize)
-            .map_raw(map.fd().as_fd().as_raw_fd())
-            .map_err(|error| Error::Mmap(name.to_owned(), error))?;
-        Ok(Self { name: name.to_owned(), memory, rows, element: PhantomData, _map: map })
+            .map_raw(self.map.fd().as_fd().as_raw_fd())
+            .map_err(|error| Error::Mmap(self.name.clone(), error))?;
+        Ok(window.get_or_init(|| mapped))
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
@@ -44,9 +69,10 @@ impl<T: Pod> MappedArray<T> {
         if row >= self.rows {
             return Err(Error::Row { table: self.name.clone(), row });
         }
-        let words = self.memory.as_mut_ptr().cast::<u64>();
-        // SAFETY: within the mapping, as just checked.
-        Ok(unsafe { words.add(row as usize * Self::STRIDE / size_of::<u64>()) })
+        let words = self.window(row / WINDOW)?.as_mut_ptr().cast::<u64>();
+        let row = (row % WINDOW) as usize;
+        // SAFETY: within the piece, which has all rows up to the next one or to the last row.
+        Ok(unsafe { words.add(row * Self::STRIDE / size_of::<u64>()) })
     }
 
     /// Writes an element that no program can be reading.

@@ -16,6 +16,7 @@ mod programs;
 mod rig;
 mod wire;
 
+mod arrays;
 mod checksums;
 mod choice;
 mod confirmation;
