@@ -114,12 +114,10 @@ fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option
 #[inline(always)]
 fn goes_on<F: Datapath>(flow: &Flow<F>, key: &FlowKey<F>) -> bool {
     let is_reply = flow.kind.has(Kind::REPLY);
-    let sender = if is_reply { flow.backend_seen } else { flow.client_seen };
     let seen = Seen(flow.client_seen.0 | flow.backend_seen.0);
     // A time-out is longer than this.
     let is_fresh = flow::now().since(flow.last_seen) < PER_SECOND;
     if !is_fresh
-        || !sender.has(Seen::ANY)
         || seen.has(Seen::RST)
         || flow.kind.has(Kind::HAIRPIN | Kind::SAME_BRIDGE | Kind::DIRECT)
     {

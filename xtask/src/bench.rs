@@ -10,6 +10,7 @@ mod kube_proxy;
 mod load;
 mod machine;
 mod network;
+mod packets;
 mod paths;
 pub(crate) mod peer;
 mod processors;
@@ -57,12 +58,15 @@ enum Alone {
 enum Section {
     /// Throughput, connections and latency on each path to a backend
     Paths,
+    /// Nanoseconds a packet takes in each program
+    Packets,
 }
 
 impl Section {
     fn measure(self, setup: &Setup) -> Result<report::Section> {
         match self {
             Self::Paths => paths::run(setup),
+            Self::Packets => packets::run(setup),
         }
     }
 }

@@ -10,7 +10,11 @@ use serde::Serialize;
 
 /// All that was measured.
 #[derive(Default, Serialize)]
-pub(crate) struct Figures(Vec<Figure>);
+pub(crate) struct Figures {
+    /// Rounds that were repeated, since the thread was not alone on its processor.
+    pub(crate) dropped: usize,
+    figures: Vec<Figure>,
+}
 
 /// One program in one scenario.
 #[derive(Serialize)]
@@ -32,7 +36,7 @@ pub(crate) struct Figure {
 impl Figures {
     /// Adds one.
     pub(crate) fn add(&mut self, figure: Figure) {
-        self.0.push(figure);
+        self.figures.push(figure);
     }
 
     /// Writes them as JSON.
@@ -43,7 +47,7 @@ impl Figures {
 
     /// Prints them, and how they compare with their floors.
     pub(crate) fn print(&self) {
-        for figure in &self.0 {
+        for figure in &self.figures {
             let Figure { family, scenario, flows, program, .. } = figure;
             let least = figure.nanoseconds.iter().copied().fold(f64::INFINITY, f64::min);
             let median = median(figure.nanoseconds.clone());
@@ -57,7 +61,7 @@ impl Figures {
 
     /// The median of the ratios to the floor.
     fn ratio(&self, figure: &Figure) -> Option<f64> {
-        let floor = self.0.iter().find(|other| {
+        let floor = self.figures.iter().find(|other| {
             Some(other.program) == figure.floor
                 && (other.family, other.scenario, other.flows)
                     == (figure.family, figure.scenario, figure.flows)

@@ -2,7 +2,7 @@
 
 //! Running a program on many frames, and the time that takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
@@ -34,6 +34,8 @@ pub(crate) struct Packets {
 pub(crate) struct Run {
     /// Of the thread's processor time, by packet.
     pub(crate) nanoseconds: f64,
+    /// The part of the time that others had the processor.
+    pub(crate) disturbed: f64,
     /// The last frame.
     pub(crate) frame: Vec<u8>,
 }
@@ -67,14 +69,15 @@ impl Driver {
             repeat: count,
             ..TestRunOptions::default()
         };
-        let start = processor_time();
+        let (begin, start) = (Instant::now(), processor_time());
         let result = driver.test_run(options)?;
         let spent = processor_time() - start;
+        let disturbed = 1.0 - spent / (begin.elapsed().as_secs_f64() * 1e9);
         let code = result.return_value.cast_signed();
         ensure!(code == packets.code, "a program returned {code} instead of {}", packets.code);
         packets.recipe.next = self.recipe.get(&0, 0)?.next;
         frame.truncate(usize::try_from(result.data_size_out)?);
-        Ok(Run { nanoseconds: spent / f64::from(count), frame })
+        Ok(Run { nanoseconds: spent / f64::from(count), disturbed, frame })
     }
 }
 

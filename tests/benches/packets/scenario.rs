@@ -33,6 +33,11 @@ const SHOT: i32 = 2;
 const SERVICE: ServiceIndex = ServiceIndex(ServiceIndex::FIRST.0 + 1);
 const EMPTY: ServiceIndex = ServiceIndex(ServiceIndex::FIRST.0 + 2);
 
+/// The part of a run that others may have of the processor, or the round is repeated.
+const TOLERATED: f64 = 0.05;
+/// For how many rounds each wanted one is tried.
+const ATTEMPTS: usize = 10;
+
 /// Endpoints of the Service.
 const ENDPOINTS: u8 = 10;
 
@@ -98,8 +103,12 @@ fn measure<F: Family>(
     programs.push(own);
     let count = args.packets.max(flows).min(scenario.most);
     let mut values = vec![Vec::new(); programs.len()];
-    for round in 0..args.rounds {
+    for round in 0..ATTEMPTS * args.rounds {
+        if values[0].len() == args.rounds {
+            break;
+        }
         let mut raw = vec![0.0; programs.len()];
+        let mut disturbed = 0.0_f64;
         for turn in 0..programs.len() {
             let number = (round + turn) % programs.len();
             let (name, program, code) = &programs[number];
@@ -112,6 +121,7 @@ fn measure<F: Family>(
             let before = scenario.counted.map(|reason| subject.count(reason)).transpose()?;
             let run = gauge.run(program, &mut scenario.packets, count)?;
             raw[number] = run.nanoseconds;
+            disturbed = disturbed.max(run.disturbed);
             if number == 0 {
                 continue;
             }
@@ -126,10 +136,15 @@ fn measure<F: Family>(
                 );
             }
         }
+        if disturbed > TOLERATED {
+            figures.dropped += 1;
+            continue;
+        }
         for (values, own) in values.iter_mut().zip(&raw) {
             values.push(own - raw[0]);
         }
     }
+    ensure!(values[0].len() == args.rounds, "others had the processor all the time");
     for ((program, _, _), nanoseconds) in programs.iter().zip(values).skip(1) {
         let is_own = *program == scenario.program;
         let floor = scenario.floors.first().map(|(floor, _)| *floor).filter(|_| is_own);

@@ -93,7 +93,7 @@ mod tests {
         object.write_line("ADDED", &mut line);
         let event: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(event, json!({"type": "ADDED", "object": service}));
-        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
         assert_eq!(object.label("a"), Some("1"));
         assert_eq!(object.field("spec.clusterIP"), "None");
         let item: Value = serde_json::from_slice(object.item()).unwrap();

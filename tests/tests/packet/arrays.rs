@@ -11,7 +11,7 @@ use proxy_agent::bpf::{Object, Settings, Tables};
 use proxy_common::backend::{Backend, BackendId, MAX_BACKENDS};
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::service::{BackendSet, MAX_SERVICES, Service};
-use proxy_common::{Family, Port, map_names};
+use proxy_common::{Port, map_names};
 use proxy_tests::both_families;
 use proxy_tests::scratch::Scratch;
 

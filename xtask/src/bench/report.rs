@@ -111,14 +111,12 @@ impl Figure {
     }
 
     /// With the size that it has on its chart's axis.
-    #[expect(dead_code, reason = "for sections with sizes, of which there is none yet")]
     pub(crate) const fn at(mut self, size: u64) -> Self {
         self.size = Some(size);
         self
     }
 
     /// With what it is to be.
-    #[expect(dead_code, reason = "for sections without references, of which there is none yet")]
     pub(crate) fn wanted(mut self, wanted: Wanted) -> Self {
         self.goal = Some(wanted.judge(&self.estimate));
         self

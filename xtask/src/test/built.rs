@@ -12,7 +12,7 @@ use crate::process::{Run as _, cargo};
 /// set of features that a selection of packages asks for: with another selection for each command it
 /// would compile most of them three times. So the agent of the tests has what the tests' own
 /// dependencies ask for besides; the demo and the image build it by itself.
-pub(super) const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "proxy-ebpf"];
+pub(crate) const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "proxy-ebpf"];
 
 /// The agent's binary.
 pub(crate) const BINARY: &str = "sixfour";
@@ -78,7 +78,8 @@ pub(crate) fn find_built(messages: &str, name: &str) -> Result<PathBuf> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| {
-            let is_test = message["target"]["kind"][0] == "test";
+            let kind = message["target"]["kind"][0].as_str();
+            let is_test = matches!(kind, Some("test" | "bench"));
             message["target"]["name"] == name && message["profile"]["test"] == is_test
         })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))

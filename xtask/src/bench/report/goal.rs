@@ -23,7 +23,6 @@ pub(crate) enum Wanted {
     #[cfg_attr(not(test), expect(dead_code, reason = "for a path that is not measured yet"))]
     Above(f64),
     /// The median is at most this.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for sections that are not there yet"))]
     AtMost(f64),
     /// The median is at least the first, and the interval begins no lower than the second.
     AtLeastFrom(f64, f64),

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The section on single packets: nanoseconds of each compiled program, beside floors.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use proxy_tests::{family::IpFamily, scratch::Scratch};
+use serde::Deserialize;
+
+use super::{
+    report::{Chart, Figure, Section, Wanted},
+    setup::Setup,
+};
+use crate::{
+    process::{Run as _, command},
+    report::step,
+    test::built::{PACKAGES, built},
+    workspace,
+};
+
+/// The benchmark's name.
+const NAME: &str = "packets";
+/// How many flows there are, and in a hurry.
+const FLOWS: &str = "1,4096,65536,1048576";
+const FEW_FLOWS: &str = "1,4096";
+/// Packets in each turn, and in a hurry.
+const PACKETS: &str = "200000";
+const FEW_PACKETS: &str = "20000";
+
+/// What is wanted of the two programs that a packet of no Service goes through, over empty ones.
+const NO_SERVICE: f64 = 100.0;
+
+/// What the benchmark says.
+#[derive(Deserialize)]
+struct Measured {
+    /// Rounds that others disturbed.
+    dropped: usize,
+    figures: Vec<Timed>,
+}
+
+/// One program in one scenario.
+#[derive(Deserialize)]
+struct Timed {
+    family: String,
+    scenario: String,
+    flows: u64,
+    program: String,
+    floor: Option<String>,
+    nanoseconds: Vec<f64>,
+}
+
+/// Measures all programs.
+///
+/// # Errors
+///
+/// If a program does not do what it is measured for.
+pub(super) fn run(setup: &Setup) -> Result<Section> {
+    let program = built(&[&["build", "--bench", NAME], &PACKAGES[..]].concat(), NAME)?;
+    let scratch = Scratch::new("bench")?;
+    let json = scratch.path().join("packets.json");
+    let (flows, packets) = if setup.quick { (FEW_FLOWS, FEW_PACKETS) } else { (FLOWS, PACKETS) };
+    step(format_args!("nanoseconds a packet, at {flows} flows"));
+    command(program)
+        .arg("--gauge")
+        .arg(workspace::gauge_object())
+        .args(["--rounds", &setup.plan.rounds.to_string()])
+        .args(["--flows", flows, "--packets", packets])
+        .arg("--json")
+        .arg(&json)
+        .run()?;
+    let measured = fs::read_to_string(&json)?;
+    let measured: Measured =
+        serde_json::from_str(&measured).context("reading what the benchmark says")?;
+    let mut scenarios: Vec<&str> = Vec::new();
+    for figure in &measured.figures {
+        if !scenarios.contains(&figure.scenario.as_str()) {
+            scenarios.push(&figure.scenario);
+        }
+    }
+    let mut charts =
+        scenarios.iter().map(|scenario| chart(&measured, scenario)).collect::<Result<Vec<_>>>()?;
+    charts.push(no_service(&measured)?);
+    Ok(Section { title: "A packet in the programs".to_owned(), notes: notes(), charts })
+}
+
+fn notes() -> Vec<String> {
+    vec![
+        "Processor time of a program under BPF_PROG_TEST_RUN. A driver writes each packet anew, of \
+         another client, and goes on into the program; what it takes with a program that does nothing \
+         is subtracted within the round. All flows have been seen once before. Rounds in which the \
+         thread was not alone on its processor are repeated."
+            .to_owned(),
+        "A floor is the least that a program can do for the same result: the same parsing, look-ups and \
+         inserts in tables of the same kinds and sizes, one rewrite, and nothing else. `plain` calls a \
+         helper for each part of the headers that changes, `follow` as few as that takes."
+            .to_owned(),
+    ]
+}
+
+/// The figures of a scenario.
+fn chart(measured: &Measured, scenario: &str) -> Result<Chart> {
+    let of_scenario = || measured.figures.iter().filter(move |figure| figure.scenario == scenario);
+    let mut figures = Vec::new();
+    for own in of_scenario() {
+        let mut figure =
+            Figure::new(&own.program, family(own)?, own.nanoseconds.clone())?.at(own.flows);
+        if let Some(floor) = &own.floor {
+            let floor = of_scenario()
+                .find(|other| {
+                    other.program == *floor
+                        && (&other.family, other.flows) == (&own.family, own.flows)
+                })
+                .context("a floor was not measured")?;
+            let wanted = wanted(scenario, own.flows);
+            figure = figure.beside(&floor.program, &floor.nanoseconds, wanted);
+        }
+        figures.push(figure);
+    }
+    figures.sort_by(|one, other| (&one.case, &one.family).cmp(&(&other.case, &other.family)));
+    Ok(self::in_nanoseconds(format!("A packet: {scenario}"), measured.dropped, figures))
+}
+
+/// Both programs of a packet that is of no Service.
+fn no_service(measured: &Measured) -> Result<Chart> {
+    let of_scenario = |scenario: &'static str| {
+        measured
+            .figures
+            .iter()
+            .filter(move |figure| figure.scenario == scenario && figure.floor.is_some())
+    };
+    let mut figures = Vec::new();
+    for sent in of_scenario("no Service, sent") {
+        let received = of_scenario("no Service, received")
+            .find(|other| (&other.family, other.flows) == (&sent.family, sent.flows))
+            .context("the other program was not measured")?;
+        let both = sent.nanoseconds.iter().zip(&received.nanoseconds);
+        let both = both.map(|(sent, received)| sent + received).collect();
+        let mut figure = Figure::new("ingress and egress", family(sent)?, both)?.at(sent.flows);
+        if sent.flows == 1 {
+            figure = figure.wanted(Wanted::AtMost(NO_SERVICE));
+        }
+        figures.push(figure);
+    }
+    figures.sort_by(|one, other| one.family.cmp(&other.family));
+    Ok(in_nanoseconds("A packet: no Service, both programs".to_owned(), measured.dropped, figures))
+}
+
+fn in_nanoseconds(title: String, dropped: usize, figures: Vec<Figure>) -> Chart {
+    Chart {
+        title,
+        unit: "ns".to_owned(),
+        digits: 0,
+        axis: Some("flows".to_owned()),
+        in_summary: true,
+        dropped,
+        figures,
+    }
+}
+
+/// What is wanted beside the floor.
+fn wanted(scenario: &str, flows: u64) -> Option<Wanted> {
+    match scenario {
+        "established request" if flows <= 1 << 16 => Some(Wanted::AtMost(1.2)),
+        "new flow" => Some(Wanted::AtMost(1.25)),
+        _ => None,
+    }
+}
+
+fn family(figure: &Timed) -> Result<IpFamily> {
+    IpFamily::ALL
+        .into_iter()
+        .find(|family| family.name() == figure.family)
+        .context("a family that there is not")
+}
