@@ -5,6 +5,7 @@
 //! Sections measure; [`rounds`] interleaves what they compare, [`load`] tells when others had the
 //! machine, [`processors`] says what runs where, and [`report`] shows what came of it.
 
+mod comparison;
 mod evidence;
 mod kube_proxy;
 mod load;
@@ -17,9 +18,10 @@ mod processors;
 mod report;
 mod rounds;
 mod setup;
+mod sizes;
 mod work;
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Result, ensure};
 use clap::{Subcommand, ValueEnum};
@@ -44,6 +46,9 @@ pub(crate) struct Args {
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     tolerate: f64,
+    /// Measure this agent instead of building one
+    #[arg(long, value_name = "FILE")]
+    sixfour: Option<PathBuf>,
 }
 
 /// What is run by itself, without a report.
@@ -58,6 +63,8 @@ enum Alone {
 enum Section {
     /// Throughput, connections and latency on each path to a backend
     Paths,
+    /// The same as Services and flows grow in number
+    Sizes,
     /// Nanoseconds a packet takes in each program
     Packets,
 }
@@ -66,6 +73,7 @@ impl Section {
     fn measure(self, setup: &Setup) -> Result<report::Section> {
         match self {
             Self::Paths => paths::run(setup),
+            Self::Sizes => sizes::run(setup),
             Self::Packets => packets::run(setup),
         }
     }
@@ -86,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn report(args: &Args) -> Result<()> {
     ensure!((0.0..=100.0).contains(&args.tolerate), "--tolerate is a part of 100");
-    let setup = Setup::new(args.quick, args.tolerate / 100.0)?;
+    let setup = Setup::new(args.quick, args.tolerate / 100.0, args.sixfour.as_deref())?;
     let start = Instant::now();
     let mut report = Report { machine: Machine::here()?, quick: args.quick, sections: Vec::new() };
     for section in Section::value_variants() {

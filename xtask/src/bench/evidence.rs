@@ -2,6 +2,8 @@
 //! Whether what is measured was done by the proxy that it is said of: its counters move, and only
 //! its own.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Map, MapData, PerCpuArray};
 use proxy_common::{ABI_VERSION, V4, V6, counter::Reason, map_names};
@@ -25,8 +27,8 @@ impl Counted {
     ///
     /// If the counters cannot be read.
     pub(crate) fn read(agent: &Agent<'_>, family: IpFamily) -> Result<Self> {
-        let path = agent.pin_root().join(format!("v{ABI_VERSION}/maps")).join(map_names::COUNTERS);
-        let map = MapData::from_pin(path).context("opening the agent's counters")?;
+        let map = MapData::from_pin(table(agent, map_names::COUNTERS));
+        let map = map.context("opening the agent's counters")?;
         let counters: PerCpuArray<_, u64> = Map::PerCpuArray(map).try_into()?;
         let count = |reason: Reason| {
             let row = match family {
@@ -53,6 +55,11 @@ impl Counted {
         );
         Ok(())
     }
+}
+
+/// Where an agent has pinned a table.
+pub(crate) fn table(agent: &Agent<'_>, name: &str) -> PathBuf {
+    agent.pin_root().join(format!("v{ABI_VERSION}/maps")).join(name)
 }
 
 /// That netfilter has no rules in a node.

@@ -21,6 +21,8 @@ use std::{
 
 use clap::ValueEnum;
 
+pub(crate) use load::{TOOLS, check_translated};
+pub(crate) use many::many;
 pub(crate) use service::{Endpoint, Node, ServicePort};
 
 /// How kube-proxy has packets translated.

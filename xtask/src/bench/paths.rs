@@ -1,76 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The section on paths: what a client gets directly, and through its Service, by each proxy.
 
-use std::net::IpAddr;
-
-use anyhow::{Context as _, Result};
-use proxy_tests::{family::IpFamily, manifests::Manifests};
+use anyhow::Result;
 
 use super::{
-    evidence::Counted,
-    network::{self, Client, Network, Proxy},
-    report::{Chart, Figure, Section, Wanted},
-    rounds::{Case, Rounds},
+    comparison::{self, Path},
+    kube_proxy::Mode,
+    network::{Client, Ground, Kind, Network, Proxy},
+    report::{Section, Wanted},
     setup::Setup,
-    work::{Asker, Quantity, Work},
+    work::Work,
 };
-use crate::progress::Part;
 
-/// A way from a client to a server on its node.
-struct Path {
-    name: &'static str,
-    proxy: Proxy,
-    client: Client,
-    is_direct: bool,
-    /// The direct path of such clients, where there is no proxy.
-    reference: &'static str,
-}
+/// How many Services each proxy has.
+const SERVICES: u32 = 10;
 
+const SIXFOUR: Kind = Kind { proxy: Proxy::Sixfour, services: SERVICES, flows: 0 };
+const NFTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Nftables), ..SIXFOUR };
+const IPTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Iptables), ..SIXFOUR };
+
+/// Names of paths that others are compared with.
 const DIRECT: &str = "direct";
 const FROM_NODE: &str = "direct, from the node";
-const TC: &str = "ClusterIP by tc";
-const SOCKET: &str = "ClusterIP at the socket, from the node";
+const BY_NFTABLES: &str = "kube-proxy, nftables";
 
-const fn direct(name: &'static str, client: Client) -> Path {
-    Path { name, proxy: Proxy::None, client, is_direct: true, reference: name }
-}
-
-const fn service(name: &'static str, proxy: Proxy, client: Client) -> Path {
-    let reference = match client {
-        Client::Pod => DIRECT,
-        Client::Node => FROM_NODE,
-    };
-    Path { name, proxy, client, is_direct: false, reference }
-}
-
-const PATHS: [Path; 4] = [
-    direct(DIRECT, Client::Pod),
-    service(TC, Proxy::Sixfour, Client::Pod),
-    direct(FROM_NODE, Client::Node),
-    service(SOCKET, Proxy::Sixfour, Client::Node),
-];
-
+/// All works, and those that there is time for in a hurry.
 const WORKS: [Work; 6] =
-    [Work::STREAM, Work::STREAMS, Work::DATAGRAMS, Work::CONNECTIONS, Work::PINNED, Work::REQUESTS];
+    [Work::STREAM, Work::DATAGRAMS, Work::CONNECTIONS, Work::PINNED, Work::REQUESTS, Work::STREAMS];
+const FEW_WORKS: usize = 5;
 
-impl Path {
-    fn target(&self, network: &Network<'_>, family: IpFamily) -> IpAddr {
-        if self.is_direct {
-            network.server(self.proxy, family)
-        } else {
-            Network::cluster_ip(family)
-        }
+/// The paths, with what a work is to reach on them.
+fn paths(work: Work, is_quick: bool) -> Vec<Path> {
+    let (by_tc, beside_nftables, at_socket) = match work {
+        Work::STREAM => (Some(Wanted::AtLeastFrom(0.97, 0.95)), None, Some(Wanted::Reaches(1.0))),
+        Work::CONNECTIONS => (Some(Wanted::AtLeast(0.94)), Some(Wanted::AtLeast(1.1)), None),
+        _ => (None, None, None),
+    };
+    let mut paths = vec![
+        Path::direct(DIRECT, Client::Pod),
+        Path::service("Sixfour, by tc", SIXFOUR, Client::Pod).beside(0, DIRECT, by_tc).beside(
+            2,
+            BY_NFTABLES,
+            beside_nftables,
+        ),
+        Path::service(BY_NFTABLES, NFTABLES, Client::Pod).beside(0, DIRECT, None),
+        Path::direct(FROM_NODE, Client::Node),
+        Path::service("Sixfour, at the socket, from the node", SIXFOUR, Client::Node)
+            .beside(3, FROM_NODE, at_socket),
+    ];
+    if !is_quick {
+        let iptables = Path::service("kube-proxy, iptables", IPTABLES, Client::Pod);
+        paths.push(iptables.beside(0, DIRECT, None));
     }
-}
-
-/// What it is to be: the first rows of the goals.
-fn wanted(work: &Work, path: &Path) -> Option<Wanted> {
-    match (work.title, path.name) {
-        (title, TC) if title == Work::STREAM.title => Some(Wanted::AtLeastFrom(0.97, 0.95)),
-        (title, SOCKET) if title == Work::STREAM.title => Some(Wanted::Reaches(1.0)),
-        (title, TC) if title == Work::CONNECTIONS.title => Some(Wanted::AtLeast(0.94)),
-        _ => None,
-    }
+    paths
 }
 
 /// Measures all works on all paths.
@@ -80,22 +62,13 @@ fn wanted(work: &Work, path: &Path) -> Option<Wanted> {
 /// If something does not start, or a client does not reach its server, or does so by another way
 /// than is said.
 pub(super) fn run(setup: &Setup) -> Result<Section> {
-    let topology = network::topology()?;
-    let manifests = Manifests::new()?;
-    let network = Network::start(&topology, &manifests, setup)?;
+    let ground = Ground::new(comparison::kinds(&paths(WORKS[0], setup.quick)))?;
+    let network = Network::start(&ground, setup)?;
+    let works = if setup.quick { &WORKS[..FEW_WORKS] } else { &WORKS };
     let mut charts = Vec::new();
-    for work in WORKS {
-        let part = Part::new(work.title, PATHS.len() * setup.plan.rounds * IpFamily::ALL.len());
-        let awake = work.is_about_latency().then(|| setup.keep_awake()).transpose()?;
-        let measure = |family| measure(setup, &network, work, family, &part);
-        let rounds = IpFamily::ALL.map(measure);
-        if let Some(awake) = awake {
-            awake.stop()?;
-        }
-        let [v4, v6] = rounds;
-        let rounds = [(IpFamily::ALL[0], v4?), (IpFamily::ALL[1], v6?)];
-        charts.extend(self::charts(&work, &rounds)?);
-        network.ensure_no_time_wait()?;
+    for work in works {
+        let paths = paths(*work, setup.quick);
+        charts.extend(comparison::measure(setup, &network, *work, &paths, None)?);
     }
     network.stop()?;
     Ok(Section { title: "Paths to a backend".to_owned(), notes: notes(), charts })
@@ -103,87 +76,17 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
 
 fn notes() -> Vec<String> {
     vec![
-        "Client and server are on one node, each in a network namespace that is routed to through a \
-         veth pair. Each proxy has such a node of its own; the direct paths are on a node without a \
-         proxy and without rules of netfilter. Clients run on one half of the processors and servers \
-         on the other, but for connections on one processor. Processors are kept awake while latency \
-         and connections are measured."
+        format!(
+            "Client and server are on one node, each in a network namespace that is routed to \
+             through a veth pair. Each proxy has such a node of its own, with {SERVICES} Services of \
+             ten endpoints, but for the one of iperf3, which has one. The direct paths are on a node without a \
+             proxy and without rules of netfilter. For kube-proxy there are the rules that it \
+             writes, without kube-proxy itself."
+        ),
+        "Clients run on one half of the processors and servers on the other, but for connections \
+         on one processor. Processors are kept awake while latency and connections are measured. \
+         Before a path is measured, the counters of all proxies must say that it is the one that it \
+         is called."
             .to_owned(),
     ]
-}
-
-/// Measures a work on all paths, after each of them was shown to be the one that it is called.
-fn measure(
-    setup: &Setup,
-    network: &Network<'_>,
-    work: Work,
-    family: IpFamily,
-    part: &Part,
-) -> Result<Rounds> {
-    let askers: Vec<_> = PATHS
-        .iter()
-        .map(|path| Asker::new(network.client(path.proxy, path.client), &setup.processors))
-        .collect::<Result<_>>()?;
-    let mut amount = None;
-    for (path, asker) in PATHS.iter().zip(&askers) {
-        part.on(format_args!("{} over {family}, looking whether it is it", path.name));
-        let before = Counted::read(network.agent(), family)?;
-        let target = path.target(network, family);
-        let first = work.amount(asker, target, setup.window())?;
-        let after = Counted::read(network.agent(), family)?;
-        let ours = (path.proxy == Proxy::Sixfour).then_some(path.client);
-        after.ensure(before, ours).with_context(|| path.name)?;
-        amount = amount.or(Some(first));
-    }
-    let amount = amount.context("there are no paths")?;
-    let mut cases: Vec<_> = PATHS
-        .iter()
-        .zip(&askers)
-        .map(|(path, asker)| {
-            let target = path.target(network, family);
-            let name = format!("{} over {family}", path.name);
-            Case::new(name, move || work.measure(asker, target, amount))
-        })
-        .collect();
-    setup.plan.run(&setup.meter, part, &mut cases)
-}
-
-/// A chart for each quantity of a work.
-fn charts(work: &Work, rounds: &[(IpFamily, Rounds)]) -> Result<Vec<Chart>> {
-    let quantities = work.quantities.iter().enumerate().map(|(place, quantity)| {
-        let wanted = |path: &Path| if place == 0 { wanted(work, path) } else { None };
-        chart(work, quantity, rounds, |rounds, case| rounds.values(case, place), wanted)
-    });
-    let efficiency = chart(work, &work.efficiency, rounds, Rounds::per_cpu_second, |_| None);
-    quantities.chain([efficiency]).collect()
-}
-
-fn chart(
-    work: &Work,
-    quantity: &Quantity,
-    rounds: &[(IpFamily, Rounds)],
-    values: impl Fn(&Rounds, usize) -> Vec<f64>,
-    wanted: impl Fn(&Path) -> Option<Wanted>,
-) -> Result<Chart> {
-    let mut figures = Vec::new();
-    for (case, path) in PATHS.iter().enumerate() {
-        for (family, rounds) in rounds {
-            let mut figure = Figure::new(path.name, *family, values(rounds, case))?;
-            let reference = PATHS.iter().position(|other| other.name == path.reference);
-            if let Some(reference) = reference.filter(|reference| *reference != case) {
-                let beside = values(rounds, reference);
-                figure = figure.beside(path.reference, &beside, wanted(path));
-            }
-            figures.push(figure);
-        }
-    }
-    Ok(Chart {
-        title: format!("{}: {}", work.title, quantity.title),
-        unit: quantity.unit.to_owned(),
-        digits: quantity.digits,
-        axis: None,
-        in_summary: quantity.in_summary,
-        dropped: rounds.iter().map(|(_, rounds)| rounds.dropped).sum(),
-        figures,
-    })
 }

@@ -10,7 +10,8 @@ mod client;
 mod server;
 
 use std::{
-    net::SocketAddr,
+    io,
+    net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -125,6 +126,15 @@ pub(crate) fn ask(
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "asking {target}: {said}");
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Asks a server that waits for more afterwards.
+///
+/// # Errors
+///
+/// If it does not answer.
+pub(crate) fn ask_once_more(stream: &mut TcpStream) -> io::Result<()> {
+    client::request(stream, MORE)
 }
 
 /// This program as a peer in a namespace.

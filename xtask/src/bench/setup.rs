@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all sections need.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use proxy_tests::cgroup::Cgroup;
 
 use super::{
+    kube_proxy,
     load::Meter,
     processors::{Processors, Spinners},
     rounds::Plan,
@@ -47,19 +52,21 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Builds the agent, and moves this process into a control group of its own.
+    /// Builds the agent, unless one is given, and moves this process into a control group of its own.
     ///
     /// # Errors
     ///
     /// If something is missing or does not build.
-    pub(crate) fn new(quick: bool, tolerated: f64) -> Result<Self> {
+    pub(crate) fn new(quick: bool, tolerated: f64, sixfour: Option<&Path>) -> Result<Self> {
         if !is_root() {
             bail!("the benchmark makes network namespaces and loads BPF programs: run it as root");
         }
-        prerequisites::ensure_tools(&["iperf3", "nft"])?;
-        let _ = bpf::build()?;
-        report::step("building the agent, in release mode");
-        let sixfour = built(&["build", "--release", "--package", "proxy-agent"], BINARY)?;
+        prerequisites::ensure_tools(&["iperf3"])?;
+        prerequisites::ensure_tools(&kube_proxy::TOOLS)?;
+        let sixfour = match sixfour {
+            Some(path) => path.canonicalize().with_context(|| format!("{}", path.display()))?,
+            None => build()?,
+        };
         let cgroup = Cgroup::new("bench")?;
         cgroup.enter()?;
         let spinners = Arc::new(cgroup.child("spinners")?);
@@ -87,4 +94,10 @@ impl Setup {
     pub(crate) fn keep_awake(&self) -> Result<Spinners> {
         self.processors.keep_awake(&self.spinners)
     }
+}
+
+fn build() -> Result<PathBuf> {
+    let _: PathBuf = bpf::build()?;
+    report::step("building the agent, in release mode");
+    built(&["build", "--release", "--package", "proxy-agent"], BINARY)
 }

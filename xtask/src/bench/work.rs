@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use proxy_tests::topology::Host;
+use proxy_tests::{protocol::Protocol, topology::Host};
 
 use super::{
+    network::{EXCHANGES, Measured, STREAMS},
     peer::{self, Exchange},
     processors::{Place, Processors},
     rounds::Sample,
@@ -21,8 +22,11 @@ const FEW_EXCHANGES: Duration = Duration::from_millis(20);
 const SHORT_STREAM: f64 = 128e6;
 const FEW_DATAGRAMS: f64 = 2e6;
 
+/// Has iperf3 send datagrams.
+const UDP: &str = "--udp";
+
 /// Something that is measured of a work.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quantity {
     /// Its name.
     pub(crate) title: &'static str,
@@ -35,7 +39,7 @@ pub(crate) struct Quantity {
 }
 
 /// A work, and what is measured of it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     /// Its name.
     pub(crate) title: &'static str,
@@ -46,7 +50,7 @@ pub(crate) struct Work {
     tool: Tool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     /// iperf3 with these arguments.
     Iperf3(&'static [&'static str]),
@@ -103,7 +107,7 @@ impl Work {
         title: "iperf3 UDP, 64 bytes",
         quantities: &RECEIVED,
         efficiency: DATAGRAMS,
-        tool: Tool::Iperf3(&["--udp", "--bitrate=0", "--length=64"]),
+        tool: Tool::Iperf3(&[UDP, "--bitrate=0", "--length=64"]),
     };
 
     /// Connections with a request each, by several threads.
@@ -135,6 +139,22 @@ impl Work {
         matches!(self.tool, Tool::Peer(..))
     }
 
+    /// The protocol that it is done over.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self.tool {
+            Tool::Iperf3(arguments) if arguments.contains(&UDP) => Protocol::Udp,
+            _ => Protocol::Tcp,
+        }
+    }
+
+    /// The Service that it is done with.
+    pub(crate) const fn service(self) -> Measured {
+        match self.tool {
+            Tool::Iperf3(_) => STREAMS,
+            Tool::Peer(..) => EXCHANGES,
+        }
+    }
+
     /// The port that it is done at.
     pub(crate) const fn port(self) -> u16 {
         match self.tool {
@@ -159,7 +179,8 @@ impl Work {
             let _ = self.measure(asker, target, Amount::Time(FEW_EXCHANGES))?;
             return Ok(Amount::Time(time));
         };
-        let first = if arguments.contains(&"--udp") { FEW_DATAGRAMS } else { SHORT_STREAM };
+        let is_udp = self.protocol() == Protocol::Udp;
+        let first = if is_udp { FEW_DATAGRAMS } else { SHORT_STREAM };
         let arrived = asker.stream(target, arguments, first)?;
         let bytes = arrived.bits / arrived.seconds * time.as_secs_f64() / 8.0;
         Ok(Amount::Bytes(bytes.round()))

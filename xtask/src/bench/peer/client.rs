@@ -83,7 +83,7 @@ fn connection(target: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn request(stream: &mut TcpStream, byte: u8) -> io::Result<()> {
+pub(super) fn request(stream: &mut TcpStream, byte: u8) -> io::Result<()> {
     stream.write_all(&[byte])?;
     stream.read_exact(&mut [0])
 }

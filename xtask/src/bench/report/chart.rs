@@ -10,12 +10,13 @@ use plotters::{
     prelude::{
         ChartBuilder, Color as _, DrawingArea, ErrorBar, IntoDrawingArea as _, IntoLogRange as _,
         IntoSegmentedCoord as _, IntoTextStyle as _, LineSeries, PathElement, RGBColor, Rectangle,
-        SVGBackend, SegmentValue,
+        SVGBackend, SegmentValue, Text,
     },
     style::{ShapeStyle, TextStyle},
 };
 
 use super::{Chart, Figure};
+use crate::statistics::Estimate;
 
 /// Text and axes.
 const INK: RGBColor = RGBColor(0, 0, 0);
@@ -37,9 +38,9 @@ const CASES: [RGBColor; 8] = [
 const WIDTH: u32 = 860;
 const BAR: u32 = 20;
 const LINES_HEIGHT: u32 = 360;
-const LABELS: u32 = 250;
+const LABELS: u32 = 280;
 const AXIS: u32 = 44;
-const FONT: i32 = 13;
+const FONT: i32 = 16;
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -75,7 +76,10 @@ fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
         .margin(8)
         .x_label_area_size(AXIS)
         .y_label_area_size(LABELS)
-        .build_cartesian_2d(0.0..most * 1.05, (0..figures.len()).into_segmented())?;
+        .build_cartesian_2d(
+            0.0..most * 1.05,
+            (0..figures.len().saturating_sub(1)).into_segmented(),
+        )?;
     let name = |row: &SegmentValue<usize>| match row {
         SegmentValue::CenterOf(row) if *row < figures.len() => {
             let figure = &figures[figures.len() - 1 - row];
@@ -88,6 +92,7 @@ fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
         .y_labels(figures.len())
         .y_label_formatter(&name)
         .x_desc(&chart.unit)
+        .x_label_formatter(&|value| number(*value, most))
         .bold_line_style(GRID)
         .light_line_style(GRID.mix(0.0))
         .axis_style(INK)
@@ -117,43 +122,55 @@ fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     let sizes = figures.iter().filter_map(size);
     let (first, last) =
         sizes.fold((f64::MAX, 1.0_f64), |(first, last), size| (first.min(size), last.max(size)));
-    let mut plot = ChartBuilder::on(canvas)
+    let (plot, legend) = canvas.split_horizontally(WIDTH - LABELS);
+    let mut plot = ChartBuilder::on(&plot)
         .margin(8)
         .x_label_area_size(AXIS)
-        .y_label_area_size(70)
-        .build_cartesian_2d((first * 0.8..last * 1.3).log_scale(), 0.0..most * 1.25)?;
+        .y_label_area_size(80)
+        .build_cartesian_2d((first * 0.8..last * 1.3).log_scale(), 0.0..most * 1.05)?;
     plot.configure_mesh()
         .x_desc(chart.axis.as_deref().unwrap_or_default())
         .y_desc(&chart.unit)
         .x_label_formatter(&|size| format!("{size:.0}"))
+        .y_label_formatter(&|value| number(*value, most))
         .bold_line_style(GRID)
         .light_line_style(GRID.mix(0.0))
         .axis_style(INK)
         .label_style(text())
         .axis_desc_style(text())
         .draw()?;
-    let series: BTreeSet<_> = figures.iter().map(|figure| (&figure.case, &figure.family)).collect();
     let families: BTreeSet<_> = figures.iter().map(|figure| &figure.family).collect();
+    let series = cases.iter().flat_map(|case| families.iter().map(move |family| (*case, *family)));
+    let mut next = 16;
     for (case, family) in series {
-        let own = || figures.iter().filter(|f| (&f.case, &f.family) == (case, family));
-        let Some(colour) = own().next().map(|figure| colour(&cases, figure)) else { continue };
+        let own: Vec<_> =
+            figures.iter().filter(|f| (f.case.as_str(), &f.family) == (case, family)).collect();
+        let Some(figure) = own.first() else { continue };
         // The families of a case have one colour, and lines of different widths.
         let width = if families.first() == Some(&family) { 1 } else { 3 };
-        let style = ShapeStyle::from(colour).stroke_width(width);
-        let points = own().filter_map(|figure| Some((size(figure)?, figure.estimate.median)));
-        let _ = plot
-            .draw_series(LineSeries::new(points, style))?
-            .label(format!("{case}, {family}"))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        let bars = own().filter_map(|figure| {
-            let estimate = figure.estimate;
-            let (low, median, high) = (estimate.low, estimate.median, estimate.high);
+        let style = ShapeStyle::from(colour(&cases, figure)).stroke_width(width);
+        let points = own.iter().flat_map(|figure| {
+            // What has no size is the same at all of them.
+            let places = size(figure).map_or_else(|| vec![first, last], |size| vec![size]);
+            places.into_iter().map(|place| (place, figure.estimate.median))
+        });
+        let _ = plot.draw_series(LineSeries::new(points, style))?;
+        let bars = own.iter().filter_map(|figure| {
+            let Estimate { low, median, high, .. } = figure.estimate;
             Some(ErrorBar::new_vertical(size(figure)?, low, median, high, style, 6))
         });
         let _ = plot.draw_series(bars)?;
+        legend.draw(&PathElement::new([(0, next), (20, next)], style))?;
+        let name = format!("{case}, {family}");
+        legend.draw(&Text::new(name, (28, next - FONT / 3), text()))?;
+        next += 22;
     }
-    plot.configure_series_labels().label_font(text()).draw()?;
     Ok(())
+}
+
+/// A number on an axis up to `most`.
+fn number(value: f64, most: f64) -> String {
+    if most < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]

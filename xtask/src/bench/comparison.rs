@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Works on several paths, compared.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use proxy_tests::family::IpFamily;
+
+use super::{
+    network::{Client, Kind, Network, Proxy},
+    report::{Chart, Figure, Wanted},
+    rounds::{Case, Rounds},
+    setup::Setup,
+    work::{Amount, Asker, Quantity, Work},
+};
+use crate::progress::Part;
+
+/// A way from a client to a server on its node.
+pub(crate) struct Path {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The node.
+    pub(crate) kind: Kind,
+    client: Client,
+    is_direct: bool,
+    /// The place on the chart's axis, if it has one.
+    size: Option<u64>,
+    beside: Vec<Beside>,
+}
+
+/// With what a path is compared.
+struct Beside {
+    /// The place of the other path among all.
+    place: usize,
+    to: &'static str,
+    /// What the ratio of a work's first quantity is to be.
+    wanted: Option<Wanted>,
+}
+
+impl Path {
+    /// To the server's own address, on a node without a proxy.
+    pub(crate) const fn direct(name: &'static str, client: Client) -> Self {
+        let kind = Kind { proxy: Proxy::None, services: 0, flows: 0 };
+        Self { name, kind, client, is_direct: true, size: None, beside: Vec::new() }
+    }
+
+    /// Through the Service.
+    pub(crate) const fn service(name: &'static str, kind: Kind, client: Client) -> Self {
+        Self { name, kind, client, is_direct: false, size: None, beside: Vec::new() }
+    }
+
+    /// With a place on the chart's axis.
+    pub(crate) const fn at(mut self, size: u64) -> Self {
+        self.size = Some(size);
+        self
+    }
+
+    /// Compared with the path at `place` among all, which is called `to`.
+    pub(crate) fn beside(mut self, place: usize, to: &'static str, wanted: Option<Wanted>) -> Self {
+        self.beside.push(Beside { place, to, wanted });
+        self
+    }
+
+    fn target(&self, network: &Network<'_>, work: Work, family: IpFamily) -> Result<IpAddr> {
+        if self.is_direct {
+            Ok(network.node(self.kind)?.server(family))
+        } else {
+            Ok(work.service().cluster_ip(family))
+        }
+    }
+
+    fn asker<'a>(&self, network: &Network<'a>, setup: &'a Setup) -> Result<Asker<'a>> {
+        Asker::new(network.node(self.kind)?.client(self.client), &setup.processors)
+    }
+
+    /// What the agent of a node must have done if this path was taken: for whom.
+    fn served_by(&self, node: Kind) -> Option<Client> {
+        (!self.is_direct && node == self.kind).then_some(self.client)
+    }
+}
+
+/// The nodes that paths are on.
+pub(crate) fn kinds(paths: &[Path]) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    for path in paths {
+        if !kinds.contains(&path.kind) {
+            kinds.push(path.kind);
+        }
+    }
+    kinds
+}
+
+/// Measures a work on all paths, in both families; `axis` is what the paths' places on it count.
+///
+/// # Errors
+///
+/// If a client does not reach its server, or does so by another way than the path.
+pub(crate) fn measure(
+    setup: &Setup,
+    network: &Network<'_>,
+    work: Work,
+    paths: &[Path],
+    axis: Option<&str>,
+) -> Result<Vec<Chart>> {
+    let windows = paths.len() * setup.plan.rounds * IpFamily::ALL.len();
+    let part = Part::new(work.title, windows);
+    let awake = work.is_about_latency().then(|| setup.keep_awake()).transpose()?;
+    let measure = |family| Ok((family, rounds(setup, network, work, paths, family, &part)?));
+    let rounds = IpFamily::ALL.into_iter().map(measure).collect::<Result<Vec<_>>>()?;
+    if let Some(awake) = awake {
+        awake.stop()?;
+    }
+    let of = Measured { work, paths, rounds: &rounds, axis };
+    let quantities = work.quantities.iter().enumerate().map(|(place, quantity)| {
+        of.chart(quantity, |rounds, case| rounds.values(case, place), place == 0)
+    });
+    let efficiency = of.chart(&work.efficiency, Rounds::per_cpu_second, false);
+    quantities.chain([efficiency]).collect()
+}
+
+fn rounds(
+    setup: &Setup,
+    network: &Network<'_>,
+    work: Work,
+    paths: &[Path],
+    family: IpFamily,
+    part: &Part,
+) -> Result<Rounds> {
+    let askers = paths.iter().map(|path| path.asker(network, setup)).collect::<Result<Vec<_>>>()?;
+    let mut amount = None;
+    for (path, asker) in paths.iter().zip(&askers) {
+        let name = format!("{} over {family}", path.name);
+        part.on(format_args!("{name}: is it that path?"));
+        let first = try_out(setup, network, work, path, asker, family).context(name)?;
+        amount = amount.or(Some(first));
+    }
+    let amount = amount.context("there are no paths")?;
+    let case = |(path, asker): (&Path, _)| {
+        let target = path.target(network, work, family)?;
+        let name = format!("{} over {family}", path.name);
+        Ok(Case::new(name, move || work.measure(asker, target, amount)))
+    };
+    let mut cases = paths.iter().zip(&askers).map(case).collect::<Result<Vec<_>>>()?;
+    setup.plan.run(&setup.meter, part, &mut cases)
+}
+
+/// Does a little of a work, looks by the counters of all proxies whether it went the path, and
+/// returns how much of it fills a window.
+fn try_out(
+    setup: &Setup,
+    network: &Network<'_>,
+    work: Work,
+    path: &Path,
+    asker: &Asker<'_>,
+    family: IpFamily,
+) -> Result<Amount> {
+    let before = network.counted(family)?;
+    let amount = work.amount(asker, path.target(network, work, family)?, setup.window())?;
+    let after = network.counted(family)?;
+    for ((kind, before), (_, after)) in before.into_iter().zip(after) {
+        after.ensure(before, path.served_by(kind))?;
+    }
+    if let Proxy::Rules(_) = path.kind.proxy {
+        ensure!(!path.is_direct, "what netfilter does to a direct path is not looked at");
+        network.node(path.kind)?.check_rules(family, work.protocol(), work.port())?;
+    }
+    Ok(amount)
+}
+
+/// A work that was measured on all paths.
+struct Measured<'a> {
+    work: Work,
+    paths: &'a [Path],
+    rounds: &'a [(IpFamily, Rounds)],
+    axis: Option<&'a str>,
+}
+
+impl Measured<'_> {
+    fn chart(
+        &self,
+        quantity: &Quantity,
+        values: impl Fn(&Rounds, usize) -> Vec<f64>,
+        has_goals: bool,
+    ) -> Result<Chart> {
+        let mut figures = Vec::new();
+        for (case, path) in self.paths.iter().enumerate() {
+            for (family, rounds) in self.rounds {
+                let mut figure = Figure::new(path.name, *family, values(rounds, case))?;
+                if let Some(size) = path.size {
+                    figure = figure.at(size);
+                }
+                for Beside { place, to, wanted } in &path.beside {
+                    let wanted = wanted.filter(|_| has_goals);
+                    figure = figure.beside(to, &values(rounds, *place), wanted);
+                }
+                figures.push(figure);
+            }
+        }
+        Ok(Chart {
+            title: format!("{}: {}", self.work.title, quantity.title),
+            unit: quantity.unit.to_owned(),
+            digits: quantity.digits,
+            axis: self.axis.map(str::to_owned),
+            in_summary: quantity.in_summary,
+            dropped: self.rounds.iter().map(|(_, rounds)| rounds.dropped).sum(),
+            figures,
+        })
+    }
+}

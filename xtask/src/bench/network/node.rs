@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A node, with what runs on it.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
+use proxy_tests::{
+    agent::{Agent, AgentSpec},
+    family::{DualAddress, IpFamily},
+    manifests::Manifests,
+    process::Process,
+    protocol::Protocol,
+    topology::{self, Host},
+};
+
+use super::{EXCHANGES, Kind, Proxy, filler, measured, others};
+use crate::{
+    bench::{
+        evidence,
+        kube_proxy::{self, Rules},
+        peer::{self, Server},
+        processors::Place,
+        setup::Setup,
+    },
+    iperf3,
+};
+
+/// How long the kernel may take for kube-proxy's rules of one family.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// A pod, whose packets are translated on its device or by the node.
+    Pod,
+    /// A process of the node.
+    Node,
+}
+
+/// A node with its client, its server and its proxy.
+pub(crate) struct Node<'a> {
+    pub(super) kind: Kind,
+    number: u8,
+    host: &'a Host,
+    client: &'a Host,
+    server: &'a Host,
+    agent: Option<Agent<'a>>,
+    _iperf3: Process,
+    _peers: [Server; 2],
+}
+
+impl<'a> Node<'a> {
+    /// Starts what runs on it.
+    pub(super) fn start(
+        kind: Kind,
+        node: &'a topology::Node,
+        [client, server]: [&'a Host; 2],
+        manifests: &'a Manifests,
+        setup: &Setup,
+    ) -> Result<Self> {
+        let peer = |place, port| setup.processors.run(place, || Server::start(server, port));
+        let host = node.host();
+        evidence::ensure_no_rules(host)?;
+        let agent = match kind.proxy {
+            Proxy::None => None,
+            Proxy::Sixfour => {
+                manifests.apply_node(node, None)?;
+                for measured in measured::ALL {
+                    manifests.apply(&measured.service(node.number()))?;
+                }
+                others::write(manifests, kind.others())?;
+                let agent = AgentSpec::new(host, manifests.directory());
+                Some(agent.log_level("info").binary(&setup.sixfour).start()?)
+            }
+            Proxy::Rules(mode) => {
+                load(mode, kind, node)?;
+                None
+            }
+        };
+        let node = Self {
+            kind,
+            number: node.number(),
+            host,
+            client,
+            server,
+            agent,
+            _iperf3: setup.processors.run(Place::Server, || iperf3::serve(server))?,
+            _peers: [peer(Place::Server, peer::PORT)?, peer(Place::First, peer::PORT_BESIDE)?],
+        };
+        node.fill()?;
+        Ok(node)
+    }
+
+    /// Fills the flow tables, if the kind wants that.
+    fn fill(&self) -> Result<()> {
+        let Some(agent) = self.agent.as_ref().filter(|_| self.kind.flows > 0) else {
+            return Ok(());
+        };
+        for family in IpFamily::ALL {
+            let frontend = SocketAddr::new(EXCHANGES.cluster_ip(family), peer::PORT);
+            let client = self.client.namespace();
+            let mut stream = client.run(|| Ok(TcpStream::connect(frontend)?))?;
+            peer::ask_once_more(&mut stream)?;
+            filler::fill(agent, stream.local_addr()?, frontend, self.kind.flows)?;
+        }
+        Ok(())
+    }
+
+    /// Who asks.
+    pub(crate) const fn client(&self, client: Client) -> &'a Host {
+        match client {
+            Client::Pod => self.client,
+            Client::Node => self.host,
+        }
+    }
+
+    /// The server's own address.
+    pub(crate) const fn server(&self, family: IpFamily) -> IpAddr {
+        self.server.address(family)
+    }
+
+    /// The agent, if it has one.
+    pub(crate) const fn agent(&self) -> Option<&Agent<'a>> {
+        self.agent.as_ref()
+    }
+
+    /// That what reached a port of the Service by now was translated by rules of netfilter.
+    ///
+    /// # Errors
+    ///
+    /// If it was not.
+    pub(crate) fn check_rules(
+        &self,
+        family: IpFamily,
+        protocol: Protocol,
+        number: u16,
+    ) -> Result<()> {
+        let ports =
+            measured::ALL.into_iter().flat_map(|service| service.ports(self.number, family));
+        let port = { ports }
+            .find(|port| (port.protocol, port.frontend.port()) == (protocol, number))
+            .context("no Service has such a port")?;
+        kube_proxy::check_translated(self.host.namespace(), &port)
+    }
+
+    /// That the server remembers no closed connections: new ones from the same port would be turned
+    /// away, and what is measured would be the wait of clients.
+    pub(super) fn ensure_no_time_wait(&self) -> Result<()> {
+        let sockets = self.server.namespace().run(|| {
+            fs::read_to_string("/proc/thread-self/net/sockstat").context("counting sockets")
+        })?;
+        let waiting = sockets.lines().find(|line| line.starts_with("TCP:"));
+        let waiting = waiting.and_then(|line| line.split(" tw ").nth(1)?.split(' ').next());
+        ensure!(waiting == Some("0"), "a server has sockets in TIME_WAIT: {sockets}");
+        Ok(())
+    }
+
+    /// Ends the agent.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        let status = agent.stop()?;
+        ensure!(status.success(), "an agent ended with {status}");
+        Ok(())
+    }
+}
+
+/// Loads the rules for all Services in both families; those that are measured come last, where
+/// iptables finds them latest.
+fn load(mode: kube_proxy::Mode, kind: Kind, node: &topology::Node) -> Result<()> {
+    for family in IpFamily::ALL {
+        let measured = measured::ALL;
+        let measured =
+            measured.into_iter().flat_map(|service| service.ports(node.number(), family));
+        let ports = kube_proxy::many(family, kind.others()).chain(measured);
+        let rules = Rules { mode, node: kube_proxy_node(node.host(), family), ports };
+        let _ = rules.load_into(node.host().namespace(), PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// What kube-proxy knows of a node, with ranges that hold all pods and Services of the benchmark.
+fn kube_proxy_node(node: &Host, family: IpFamily) -> kube_proxy::Node {
+    let (pods, services) = match family {
+        IpFamily::V4 => (16, 12),
+        IpFamily::V6 => (56, 108),
+    };
+    let net = |start: DualAddress, length| IpNet::new_assert(start.of(family), length).trunc();
+    kube_proxy::Node {
+        address: node.address(family),
+        pods: net(DualAddress::pod(1, 0), pods),
+        services: net(DualAddress::cluster_ip(0), services),
+    }
+}
