@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The flow tables: finding, keeping alive, confirming and forgetting flows.
 
-use core::{
-    ptr,
-    sync::atomic::{Ordering, compiler_fence},
-};
+use core::{arch::asm, ptr};
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -58,6 +55,14 @@ pub(crate) fn now() -> Tick {
     now
 }
 
+/// Keeps the compiler from moving reads and writes of memory across. It is an empty piece of assembly,
+/// since some versions of LLVM 22 cannot compile a fence for BPF.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: there is no instruction in it.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
+}
+
 /// Looks a flow up. Its promotion may fall between two looks, hence the third.
 #[inline(always)]
 pub(crate) fn find<F: Datapath>(key: &FlowKey<F>) -> Option<Found<F>> {
@@ -76,7 +81,7 @@ impl<F: Datapath> Found<F> {
     /// Whether the entry is still that of a key. Read after everything else of it.
     #[inline(always)]
     pub(crate) fn is(&self, key: &FlowKey<F>) -> bool {
-        compiler_fence(Ordering::Acquire);
+        barrier();
         // SAFETY: map memory, see the type.
         let (tag, seal) = unsafe {
             (

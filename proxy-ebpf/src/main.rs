@@ -5,7 +5,7 @@
 //! destination at that device's ingress, the source of the replies at its egress. Between the two
 //! the node sees only clients and backends.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(internal_features, reason = "the target has no atomic additions elsewhere")

@@ -46,7 +46,9 @@ pub(super) fn present() -> Result<Toolchain> {
 pub(super) fn install() -> Result<Toolchain> {
     apt::usable()?;
     let [rustc, core] = PACKAGES;
-    if apt::candidate(rustc)?.is_none() {
+    // What apt knows of may be old, and its rustc with it: the recent one comes with security
+    // updates.
+    if !apt::candidate(rustc)?.is_some_and(|version| is_recent(&version)) {
         apt::update()?;
     }
     let version =
