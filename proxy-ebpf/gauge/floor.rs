@@ -12,11 +12,12 @@ use proxy_common::{
     clock::Tick,
     flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
     frontend::FrontendKey,
+    passing::{PASSING_ROWS, Passing},
 };
 
 use crate::{
     frame::{Layout, parse, read},
-    tables::Tabled,
+    tables::{DEVICES, Tabled},
 };
 
 /// Where the checksum is in a TCP header.
@@ -53,10 +54,23 @@ pub(crate) fn follow_plainly<F: Tabled>(context: &TcContext) -> Option<i32> {
     Some(TC_ACT_UNSPEC)
 }
 
-/// The first packet of a flow: it is in neither table; the frontend, its Service, a slot and a
-/// backend; an entry for each direction; one rewrite.
+/// The first packet of a flow, with all look-ups that safe tables need: it is in neither table; the
+/// device; the frontend, its Service, a slot and a backend, and the frontend again, as the others are
+/// only believed if it is the same still; the replies are nobody's, nor remembered as such; an entry
+/// for each direction; one rewrite.
 #[inline(always)]
 pub(crate) fn open<F: Tabled>(context: &TcContext) -> Option<i32> {
+    establish::<F, true>(context)
+}
+
+/// The same, where nobody else writes to the tables, and all devices are alike.
+#[inline(always)]
+pub(crate) fn open_alone<F: Tabled>(context: &TcContext) -> Option<i32> {
+    establish::<F, false>(context)
+}
+
+#[inline(always)]
+fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
     let tables = F::tables();
     let tuple = parse::<F>(context)?;
     let own = key(tuple);
@@ -75,6 +89,22 @@ pub(crate) fn open<F: Tabled>(context: &TcContext) -> Option<i32> {
     let id = tables.slots.get(set.start() + place)?;
     let backend = tables.backends.get(id.0)?;
     let to = Tuple { destination: backend.address, destination_port: backend.port, ..tuple };
+    let replies = FlowKey::new(to.reversed(), Protocol::TCP, Hook::EGRESS);
+    if SAFE {
+        // SAFETY: the context is the kernel's.
+        let device = unsafe { (*context.skb.skb).ifindex };
+        let _ = DEVICES.get_ptr(device)?;
+        let again = tables.frontends.get_ptr(&wanted)?;
+        // SAFETY: as above.
+        let is_same = unsafe { (*again).service() } == service;
+        let is_free = tables.flows.get_ptr(&replies).is_none();
+        let passing = tables.passing.get_ptr(replies.tag() % PASSING_ROWS)?;
+        // SAFETY: as above.
+        let is_forgotten = unsafe { *passing } == Passing::NOBODY;
+        if !is_same || !is_free || !is_forgotten {
+            return None;
+        }
+    }
     let mut flow = Flow {
         tag: 0,
         to: tuple.reversed(),
@@ -90,7 +120,6 @@ pub(crate) fn open<F: Tabled>(context: &TcContext) -> Option<i32> {
         reserved: [0; 3],
         seal: 0,
     };
-    let replies = FlowKey::new(to.reversed(), Protocol::TCP, Hook::EGRESS);
     tables.half_open.insert(&replies, &flow, BPF_NOEXIST.into()).ok()?;
     flow.to = to;
     flow.kind = Kind(0);

@@ -66,6 +66,7 @@ floors! {
     follow_v4, follow_v6: follow;
     plain_v4, plain_v6: follow_plainly;
     open_v4, open_v6: open;
+    alone_v4, alone_v6: open_alone;
     miss_v4, miss_v6: miss;
     refuse_v4, refuse_v6: refuse;
 }

@@ -9,9 +9,11 @@ use aya_ebpf::{
 use proxy_common::{
     V4, V6,
     backend::{Backend, BackendId},
+    device::{Device, MAX_DEVICES},
     flow::{Flow, FlowKey},
     frontend::{Frontend, FrontendKey},
     gauge::Recipe,
+    passing::{PASSING_ROWS, Passing},
     service::Service,
 };
 
@@ -25,6 +27,11 @@ pub(crate) static PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static RECIPE: Array<Recipe> = Array::with_max_entries(1, 0);
 
+/// Devices.
+#[map]
+pub(crate) static DEVICES: HashMap<u32, Device> =
+    HashMap::with_max_entries(MAX_DEVICES, BPF_F_NO_PREALLOC);
+
 /// The tables of a family.
 pub(crate) struct Tables<F: Layout> {
     pub(crate) frontends: &'static HashMap<FrontendKey<F>, Frontend>,
@@ -33,6 +40,7 @@ pub(crate) struct Tables<F: Layout> {
     pub(crate) backends: &'static Array<Backend<F>>,
     pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
     pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
+    pub(crate) passing: &'static Array<Passing>,
 }
 
 /// A family that has tables.
@@ -42,7 +50,7 @@ pub(crate) trait Tabled: Layout {
 
 macro_rules! tables {
     ($($family:ty: $frontends:ident, $services:ident, $slots:ident, $backends:ident, $flows:ident,
-       $half_open:ident;)+) => { $(
+       $half_open:ident, $passing:ident;)+) => { $(
         // The sizes are set when the object is loaded.
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
@@ -59,6 +67,8 @@ macro_rules! tables {
         #[map]
         static $half_open: LruHashMap<FlowKey<$family>, Flow<$family>> =
             LruHashMap::with_max_entries(1, 0);
+        #[map]
+        static $passing: Array<Passing> = Array::with_max_entries(PASSING_ROWS, 0);
 
         impl Tabled for $family {
             #[inline(always)]
@@ -70,6 +80,7 @@ macro_rules! tables {
                     backends: &$backends,
                     flows: &$flows,
                     half_open: &$half_open,
+                    passing: &$passing,
                 }
             }
         }
@@ -77,6 +88,6 @@ macro_rules! tables {
 }
 
 tables! {
-    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, HALF_OPEN_V4;
-    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, HALF_OPEN_V6;
+    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, HALF_OPEN_V4, PASSING_V4;
+    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, HALF_OPEN_V6, PASSING_V6;
 }

@@ -93,12 +93,21 @@ pub(crate) fn is_admitted<F: Datapath>(
 /// Whether a client of packets that come by a device counts as one of the node's own pods.
 #[inline(always)]
 pub(crate) fn is_local<F: Datapath>(device: u32, client: &<F as Family>::Addr) -> bool {
-    let by_address = F::tables().locality.get(0).and_then(|locality| locality.of_address(client));
-    by_address.unwrap_or_else(|| {
+    is_local_by::<F>(client, || {
         // SAFETY: a device's entry is replaced, not changed, and rarely.
         let device = unsafe { DEVICES.get(device) };
         device.is_some_and(|device| device.traits.has(DeviceTraits::LOCAL_CLIENTS))
     })
+}
+
+/// The same, where `device` says it of clients whose address does not tell.
+#[inline(always)]
+pub(crate) fn is_local_by<F: Datapath>(
+    client: &<F as Family>::Addr,
+    device: impl FnOnce() -> bool,
+) -> bool {
+    let by_address = F::tables().locality.get(0).and_then(|locality| locality.of_address(client));
+    by_address.unwrap_or_else(device)
 }
 
 /// The backend at a place of a set.
@@ -116,6 +125,11 @@ pub(crate) fn backend<F: Datapath>(
 #[inline(always)]
 pub(crate) fn random(bound: u32) -> u32 {
     // SAFETY: the helper takes nothing.
-    let random = unsafe { bpf_get_prandom_u32() };
+    share(unsafe { bpf_get_prandom_u32() }, bound)
+}
+
+/// The number below `bound` that a random one stands for.
+#[inline(always)]
+pub(crate) fn share(random: u32, bound: u32) -> u32 {
     ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }

@@ -10,15 +10,15 @@ use aya_ebpf::{
 };
 use proxy_common::{
     Port,
-    clock::seconds,
     flow::{FlowKey, Kind, Seen},
 };
 
 use crate::{
     choice::random,
     family::Datapath,
-    flow::{Found, NEW, find},
+    flow::{Found, NEW},
     maps::SOURCE_PORTS,
+    oust::{alone, dismiss, dispensable, take_over},
     passing,
     work::Work,
 };
@@ -29,16 +29,6 @@ const ANY: u64 = BPF_ANY as u64;
 /// Source ports that are looked at for one whose replies are nobody's. With nine in ten taken, one
 /// flow in thirty finds none.
 const PORT_ATTEMPTS: u32 = 32;
-
-/// Ticks of silence after which a flow that has ended, or whose client has proven nothing, leaves its
-/// port to a new one, where none is free: longer than a handshake or a look-up takes. Whoever forges
-/// senders takes as many ports as in this time, not in that of a half-open flow; and short
-/// connections do not keep theirs for as long as a socket in `TIME_WAIT`.
-const PATIENCE: u32 = seconds(1);
-
-/// The same for a flow of datagrams whose client has sent another one after an answer: Linux's
-/// `nf_conntrack_udp_timeout`.
-const DATAGRAM_PATIENCE: u32 = seconds(30);
 
 /// What became of a flow that was to be entered.
 #[repr(u32)]
@@ -108,7 +98,7 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
 
 /// Makes [`Work::reply_key`] that of the replies to [`Work::wanted`].
 #[inline(always)]
-fn set_reply_key<F: Datapath>(work: &mut Work<F>) {
+pub(crate) fn set_reply_key<F: Datapath>(work: &mut Work<F>) {
     let hook = work.wanted_kind.reply_hook();
     work.reply_key = FlowKey::new(work.wanted.reversed(), work.packet.protocol, hook);
 }
@@ -123,7 +113,7 @@ fn make_reply<F: Datapath>(work: &mut Work<F>) {
 
 /// Takes the replies to [`Work::wanted`] if nobody has them.
 #[inline(always)]
-fn claim_new<F: Datapath>(work: &mut Work<F>) -> bool {
+pub(crate) fn claim_new<F: Datapath>(work: &mut Work<F>) -> bool {
     make_reply(work);
     F::tables().half_open.insert(&work.reply_key, &work.flow, NEW).is_ok()
 }
@@ -176,54 +166,6 @@ extern "C" fn try_a_port<F: Datapath>(_: u32, _: *mut c_void) -> c_long {
     0
 }
 
-/// Whether a flow is over, and its entries are only left.
-#[inline(always)]
-fn has_ended<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
-    found.flow().is_closed(found.confirmed) || found.is_expired(work.reply_key.protocol, work.now)
-}
-
-/// The silence of a flow, in ticks, if it may leave its port for one that has none; else nothing.
-#[inline(always)]
-fn dispensable<F: Datapath>(work: &Work<F>, found: Found<F>) -> u32 {
-    let silence = work.now.since(found.flow().last_seen);
-    // What proves a client of datagrams can be forged.
-    let may_be_forged = work.packet.is_datagram() && silence > DATAGRAM_PATIENCE;
-    let keeps = found.confirmed && !may_be_forged && !has_ended(work, found);
-    if keeps { 0 } else { silence }
-}
-
-/// Takes the port of the flow that has been silent for longest among those that were looked at, and
-/// ends it, if it has been for long enough. What promotion has left of it goes the same way.
-#[inline(never)]
-fn take_over<F: Datapath>(work: &mut Work<F>) -> bool {
-    if work.silence <= PATIENCE {
-        return false;
-    }
-    let tables = F::tables();
-    work.wanted.source_port = work.stalest;
-    set_reply_key(work);
-    if let Some(found) = find(&work.reply_key) {
-        work.former = found.flow().to;
-        work.former_kind = found.flow().kind;
-        // It may have gone on meanwhile, or be the new flow of another processor.
-        if dispensable(work, found) <= PATIENCE || !found.is(&work.reply_key) {
-            return false;
-        }
-        let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
-        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
-        work.ousts = 1;
-    }
-    if !claim_new(work) {
-        return false;
-    }
-    // It may just have been confirmed: then the replies are its own.
-    let is_ours = tables.flows.get_ptr(&work.reply_key).is_none();
-    if !is_ours {
-        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
-    }
-    is_ours
-}
-
 /// A random port of those that translated sources take.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "two ports in one word")]
@@ -256,16 +198,13 @@ fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
         };
         let found = Found { entry, confirmed: false };
         // What was left at the promotion of the former flow goes with it.
-        if work.former == work.flow.to {
+        work.claimed = u8::from(work.former != work.flow.to);
+        if work.claimed == 0 {
             work.former = found.flow().to;
             work.former_kind = found.flow().kind;
-            if !gives_way(work, found) {
-                return false;
-            }
-        } else if found.flow().to != work.former {
-            return false;
         }
-        if tables.half_open.insert(&work.reply_key, &work.flow, ANY).is_err() {
+        let is_same = found.flow().to == work.flow.to;
+        if !(if is_same { replace(work) } else { alone(work, replace) }) {
             return false;
         }
     }
@@ -273,19 +212,18 @@ fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
     true
 }
 
-/// Forgets the forward entry of the flow whose replies' entry was [`Work::former`]: its late
-/// packets are nobody's. They would be taken for the new flow's at the backend.
-#[inline(never)]
-fn dismiss<F: Datapath>(work: &mut Work<F>) {
-    let tables = F::tables();
-    let hook = work.former_kind.forward_hook();
-    work.former_key = FlowKey::new(work.former.reversed(), work.reply_key.protocol, hook);
-    if let Some(found) = find(&work.former_key)
-        && found.answers(&work.reply_key.tuple)
-    {
-        let _: Result<(), i32> = tables.flows.remove(&work.former_key);
-        let _: Result<(), i32> = tables.half_open.remove(&work.former_key);
-    }
+/// Puts [`Work::flow`] into the place of the half-open entry that was found to be [`Work::former`]'s,
+/// if it still is, and gives way or has been promoted ([`Work::claimed`] is not zero).
+#[inline(always)]
+fn replace<F: Datapath>(work: &mut Work<F>) -> bool {
+    let half_open = F::tables().half_open;
+    let Some(entry) = half_open.get_ptr_mut(&work.reply_key) else {
+        return false;
+    };
+    let found = Found { entry, confirmed: false };
+    found.flow().to == work.former
+        && (work.claimed != 0 || gives_way(work, found))
+        && half_open.insert(&work.reply_key, &work.flow, ANY).is_ok()
 }
 
 /// Whether an entry of another flow's replies leaves its place to [`Work::flow`].

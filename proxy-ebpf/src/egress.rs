@@ -20,10 +20,10 @@ use crate::{
 /// Handles a frame to a client, with its network header at `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    match known::follow::<F, true>(context, network) {
+    match known::follow::<F, true, false>(context, network) {
         Way::Done => Verdict::Pass.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
-        Way::Long => go_through::<F>(context, network),
+        Way::New | Way::Long => go_through::<F>(context, network),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     icmp_error,
     known::{self, Way},
     open::{Opening, look_up},
+    outset,
     packet::{Packet, Parsed, Part},
     passing, reject,
     verdict::Verdict,
@@ -30,10 +31,14 @@ use crate::{
 /// `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    match known::follow::<F, false>(context, network) {
+    let mut way = known::follow::<F, false, false>(context, network);
+    if way == Way::New {
+        way = outset::open::<F>(context, network);
+    }
+    match way {
         Way::Done => Verdict::Pass.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
-        Way::Long => go_through::<F>(context, network),
+        Way::New | Way::Long => go_through::<F>(context, network),
     }
 }
 
@@ -46,10 +51,10 @@ fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 /// Handles a frame that comes from outside: from a client there, or an answer to a client anywhere.
 #[inline(always)]
 pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    match known::follow::<F, false>(context, network) {
+    match known::follow::<F, false, true>(context, network) {
         Way::Done => return Verdict::Pass.to_action(),
         Way::Failed => return Verdict::Drop.to_action(),
-        Way::Long => {}
+        Way::New | Way::Long => {}
     }
     guard::notice::<F>(context, network);
     arrive::<F>(context, network)

@@ -24,6 +24,7 @@ use crate::{
     passing,
     rewrite::{addresses_difference, carry, ports_difference},
     tcp::{self, TcpHeader},
+    work::Work,
 };
 
 /// The length of a UDP header, in bytes.
@@ -40,22 +41,38 @@ pub(crate) enum Way {
     Done,
     /// It could not be translated, and must go; this has been counted.
     Failed,
+    /// It may be the first of a flow; [`Work::key`] is its key.
+    New,
     /// It takes the long way.
     Long,
 }
 
-/// Translates a packet of a known flow at a hook, if there is nothing else to do about it. A function
-/// of its own, as its stack is.
+/// Translates a packet of a known flow at a hook of a device that leads out of the node, or of one of
+/// the node's own, if there is nothing else to do about it. A function of its own, as its stack is.
 #[inline(never)]
-pub(crate) fn follow<F: Datapath, const EGRESS: bool>(context: &TcContext, network: usize) -> Way {
+pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
+    context: &TcContext,
+    network: usize,
+) -> Way {
     let hook = if EGRESS { Hook::EGRESS } else { Hook::INGRESS };
-    let Some(key) = parse::<F>(context, network, hook) else {
+    let may_open = !EGRESS && !OUTSIDE;
+    let Some((key, flags)) = parse::<F>(context, network, hook) else {
         return Way::Long;
     };
+    let opens = key.protocol != Protocol::TCP || flags == tcp::SYN;
+    if flags != 0 && !(may_open && opens) {
+        return Way::Long;
+    }
     let Some(entry) = F::tables().flows.get_ptr_mut(&key) else {
-        let passes = key.protocol == Protocol::TCP && passing::is_known(&key, flow::now());
+        if may_open && opens && bridge::addressee(context) == Addressee::Node {
+            return leave_key(&key);
+        }
+        let passes = !opens && passing::is_known(&key, flow::now(), OUTSIDE);
         return if passes { Way::Done } else { Way::Long };
     };
+    if flags != 0 {
+        return Way::Long;
+    }
     let found = Found { entry, confirmed: true };
     let to = found.flow().to;
     if !goes_on::<F>(found.flow(), &key) || !found.is(&key) {
@@ -68,23 +85,33 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool>(context: &TcContext, netwo
     if to == key.tuple {
         return Way::Done;
     }
-    if rewrite::<F>(context, network, &key, &to).is_err() {
-        count::<F>(Reason::DropRewrite);
-        return Way::Failed;
-    }
-    Way::Done
+    translate(context, network, &key, &to)
 }
 
-/// The key of a packet's flow, if the packet is whole and neither opens nor ends a flow.
+/// Leaves a packet's key to what opens a flow for it.
 #[inline(always)]
-fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option<FlowKey<F>> {
+fn leave_key<F: Datapath>(key: &FlowKey<F>) -> Way {
+    match Work::<F>::get() {
+        Some(work) => {
+            work.key = *key;
+            Way::New
+        }
+        None => Way::Long,
+    }
+}
+
+/// The key of a packet's flow, if the packet is whole; and those of a segment's flags that begin or
+/// end a connection, with the one that tells the two SYNs apart.
+#[inline(always)]
+fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option<(FlowKey<F>, u8)> {
     let (protocol, end) = F::brief(context, network)?;
     let transport = network + F::HEADER;
+    let mut flags = 0;
     let header = match protocol {
         Protocol::TCP => {
             let header: TcpHeader = read(context, transport)?;
             if header.flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0 {
-                return None;
+                flags = header.flags & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK);
             }
             let length = u32::from(header.offset >> 4) * 4;
             if length < size_of::<TcpHeader>() as u32 {
@@ -107,7 +134,7 @@ fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option
     }
     // Without options, addresses and ports lie there as they lie in a tuple.
     let tuple: Tuple<F> = read(context, network + F::ADDRESSES)?;
-    Some(FlowKey::new(tuple, protocol, hook))
+    Some((FlowKey::new(tuple, protocol, hook), flags))
 }
 
 /// Whether a flow serves a packet that has nothing new to say of it.
@@ -135,6 +162,21 @@ fn stays<F: Datapath>(flow: &Flow<F>) -> bool {
             .backends
             .get(flow.backend.0)
             .is_some_and(|backend| backend.generation == flow.generation)
+}
+
+/// Gives a packet of a flow where it leads to.
+#[inline(always)]
+pub(crate) fn translate<F: Datapath>(
+    context: &TcContext,
+    network: usize,
+    key: &FlowKey<F>,
+    to: &Tuple<F>,
+) -> Way {
+    if rewrite::<F>(context, network, key, to).is_err() {
+        count::<F>(Reason::DropRewrite);
+        return Way::Failed;
+    }
+    Way::Done
 }
 
 /// Gives a packet other addresses and ports with as few calls of helpers as that takes: see

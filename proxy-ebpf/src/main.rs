@@ -51,6 +51,8 @@ mod maps;
 mod masquerade;
 mod node_socket;
 mod open;
+mod oust;
+mod outset;
 mod packet;
 mod passing;
 mod phase;

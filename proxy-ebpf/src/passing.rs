@@ -31,7 +31,7 @@ pub(crate) fn remember<F: Datapath>(work: &Work<F>) {
         return;
     }
     let tag = work.key.tag();
-    let new = Passing::new(tag, work.epoch, work.now);
+    let new = Passing::new(tag, work.epoch, work.now, work.outside != 0);
     let [first, second] = rows(tag);
     let is_free = |row| {
         get::<F>(row).is_none_or(|known| known.is_of(tag) || !known.holds(work.epoch, work.now))
@@ -39,12 +39,16 @@ pub(crate) fn remember<F: Datapath>(work: &Work<F>) {
     put::<F>(if is_free(first) { first } else { second }, new);
 }
 
-/// Whether a packet amid a TCP connection belongs to one that has just been remembered.
+/// Whether a packet amid a TCP connection belongs to one that has just been remembered at a device of
+/// the same kind. What leaves the node is asked about more than what goes to its pods.
 #[inline(always)]
-pub(crate) fn is_known<F: Datapath>(key: &FlowKey<F>, now: Tick) -> bool {
+pub(crate) fn is_known<F: Datapath>(key: &FlowKey<F>, now: Tick, outside: bool) -> bool {
     let tag = key.tag();
-    let is_own =
-        |row| get::<F>(row).is_some_and(|known| known.is_of(tag) && known.holds(epoch::<F>(), now));
+    let is_own = |row| {
+        get::<F>(row).is_some_and(|known| {
+            known.is_of(tag) && known.is_at(outside) && known.holds(epoch::<F>(), now)
+        })
+    };
     let [first, second] = rows(tag);
     is_own(first) || is_own(second)
 }

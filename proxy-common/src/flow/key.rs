@@ -16,6 +16,8 @@ impl Hook {
     /// The egress of the client's device: reply entries. And of the device by which masqueraded
     /// flows leave: their forward entries.
     pub const EGRESS: Self = Self(1);
+    /// No hook: a mark of a program's while it puts another entry in the place of one with this tuple.
+    pub const BEING_REPLACED: Self = Self(2);
 }
 
 /// The factors of [`FlowKey::tag`]: the first digits of pi.

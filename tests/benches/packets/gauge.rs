@@ -10,6 +10,7 @@ use aya::programs::{ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
+use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::frontend::{Frontend, FrontendKey, MAX_FRONTENDS};
 use proxy_common::map_names::family_ending;
@@ -17,6 +18,7 @@ use proxy_common::service::{BackendSet, MAX_SERVICES, MAX_SLOTS, Service};
 use proxy_common::{Family, backend::MAX_BACKENDS, map_names};
 
 use crate::measure::{Driver, Packets, Run};
+use crate::subject::LOOPBACK;
 
 /// The loaded object, with the tables of a family's floors.
 pub(crate) struct Gauge<F: Family> {
@@ -27,6 +29,8 @@ pub(crate) struct Gauge<F: Family> {
     services: Array<MapData, Service>,
     slots: Array<MapData, BackendId>,
     backends: Array<MapData, Backend<F>>,
+    /// Open for the programs that are loaded later.
+    _devices: HashMap<MapData, u32, Device>,
 }
 
 impl<F: Family> Gauge<F> {
@@ -51,6 +55,9 @@ impl<F: Family> Gauge<F> {
         let driver = name::<F>("drive");
         let _ = loaded(&mut ebpf, &driver)?;
         let driver = Driver::new(&mut ebpf, driver)?;
+        let devices = ebpf.take_map(map_names::DEVICES).context("there are no devices")?;
+        let mut devices: HashMap<MapData, u32, Device> = devices.try_into()?;
+        devices.insert(LOOPBACK, Device::routed(), 0)?;
         let mut take = |base| ebpf.take_map(&of_family(base)).with_context(|| of_family(base));
         Ok(Self {
             flows: take(map_names::FLOWS)?.try_into()?,
@@ -60,6 +67,7 @@ impl<F: Family> Gauge<F> {
             backends: take(map_names::BACKENDS)?.try_into()?,
             driver,
             ebpf,
+            _devices: devices,
         })
     }
 

@@ -181,6 +181,7 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
         most: u32::MAX,
     };
     let follow: &[_] = &[("follow", PASS), ("plain", PASS)];
+    let open: &[_] = &[("open", PASS), ("alone", PASS)];
     let miss: &[_] = &[("miss", PASS)];
     Ok(vec![
         scenario("established request", INGRESS, request(vip::<F>(10))?, follow, backend),
@@ -191,7 +192,7 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
             counted: Some(Reason::FlowCreated),
             // Warm by themselves.
             most: 1 << 20,
-            ..scenario("new flow", INGRESS, new, &[("open", PASS)], anywhere(backend))
+            ..scenario("new flow", INGRESS, new, open, anywhere(backend))
         },
         scenario("no Service, sent", INGRESS, request(elsewhere)?, miss, elsewhere),
         scenario("no Service, received", EGRESS, reply(elsewhere)?, miss, anywhere(client)),

@@ -10,13 +10,17 @@ use proxy_agent::bpf::object::pinned;
 use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::counter::Reason;
+use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::frontend::{Frontend, FrontendKey};
-use proxy_common::map_names::{COUNTERS, FLOWS, family_ending};
+use proxy_common::map_names::{COUNTERS, DEVICES, FLOWS, family_ending};
 use proxy_common::reject::Budget;
 use proxy_common::service::BackendSet;
 use proxy_common::{Family, reject};
 use proxy_tests::scratch::Scratch;
+
+/// The index of the loopback device, which test runs are said to come by.
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// The loaded object. Nothing is left of it when it is dropped.
 pub(crate) struct Subject<F: Family> {
@@ -37,6 +41,9 @@ impl<F: Family> Subject<F> {
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
         let pins = object.pins();
         let flows = format!("{FLOWS}{}", family_ending::<F>());
+        let mut devices: HashMap<MapData, u32, Device> = pinned(pins, DEVICES)?.try_into()?;
+        // Its clients are pods of the node.
+        devices.insert(LOOPBACK, Device::routed().with_local_clients(true), 0)?;
         Ok(Self {
             tables: Tables::open(pins)?,
             flows: pinned(pins, &flows)?.try_into()?,

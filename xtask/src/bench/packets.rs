@@ -92,7 +92,9 @@ fn notes() -> Vec<String> {
             .to_owned(),
         "A floor is the least that a program can do for the same result: the same parsing, look-ups and \
          inserts in tables of the same kinds and sizes, one rewrite, and nothing else. `plain` calls a \
-         helper for each part of the headers that changes, `follow` as few as that takes."
+         helper for each part of the headers that changes, `follow` as few as that takes. `open` looks up \
+         all that a new flow must ask where others write to the tables: the frontend twice, the device, \
+         and whose the replies are; `alone` does not."
             .to_owned(),
     ]
 }

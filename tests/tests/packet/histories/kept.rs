@@ -30,6 +30,7 @@ const CASES: &[(&str, &str)] = cases![
     "padding-is-no-fragment-header",
     "padding-is-no-tcp-header",
     "padding-is-no-udp-header",
+    "passing-at-a-pod-is-not-passing-out",
     "the-checksum-of-a-cut-quote",
 ];
 

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The short way of the first packets of flows: those of clients behind the node's own devices, to
+//! Services whose new flows ask for nothing but a backend. Whatever needs more than that, and
+//! whatever is in the way, goes the long way, as if it had not been here: see [`open`](crate::open)
+//! and [`claim`](crate::claim), which say what is right.
+
+use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
+use proxy_common::{
+    Address as _, Family,
+    counter::Reason,
+    device::DeviceTraits,
+    flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
+    frontend::{FrontendKind, ServiceIndex},
+    service::Policy,
+};
+
+use crate::{
+    choice::{self, share},
+    counter::count,
+    family::Datapath,
+    flow::{self, Found, NEW},
+    frame::device,
+    known::{self, Way},
+    maps::DEVICES,
+    masquerade, passing,
+    work::Work,
+};
+
+/// Opens a flow for a packet that has none among the confirmed ones, and translates it.
+/// [`Work::key`] is the packet's.
+#[inline(never)]
+pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
+    let Some(work) = Work::<F>::get() else {
+        return Way::Long;
+    };
+    let tables = F::tables();
+    let key = &work.key;
+    let tuple = &key.tuple;
+    if !names_two_hosts(tuple) || tables.half_open.get_ptr(key).is_some() {
+        return Way::Long;
+    }
+    let look_up = || choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol);
+    let Some(frontend) = look_up() else {
+        return Way::Done;
+    };
+    let (service, kind) = (frontend.service(), frontend.kind());
+    if service.0 < ServiceIndex::FIRST.0 {
+        return Way::Long;
+    }
+    let Some(row) = choice::service::<F>(service) else {
+        return Way::Long;
+    };
+    let policy = choice::policy(row);
+    let asks_who = kind == FrontendKind::LoadBalancer && policy.has(Policy::SOURCE_RANGES);
+    if asks_who || policy.affinity_seconds() != 0 {
+        return Way::Long;
+    }
+    // SAFETY: a device's entry is replaced, not changed, and rarely.
+    let device = unsafe { DEVICES.get(device(context)) };
+    if device.is_some_and(|device| device.bridge != 0) {
+        return Way::Long;
+    }
+    let is_local = choice::is_local_by::<F>(&tuple.source, || {
+        device.is_some_and(|device| device.traits.has(DeviceTraits::LOCAL_CLIENTS))
+    });
+    let (set, _) = choice::backend_set(row, policy, kind, is_local);
+    let set = set.within_family();
+    if set.when_empty().is_some() {
+        return Way::Long;
+    }
+    // SAFETY: the helper takes nothing.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let Some((id, backend)) = choice::backend::<F>(set, share(random, set.count())) else {
+        return Way::Long;
+    };
+    let mut to = *tuple;
+    (to.destination, to.destination_port) = (backend.address, backend.port);
+    let generation = backend.generation;
+    // What was read may have been another frontend's; and who is their own backend is answered in
+    // another way.
+    if look_up() != Some(frontend) || to.destination == tuple.source {
+        return Way::Long;
+    }
+    let is_masqueraded = masquerade::is_wanted::<F>(kind, policy, is_local);
+    let kind = if is_masqueraded { Kind::MASQUERADE } else { 0 };
+    work.reply_key = FlowKey::new(to.reversed(), key.protocol, Hook::EGRESS);
+    work.flow = Flow {
+        tag: 0,
+        to: tuple.reversed(),
+        service,
+        backend: id,
+        generation,
+        last_seen: flow::now(),
+        // Which backend was chosen says a few bits of it at most.
+        proof: random,
+        mac: [0; 6],
+        kind: Kind(kind | Kind::REPLY),
+        client_seen: Seen(Seen::ANY),
+        backend_seen: Seen::default(),
+        reserved: [0; 3],
+        seal: 0,
+    };
+    work.flow.label(&work.reply_key);
+    if tables.flows.get_ptr(&work.reply_key).is_some()
+        || tables.half_open.insert(&work.reply_key, &work.flow, NEW).is_err()
+    {
+        return Way::Long;
+    }
+    passing::forget::<F>(work.flow.tag);
+    work.flow.to = to;
+    work.flow.kind = Kind(kind);
+    // What is remembered of requests was so before there was this frontend, in an epoch that has ended.
+    work.flow.label(key);
+    if tables.half_open.insert(key, &work.flow, NEW).is_err() {
+        withdraw(work);
+        return Way::Long;
+    }
+    count::<F>(Reason::FlowCreated);
+    known::translate(context, network, key, &to)
+}
+
+/// Whether a packet is between hosts: from no loopback address, no group and not from nobody, and to
+/// none.
+#[inline(always)]
+fn names_two_hosts<F: Datapath>(tuple: &Tuple<F>) -> bool {
+    let is_nobody = tuple.source == <F as Family>::Addr::UNSPECIFIED;
+    let is_host = |address: &<F as Family>::Addr| !address.is_multicast() && !address.is_loopback();
+    !is_nobody && is_host(&tuple.source) && is_host(&tuple.destination)
+}
+
+/// Gives up the replies that have been taken, unless another processor has just opened the very flow
+/// for another packet of it.
+#[inline(always)]
+fn withdraw<F: Datapath>(work: &Work<F>) {
+    let half_open = F::tables().half_open;
+    let is_same = half_open
+        .get_ptr_mut(&work.key)
+        .is_some_and(|entry| Found { entry, confirmed: false }.flow().to == work.flow.to);
+    if !is_same {
+        let _: Result<(), i32> = half_open.remove(&work.reply_key);
+    }
+}
