@@ -69,7 +69,7 @@ const SOCKETS: &[&str] = &["--test-threads=1", "served::"];
 const SOCKETS_OF_6_1: &[&str] = &["--test-threads=1", "served::", "in_kernel::"];
 
 /// Every suite.
-pub(super) const SUITES: [Suite; 10] = [
+pub(super) const SUITES: [Suite; 11] = [
     Suite {
         name: "packet",
         what: "packets through the BPF programs, one by one",
@@ -77,6 +77,15 @@ pub(super) const SUITES: [Suite; 10] = [
         arguments: &[],
         guests: &[("6.1", PACKETS), ("6.12", PACKETS)],
         guest_seconds: 600,
+    },
+    Suite {
+        name: "verifier",
+        what: "what the programs cost the verifier, and their sizes, beside the record",
+        stage: Stage::Packet,
+        // What has changed is told where nothing fails, too.
+        arguments: &["--nocapture", "--test-threads=1"],
+        guests: &[],
+        guest_seconds: 0,
     },
     here("harness", "the networks of the tests, without a proxy"),
     Suite {
