@@ -9,7 +9,7 @@ use proxy_tests::{
     manifests::{self, Service},
     netns::Prefix,
     protocol::Protocol,
-    topology::{DEVICE, Host, Node, pod_device},
+    topology::{Host, Node, pod_device},
 };
 
 use crate::{
@@ -108,17 +108,19 @@ fn hosts(count: u8) -> impl Iterator<Item = u8> + Clone {
     FIRST..FIRST + count
 }
 
-/// Gives a server, which has the first one, all other addresses of endpoints.
+/// Gives a server, which has the first one, all other addresses of endpoints. They are not at its
+/// device: what iperf3 sends first over UDP has the address that the kernel prefers there, and has to
+/// have the one that its client knows.
 pub(super) fn add_addresses(node: &Node, server: &Host) -> Result<()> {
     let outside = node.host().namespace().netlink()?;
     let inside = server.namespace().netlink()?;
-    let (device, eth0) = (outside.link(&pod_device(server.name()))?, inside.link(DEVICE)?);
+    let (device, loopback) = (outside.link(&pod_device(server.name()))?, inside.link("lo")?);
     for host in hosts(ENDPOINTS).skip(1) {
         for family in IpFamily::ALL {
             let address = DualAddress::pod(node.number(), host).of(family);
             let prefix = Prefix(address, family.host_prefix_length());
-            inside.add_address(eth0, prefix)?;
-            outside.add_route(prefix, None, device)?;
+            inside.add_address(loopback, prefix)?;
+            outside.add_route(prefix, Some(server.address(family)), device)?;
         }
     }
     Ok(())
