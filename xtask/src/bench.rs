@@ -7,6 +7,7 @@
 
 mod comparison;
 mod evidence;
+mod iperf;
 mod kube_proxy;
 mod load;
 mod machine;
@@ -56,6 +57,8 @@ pub(crate) struct Args {
 enum Alone {
     /// Load the rules that kube-proxy writes, and connect through them
     KubeProxy(kube_proxy::trial::Args),
+    /// Run iperf3 over each path in both families, and print one table within two minutes
+    Iperf(iperf::Args),
 }
 
 /// What can be measured.
@@ -88,13 +91,13 @@ impl Section {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.alone {
         Some(Alone::KubeProxy(args)) => kube_proxy::trial::run(args),
+        Some(Alone::Iperf(args)) => iperf::run(args),
         None => report(args),
     }
 }
 
 fn report(args: &Args) -> Result<()> {
-    ensure!((0.0..=100.0).contains(&args.tolerate), "--tolerate is a part of 100");
-    let setup = Setup::new(args.quick, args.tolerate / 100.0, args.sixfour.as_deref())?;
+    let setup = Setup::new(args.quick, part(args.tolerate)?, args.sixfour.as_deref())?;
     let start = Instant::now();
     let mut report = Report { machine: Machine::here()?, quick: args.quick, sections: Vec::new() };
     for section in Section::value_variants() {
@@ -105,4 +108,10 @@ fn report(args: &Args) -> Result<()> {
     report.publish()?;
     step(format_args!("measured for {:.0} s, building aside", start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// What `--tolerate` says, as a part of the machine.
+fn part(percent: f64) -> Result<f64> {
+    ensure!((0.0..=100.0).contains(&percent), "--tolerate is a part of 100");
+    Ok(percent / 100.0)
 }

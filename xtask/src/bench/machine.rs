@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The machine that figures are of.
 
-use std::{fs, thread};
+use std::{fmt, fs, thread};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -53,6 +53,14 @@ impl Machine {
                 .trim_end()
                 .to_owned(),
         })
+    }
+}
+
+/// What it is made of.
+impl fmt::Display for Machine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, processors, memory, kernel, .. } = self;
+        write!(formatter, "{processors} × {model}, {memory} GiB, Linux {kernel}")
     }
 }
 

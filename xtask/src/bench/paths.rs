@@ -29,14 +29,14 @@ const WORKS: [Work; 6] =
     [Work::STREAM, Work::DATAGRAMS, Work::CONNECTIONS, Work::PINNED, Work::REQUESTS, Work::STREAMS];
 const FEW_WORKS: usize = 5;
 
-/// The paths, with what a work is to reach on them.
-fn paths(work: Work, is_quick: bool) -> Vec<Path> {
+/// All paths, with what a work is to reach on them.
+pub(super) fn all(work: Work) -> Vec<Path> {
     let (by_tc, beside_nftables, at_socket) = match work {
         Work::STREAM => (Some(Wanted::AtLeastFrom(0.97, 0.95)), None, Some(Wanted::Reaches(1.0))),
         Work::CONNECTIONS => (Some(Wanted::AtLeast(0.94)), Some(Wanted::AtLeast(1.1)), None),
         _ => (None, None, None),
     };
-    let mut paths = vec![
+    vec![
         Path::direct(DIRECT, Client::Pod),
         Path::service("Sixfour, by tc", SIXFOUR, Client::Pod).beside(0, DIRECT, by_tc).beside(
             2,
@@ -47,11 +47,14 @@ fn paths(work: Work, is_quick: bool) -> Vec<Path> {
         Path::direct(FROM_NODE, Client::Node),
         Path::service("Sixfour, at the socket, from the node", SIXFOUR, Client::Node)
             .beside(3, FROM_NODE, at_socket),
-    ];
-    if !is_quick {
-        let iptables = Path::service("kube-proxy, iptables", IPTABLES, Client::Pod);
-        paths.push(iptables.beside(0, DIRECT, None));
-    }
+        Path::service("kube-proxy, iptables", IPTABLES, Client::Pod).beside(0, DIRECT, None),
+    ]
+}
+
+/// The paths that there is time for: in a hurry, all but the last.
+fn paths(work: Work, is_quick: bool) -> Vec<Path> {
+    let mut paths = all(work);
+    paths.truncate(paths.len() - usize::from(is_quick));
     paths
 }
 

@@ -17,6 +17,7 @@ use super::machine::Machine;
 use crate::{report, statistics::Estimate, workspace};
 
 pub(crate) use goal::{Goal, Wanted};
+pub(crate) use summary::{HOW, together};
 
 /// Everything that a run measured.
 #[derive(Serialize, Deserialize)]
@@ -103,7 +104,9 @@ impl Figure {
         values: Vec<f64>,
     ) -> Result<Self> {
         let estimate = Estimate::of(&values).with_context(|| {
-            format!("{case}: the machine was busy with other work all the time")
+            format!(
+                "{case}: the machine was busy with other work all the time (`--tolerate` lets it be)"
+            )
         })?;
         let case = case.to_owned();
         let family = family.into().map_or("both", IpFamily::name).to_owned();

@@ -199,13 +199,7 @@ impl Work {
     ) -> Result<Sample> {
         match (self.tool, amount) {
             (Tool::Iperf3(arguments), Amount::Bytes(bytes)) => {
-                let arrived = asker.stream(target, arguments, bytes)?;
-                let Arrived { bits, datagrams, seconds } = arrived;
-                Ok(if datagrams > 0.0 {
-                    Sample { values: vec![datagrams / seconds], work: datagrams }
-                } else {
-                    Sample { values: vec![arrived.gigabits_a_second()], work: bits / 1e9 }
-                })
+                Ok(arrived(asker.stream(target, arguments, bytes)?))
             }
             (Tool::Peer(exchange, threads, place), Amount::Time(time)) => {
                 let target = SocketAddr::new(target, self.port());
@@ -218,6 +212,16 @@ impl Work {
             }
             _ => bail!("{} is not measured by that", self.title),
         }
+    }
+}
+
+/// What is measured of a run of iperf3.
+pub(crate) fn arrived(arrived: Arrived) -> Sample {
+    let Arrived { bits, datagrams, seconds } = arrived;
+    if datagrams > 0.0 {
+        Sample { values: vec![datagrams / seconds], work: datagrams }
+    } else {
+        Sample { values: vec![arrived.gigabits_a_second()], work: bits / 1e9 }
     }
 }
 

@@ -13,19 +13,15 @@ use super::{Chart, Figure, Goal, Ratio, Report};
 use crate::statistics::Estimate;
 
 /// How figures are made.
-pub(super) const HOW: &str = "Figures are medians of rounds; each round measured all cases of a chart, \
+pub(crate) const HOW: &str = "Figures are medians of rounds; each round measured all cases of a chart, \
      one after the other. Ratios are medians of the ratios within a round. Intervals hold the true \
      median with a confidence of 95 % or more, whatever the distribution (order statistics).";
 
-/// The machine in a sentence.
+/// What was measured, where and when, in a sentence.
 pub(super) fn machine(report: &Report) -> String {
     let machine = &report.machine;
     format!(
-        "Measured on {} × {}, {} GiB, Linux {}, on {}, at commit {}{}.",
-        machine.processors,
-        machine.model,
-        machine.memory,
-        machine.kernel,
+        "Measured on {machine}, on {}, at commit {}{}.",
         machine.date,
         machine.commit,
         if report.quick { ", in a hurry: trust the intervals only" } else { "" },
@@ -68,29 +64,55 @@ pub(super) fn print(report: &Report) {
     println!("\n{}\n{reached} of {} goals reached.\n", machine(report), goals.len());
 }
 
+/// What figures are shown by.
+const HEAD: [&str; 8] = ["", "family", "median", "interval", "ratio", "interval", "to", "goal"];
+
 fn full(chart: &Chart) -> Table {
-    let mut table = Table::new();
-    let head = ["", "family", "median", "interval", "ratio", "interval", "to", "goal"];
-    let _ = table
-        .load_preset(UTF8_FULL_CONDENSED)
-        .apply_modifier(UTF8_ROUND_CORNERS)
-        .set_header(head.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    let mut table = table(HEAD);
     for figure in &chart.figures {
-        let (first, others) = figure.ratios.split_first().unzip();
-        let mut cells = vec![
-            Cell::new(name(chart, figure)),
-            Cell::new(&figure.family),
-            right(format!("{:.*}", chart.digits, figure.estimate.median)),
-            Cell::new(interval(&figure.estimate, chart.digits)),
-        ];
-        cells.extend(ratio(first, figure.goal.as_ref()));
-        let _ = table.add_row(cells);
-        for other in others.into_iter().flatten() {
-            let empty = [""; 4].map(Cell::new).into_iter();
-            let _ = table.add_row(empty.chain(ratio(Some(other), None)));
+        let _ = table.add_rows(rows(chart, figure));
+    }
+    table
+}
+
+/// The figures of all charts in one table, each with its unit.
+pub(crate) fn together<'a>(charts: impl IntoIterator<Item = &'a Chart>) -> Table {
+    let [_, others @ ..] = HEAD;
+    let head = ["what", "path"].into_iter().chain(others);
+    let mut table = table(head);
+    for chart in charts {
+        let mut titles = [chart.title.clone(), chart.unit.clone()].into_iter();
+        for row in chart.figures.iter().flat_map(|figure| rows(chart, figure)) {
+            let title = Cell::new(titles.next().unwrap_or_default());
+            let _ = table.add_row([title].into_iter().chain(row));
         }
     }
     table
+}
+
+fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
+    let mut table = Table::new();
+    let head = head.into_iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold));
+    let _ =
+        table.load_preset(UTF8_FULL_CONDENSED).apply_modifier(UTF8_ROUND_CORNERS).set_header(head);
+    table
+}
+
+/// A row for the figure, and one for each ratio after the first.
+fn rows(chart: &Chart, figure: &Figure) -> Vec<Vec<Cell>> {
+    let (first, others) = figure.ratios.split_first().unzip();
+    let mut cells = vec![
+        Cell::new(name(chart, figure)),
+        Cell::new(&figure.family),
+        right(format!("{:.*}", chart.digits, figure.estimate.median)),
+        Cell::new(interval(&figure.estimate, chart.digits)),
+    ];
+    cells.extend(ratio(first, figure.goal.as_ref()));
+    let others = others.into_iter().flatten().map(|other| {
+        let empty = [""; 4].map(Cell::new).into_iter();
+        empty.chain(ratio(Some(other), None)).collect()
+    });
+    [cells].into_iter().chain(others).collect()
 }
 
 /// The case of a figure, and its size if it has one.
