@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod query;
 pub mod recorded;
 pub mod replay;
+pub mod rules;
 pub mod workloads;
 
 mod client;

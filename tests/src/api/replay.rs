@@ -21,6 +21,7 @@ use super::list;
 use super::listener::{Body, Listener, Reply};
 use super::object::Object;
 use super::query::{Query, status};
+use super::rules::{self, Rules};
 use super::store::{Store, set_version};
 use super::watch;
 use super::workloads::Workloads;
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     /// When a change was last put into a stream.
     pub(super) last_sent: Mutex<Option<Instant>>,
     token: Mutex<Option<String>>,
+    rules: Mutex<Arc<dyn Rules>>,
     /// Lists that are being read in pages.
     pub(super) pages: Mutex<Vec<(u64, Vec<Arc<Object>>)>>,
 }
@@ -68,6 +70,7 @@ impl ReplayServer {
             bookmarks: Mutex::new(Duration::from_millis(200)),
             last_sent: Mutex::default(),
             token: Mutex::new(door.token),
+            rules: Mutex::new(Arc::new(rules::NONE)),
             pages: Mutex::default(),
         });
         let any = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
@@ -160,6 +163,11 @@ impl ReplayServer {
         *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
+    /// Sets what the cluster allows, and what it makes of new objects.
+    pub fn set_rules(&self, rules: Arc<dyn Rules>) {
+        *self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -206,14 +214,18 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Reply {
     {
         return Ok(refusal(&status(401, "Unauthorized", "Unauthorized")));
     }
+    let rules = Arc::clone(&shared.rules.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(refused) = rules.refuse(request.method().as_str(), request.uri().path()) {
+        return Ok(refusal(&refused));
+    }
     if EventStore::is_at(request.uri().path()) {
         return shared.events.answer(request).await;
     }
     if Workloads::is_at(request.uri().path()) {
-        return shared.workloads.answer(&shared.store, request).await;
+        return shared.workloads.answer(&shared.store, &*rules, request).await;
     }
     if request.method() != Method::GET {
-        return write(&shared, request).await;
+        return write(&shared, &*rules, request).await;
     }
     let query = Query::of(request.uri());
     let Some(kind) = Kind::of_path(request.uri().path()) else {
@@ -243,7 +255,7 @@ fn one(shared: &Shared, path: &str) -> Response<Body> {
 }
 
 /// Makes, replaces or removes the object of a request.
-async fn write(shared: &Shared, request: Request<Incoming>) -> Reply {
+async fn write(shared: &Shared, rules: &dyn Rules, request: Request<Incoming>) -> Reply {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
@@ -258,6 +270,9 @@ async fn write(shared: &Shared, request: Request<Incoming>) -> Reply {
         let revision = state.revision + 1;
         drop(state);
         set_version(&mut object, revision);
+    }
+    if method == Method::POST {
+        rules::admit(rules, &path, &mut object);
     }
     let removed = method == Method::DELETE;
     let named = !name_of(&object).1.is_empty();

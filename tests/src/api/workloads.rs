@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Namespaces, Pods and Jobs, which nobody watches here, and the logs of Pods. What a cluster would
-//! make of them a test plays.
+//! Namespaces, Pods and Jobs, which nobody watches here, the logs of Pods, and Events of `v1`. What a
+//! cluster would make of them a test plays.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use super::kind::name_of;
 use super::listener::Reply;
 use super::query::{Query, status};
 use super::replay::{json_answer, refusal};
+use super::rules::{self, Rules};
 use super::store::Store;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -44,9 +45,9 @@ impl Workloads {
         self.read().clone()
     }
 
-    /// Writes an object or a log, as a cluster does.
-    pub fn set(&self, path: &str, value: Value) {
-        drop(self.read().insert(path.to_owned(), value));
+    /// Changes them as a cluster does: while nobody else does.
+    pub fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Value>)) {
+        change(&mut self.read());
     }
 
     fn read(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
@@ -55,16 +56,21 @@ impl Workloads {
 
     /// Makes, reads or removes an object; with a Namespace goes all that is in it, here and in the
     /// `store`.
-    pub(super) async fn answer(&self, store: &Store, request: Request<Incoming>) -> Reply {
+    pub(super) async fn answer(
+        &self,
+        store: &Store,
+        rules: &dyn Rules,
+        request: Request<Incoming>,
+    ) -> Reply {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let path = parts.uri.path();
         let answer = match (&parts.method, place(path)) {
-            (&Method::POST, Some(Place::All)) => self.make(path, body),
+            (&Method::POST, Some(Place::All)) => self.make(path, body, rules),
             (&Method::GET, Some(Place::All)) => Ok((200, self.list(path, &Query::of(&parts.uri)))),
             (&Method::GET, Some(Place::One)) => self.one(path),
-            (&Method::DELETE, Some(Place::One)) => self.remove(path, store),
+            (&Method::DELETE, Some(Place::One)) => self.remove(path, store, &body),
             _ => Err(status(405, "MethodNotAllowed", "the server does not allow this method")),
         };
         Ok(match answer {
@@ -76,14 +82,17 @@ impl Workloads {
         })
     }
 
-    fn make(&self, path: &str, mut object: Value) -> Result<(u16, Value), Value> {
+    fn make(
+        &self,
+        path: &str,
+        mut object: Value,
+        rules: &dyn Rules,
+    ) -> Result<(u16, Value), Value> {
         let mut all = self.read();
-        if let Some(namespace) = namespace(path) {
-            if !all.contains_key(&format!("{NAMESPACES}/{namespace}")) {
-                return Err(not_found());
-            }
-            object["metadata"]["namespace"] = namespace.into();
+        if namespace(path).is_some_and(|name| !all.contains_key(&format!("{NAMESPACES}/{name}"))) {
+            return Err(not_found());
         }
+        rules::admit(rules, path, &mut object);
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let path = format!("{path}/{name}");
         if all.contains_key(&path) {
@@ -93,12 +102,19 @@ impl Workloads {
         Ok((201, object))
     }
 
-    /// Those of a kind; of labels, only those with certain values are selected.
+    /// Those of a kind; of labels and fields, only those with certain values are selected.
     fn list(&self, path: &str, query: &Query) -> Value {
-        let wanted = query.get("labelSelector").unwrap_or_default();
-        let wanted: Vec<_> = wanted.split(',').filter_map(|term| term.split_once('=')).collect();
-        let has = |object: &Value, (name, value): &(&str, &str)| {
-            object["metadata"]["labels"][*name] == *value
+        let terms = |name| {
+            let terms = query.get(name).unwrap_or_default().split(',');
+            terms.filter_map(|term| term.split_once('='))
+        };
+        let label = |name: &str| format!("/metadata/labels/{}", name.replace('/', "~1"));
+        let field = |name: &str| format!("/{}", name.replace('.', "/"));
+        let labels = terms("labelSelector").map(|(name, value)| (label(name), value));
+        let fields = terms("fieldSelector").map(|(name, value)| (field(name), value));
+        let wanted: Vec<_> = labels.chain(fields).collect();
+        let has = |object: &Value, (pointer, value): &(String, &str)| {
+            object.pointer(pointer).is_some_and(|it| it == *value)
         };
         let start = format!("{path}/");
         let is_of_path = |at: &str| at.strip_prefix(&start).is_some_and(|name| !name.contains('/'));
@@ -115,14 +131,23 @@ impl Workloads {
         self.read().get(path).cloned().map(|object| (200, object)).ok_or_else(not_found)
     }
 
-    fn remove(&self, path: &str, store: &Store) -> Result<(u16, Value), Value> {
+    /// Removes an object; its Pods go with a Job, unless they are to stay, as they do by default.
+    fn remove(&self, path: &str, store: &Store, options: &Value) -> Result<(u16, Value), Value> {
         let mut all = self.read();
         let object = all.remove(path).ok_or_else(not_found)?;
+        let name = name_of(&object).1;
+        if object["kind"] == "Job" && options["propagationPolicy"] == "Background" {
+            let is_owned =
+                |object: &Value| object["metadata"]["ownerReferences"][0]["name"] == name;
+            let owned: Vec<_> =
+                all.iter().filter(|(_, it)| is_owned(it)).map(|(at, _)| at.clone()).collect();
+            all.retain(|at, _| !owned.iter().any(|start| at.starts_with(start)));
+        }
         let jobs = path.replacen(NAMESPACES, JOBS, 1);
         let inside = [format!("{path}/"), format!("{jobs}/")];
         all.retain(|at, _| !inside.iter().any(|start| at.starts_with(start)));
         if object["kind"] == "Namespace" {
-            let namespace = name_of(&object).1;
+            let namespace = name;
             let keys: Vec<_> = store.read().objects.keys().cloned().collect();
             for (kind, _, name) in keys.into_iter().filter(|(_, of, _)| *of == namespace) {
                 let metadata = json!({ "namespace": namespace, "name": name });
@@ -152,7 +177,7 @@ fn place(path: &str) -> Option<Place> {
         };
     }
     match words(NAMESPACES)?[..] {
-        [] | [_, "pods"] => Some(Place::All),
+        [] | [_, "pods" | "events"] => Some(Place::All),
         [_] | [_, "pods", _] | [_, "pods", _, "log"] => Some(Place::One),
         _ => None,
     }
