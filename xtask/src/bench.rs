@@ -58,7 +58,7 @@ enum Alone {
     /// Load the rules that kube-proxy writes, and connect through them
     KubeProxy(kube_proxy::trial::Args),
     /// Run iperf3 over each path in both families, and print one table within two minutes
-    Iperf(iperf::Args),
+    Iperf(Box<iperf::Args>),
 }
 
 /// What can be measured.

@@ -66,7 +66,7 @@ impl Arrived {
 
     /// What the end of iperf3's report says. Of UDP, that is what was sent and how much of it was
     /// lost.
-    fn read(end: &Value) -> Option<Self> {
+    pub(crate) fn read(end: &Value) -> Option<Self> {
         let sum = &end["sum"];
         if let Some(sent) = sum["packets"].as_f64() {
             let datagrams = sent - sum["lost_packets"].as_f64()?;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask bench iperf`: the quick answer, one table of iperf3 over all paths in both families.
+//! `cargo xtask bench iperf`: the quick answer, one table of iperf3 over all paths in both families:
+//! between network namespaces of this machine ([`here`]), or between pods of a cluster ([`cluster`]).
 
+mod cluster;
 mod here;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -10,11 +14,16 @@ use super::work::Work;
 /// What is measured.
 const WORKS: [Work; 3] = [Work::STREAM, Work::STREAMS, Work::DATAGRAMS];
 
-/// How to measure.
+/// Where and how to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Measure between pods of the cluster that this kubeconfig names, instead of on this machine
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    here: here::Options,
+    cluster: cluster::InCluster,
+    #[command(flatten)]
+    here: here::Here,
 }
 
 /// Measures, and prints the table.
@@ -23,5 +32,8 @@ pub(crate) struct Args {
 ///
 /// If something is missing, or does not work as it must.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    here::run(&args.here)
+    match &args.kubeconfig {
+        Some(kubeconfig) => cluster::run(kubeconfig, &args.cluster),
+        None => here::run(&args.here),
+    }
 }

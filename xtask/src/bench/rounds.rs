@@ -100,7 +100,7 @@ impl Plan {
 
 /// The order of so many cases: each is at each place twice in twice as many rounds, and every other
 /// round goes backwards, so that none always has the same one before it.
-fn order(cases: usize, round: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn order(cases: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..cases).map(move |turn| {
         let turn = if round.is_multiple_of(2) { turn } else { cases - 1 - turn };
         (turn + round / 2) % cases

@@ -139,6 +139,14 @@ impl Work {
         matches!(self.tool, Tool::Peer(..))
     }
 
+    /// What iperf3 is told, if it is done by that.
+    pub(crate) const fn iperf3(self) -> Option<&'static [&'static str]> {
+        match self.tool {
+            Tool::Iperf3(arguments) => Some(arguments),
+            Tool::Peer(..) => None,
+        }
+    }
+
     /// The protocol that it is done over.
     pub(crate) fn protocol(self) -> Protocol {
         match self.tool {

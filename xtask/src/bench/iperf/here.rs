@@ -21,12 +21,12 @@ use crate::{
 
 /// How to measure here.
 #[derive(clap::Args)]
-pub(super) struct Options {
+pub(super) struct Here {
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
-    #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 5.0, value_name = "PERCENT", conflicts_with = "kubeconfig")]
     tolerate: f64,
     /// Measure this agent instead of building one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "kubeconfig")]
     sixfour: Option<PathBuf>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Options {
 /// # Errors
 ///
 /// If something is missing, does not build, or does not work as it must.
-pub(super) fn run(options: &Options) -> Result<()> {
+pub(super) fn run(options: &Here) -> Result<()> {
     let setup = Setup::new(true, part(options.tolerate)?, options.sixfour.as_deref())?;
     let start = Instant::now();
     let ground = Ground::new(comparison::kinds(&paths::all(WORKS[0])))?;
