@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Measure these sections only
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<Section>,
+    /// Write into the README which goals are reached here
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    readme: bool,
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     tolerate: f64,
@@ -106,6 +109,9 @@ fn report(args: &Args) -> Result<()> {
         }
     }
     report.publish()?;
+    if args.readme {
+        report.tell_readme()?;
+    }
     step(format_args!("measured for {:.0} s, building aside", start.elapsed().as_secs_f64()));
     Ok(())
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was measured: one model, written as JSON, and shown as a page, as tables on the terminal and
-//! as the summary for the README.
+//! What was measured: one model, written as JSON, and shown as a page, as tables on the terminal, and
+//! as the part of the README about goals.
 
 mod chart;
 mod goal;
 mod page;
+mod readme;
 mod summary;
 
 use std::{fs, path::Path};
@@ -160,6 +161,21 @@ impl Report {
         write("summary.md", &summary::markdown(self))?;
         summary::print(self);
         report::step(format_args!("wrote {}", shown(&folder.join("report.html"))));
+        Ok(())
+    }
+
+    /// Writes which goals are reached into the README.
+    ///
+    /// # Errors
+    ///
+    /// If there is no place for it, or it cannot be written.
+    pub(crate) fn tell_readme(&self) -> Result<()> {
+        let path = workspace::root().join("README.md");
+        let writing = || format!("writing {}", shown(&path));
+        let readme = fs::read_to_string(&path).with_context(writing)?;
+        let readme = readme::with(self, &readme).with_context(writing)?;
+        fs::write(&path, readme).with_context(writing)?;
+        report::step(writing());
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The report in words and tables: on the terminal, and for the README.
+//! The report in words and tables: on the terminal, and for other pages.
 
 use std::collections::BTreeSet;
 
@@ -116,7 +116,7 @@ fn rows(chart: &Chart, figure: &Figure) -> Vec<Vec<Cell>> {
 }
 
 /// The case of a figure, and its size if it has one.
-fn name(chart: &Chart, figure: &Figure) -> String {
+pub(super) fn name(chart: &Chart, figure: &Figure) -> String {
     match figure.size.zip(chart.axis.as_ref()) {
         Some((size, axis)) => format!("{}, {size} {axis}", figure.case),
         None => figure.case.clone(),
@@ -139,7 +139,7 @@ fn ratio(ratio: Option<&Ratio>, of_figure: Option<&Goal>) -> [Cell; 4] {
     [median, Cell::new(interval(&ratio.estimate, 3)), Cell::new(&ratio.to), goals]
 }
 
-/// What the README shows: a row for each case, with the families side by side.
+/// All figures that matter, for other pages: a row for each case, with the families side by side.
 pub(super) fn markdown(report: &Report) -> String {
     let mut table = Table::new();
     let families: BTreeSet<_> = shown(report).flat_map(|c| &c.figures).map(|f| &f.family).collect();
