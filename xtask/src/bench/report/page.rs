@@ -4,7 +4,10 @@
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Chart, Figure, Goal, Ratio, Report, Section, chart, summary};
+use super::{
+    Chart, Figure, Goal, Ratio, Report, Section, chart, readme,
+    summary::{self, HOW},
+};
 
 /// The colours of charts are attributes, which any rule overrides.
 const STYLE: &str = "
@@ -14,7 +17,7 @@ const STYLE: &str = "
   :root { --ink: #e6edf3; --paper: #0d1117; --grid: #30363d; --soft: #8d96a0; --good: #3fb950;
     --bad: #f0883e; } }
 body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 svg { max-width: 100%; height: auto; }
 svg [fill='#000000'] { fill: var(--ink); }
 svg [stroke='#000000'] { stroke: var(--ink); }
@@ -23,6 +26,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--grid); padding: .15rem .7rem .15rem 0; text-align: left;
   vertical-align: top; }
 .number { text-align: right; }
+td.soft, .number, .goal { white-space: nowrap; }
 .soft, summary { color: var(--soft); }
 .good { color: var(--good); }
 .bad { color: var(--bad); }
@@ -54,12 +58,44 @@ pub(super) fn page(report: &Report) -> Result<String> {
                         ul { @for mitigation in &machine.mitigations { li { (mitigation) } } }
                     }
                 }
-                p class="soft" { (summary::HOW) }
+                p class="soft" { (HOW) }
+                (goals(report))
                 @for section in &sections { (section) }
             }
         }
     };
     Ok(page.into_string())
+}
+
+/// All goals at a glance.
+fn goals(report: &Report) -> Markup {
+    let rows = readme::rows(report);
+    let families = readme::families(&rows);
+    html! {
+        @if !rows.is_empty() {
+            h2 { "Goals" }
+            p { (readme::count(&rows)) "." }
+            table {
+                tr {
+                    th { "measured" } th { "case" }
+                    @for family in &families { th { (family) } }
+                    th { "goal" }
+                }
+                @for row in &rows {
+                    tr {
+                        td { (row.measured) } td { (row.case) }
+                        @for family in &families { (of_family(row.in_family(family))) }
+                        td class="goal" { (row.goal) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn of_family(cell: Option<(&str, bool)>) -> Markup {
+    let class = if cell.is_some_and(|(_, reached)| reached) { "good" } else { "bad" };
+    html! { td class=(class) { @if let Some((text, _)) = cell { (text) } } }
 }
 
 fn section(section: &Section) -> Result<Markup> {
@@ -122,7 +158,7 @@ fn ratio(ratio: Option<&Ratio>, goal: Option<&Goal>) -> Markup {
             td class="soft" { (summary::interval(&ratio.estimate, 3)) }
             td { (ratio.to) }
         } @else { td {} td {} td {} }
-        td { @for goal in goals { (judged(goal)) " " } }
+        td class="goal" { @for goal in goals { (judged(goal)) " " } }
     }
 }
 

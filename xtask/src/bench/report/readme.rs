@@ -16,12 +16,15 @@ use crate::statistics::Estimate;
 const MARKS: [&str; 2] = ["<!-- bench -->", "<!-- /bench -->"];
 
 /// A goal, with what was measured in each family.
-struct Row<'a> {
-    measured: &'a str,
-    case: String,
-    goal: &'a str,
-    /// A family, and what there is in it.
-    cells: Vec<(&'a str, String)>,
+pub(super) struct Row<'a> {
+    /// The title of the chart.
+    pub(super) measured: &'a str,
+    /// The case, and what it is compared with.
+    pub(super) case: String,
+    /// What was wanted.
+    pub(super) goal: &'a str,
+    /// A family, what there is in it, and whether that is what was wanted.
+    pub(super) cells: Vec<(&'a str, String, bool)>,
 }
 
 /// `readme` with what `report` says between its marks.
@@ -45,34 +48,51 @@ fn replace(readme: &str, part: &str) -> Result<String> {
     Ok(format!("{before}{begin}\n{part}\n{end}{after}"))
 }
 
-/// The machine, and a table of all goals.
-fn part(report: &Report) -> String {
-    let charts = || report.sections.iter().flat_map(|section| &section.charts);
+/// All goals.
+pub(super) fn rows(report: &Report) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    for chart in charts() {
+    for chart in report.sections.iter().flat_map(|section| &section.charts) {
         for figure in &chart.figures {
             add(&mut rows, chart, figure);
         }
     }
-    let families: BTreeSet<_> =
-        rows.iter().flat_map(|row| &row.cells).map(|(family, _)| *family).collect();
+    rows
+}
+
+/// The families that there is something in.
+pub(super) fn families<'a>(rows: &[Row<'a>]) -> BTreeSet<&'a str> {
+    rows.iter().flat_map(|row| &row.cells).map(|(family, ..)| *family).collect()
+}
+
+/// How many are reached.
+pub(super) fn count(rows: &[Row<'_>]) -> String {
+    let cells = || rows.iter().flat_map(|row| &row.cells);
+    let reached = cells().filter(|(.., reached)| *reached).count();
+    format!("{reached} of {} goals are reached", cells().count())
+}
+
+/// The machine, and a table of all goals.
+fn part(report: &Report) -> String {
+    let rows = rows(report);
+    let families = families(&rows);
     let mut table = Table::new();
     let head = ["measured", "case"].into_iter().chain(families.iter().copied()).chain(["goal"]);
     let _ = table.load_preset(ASCII_MARKDOWN).set_header(head);
-    for Row { measured, case, goal, cells } in &rows {
-        let of = |family: &&str| {
-            cells.iter().find(|(other, _)| other == family).map_or("", |(_, cell)| cell)
-        };
-        let row = [*measured, case].into_iter().chain(families.iter().map(of)).chain([*goal]);
-        let _ = table.add_row(row);
+    for row in &rows {
+        let of = |family: &&str| row.in_family(family).map_or("", |(text, _)| text);
+        let cells = [row.measured, &row.case].into_iter().chain(families.iter().map(of));
+        let _ = table.add_row(cells.chain([row.goal]));
     }
-    let goals = || charts().flat_map(|chart| &chart.figures).flat_map(Figure::goals);
-    let reached = goals().filter(|goal| goal.reached).count();
     let (machine, commit) = (&report.machine, &report.machine.commit);
-    format!(
-        "{reached} of {} goals are reached on {machine}, at commit {commit}. {HOW}\n\n{table}",
-        goals().count(),
-    )
+    format!("{} on {machine}, at commit {commit}. {HOW}\n\n{table}", count(&rows))
+}
+
+impl Row<'_> {
+    /// What there is in a family, and whether that is what was wanted.
+    pub(super) fn in_family(&self, family: &str) -> Option<(&str, bool)> {
+        let cell = self.cells.iter().find(|(other, ..)| *other == family);
+        cell.map(|(_, text, reached)| (text.as_str(), *reached))
+    }
 }
 
 /// Adds the goals of a figure, in the row of the other family where there is one.
@@ -87,8 +107,8 @@ fn add<'a>(rows: &mut Vec<Row<'a>>, chart: &'a Chart, figure: &'a Figure) {
         Some((format!("{} / {}", name(chart, figure), ratio.to), goal, cell))
     });
     for (case, goal, cell) in own.chain(ratios) {
+        let cell = (figure.family.as_str(), cell, goal.reached);
         let (measured, goal) = (chart.title.as_str(), goal.text.as_str());
-        let cell = (figure.family.as_str(), cell);
         let is_same =
             |row: &&mut Row<'_>| (row.measured, &row.case, row.goal) == (measured, &case, goal);
         match rows.iter_mut().find(is_same) {

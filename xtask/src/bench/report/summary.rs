@@ -9,7 +9,7 @@ use comfy_table::{
     presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
 };
 
-use super::{Chart, Figure, Goal, Ratio, Report};
+use super::{Chart, Figure, Goal, Ratio, Report, readme};
 use crate::statistics::Estimate;
 
 /// How figures are made.
@@ -58,10 +58,7 @@ pub(super) fn print(report: &Report) {
             println!("\n{}, {} ({})\n{}", chart.title, chart.unit, rounds(chart), full(chart));
         }
     }
-    let figures = report.sections.iter().flat_map(|section| &section.charts);
-    let goals: Vec<_> = figures.flat_map(|chart| &chart.figures).flat_map(Figure::goals).collect();
-    let reached = goals.iter().filter(|goal| goal.reached).count();
-    println!("\n{}\n{reached} of {} goals reached.\n", machine(report), goals.len());
+    println!("\n{}\n{}.\n", machine(report), readme::count(&readme::rows(report)));
 }
 
 /// What figures are shown by.
