@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How sure the interval of an [`Estimate`] is to hold the true median, if there are values enough.
-const CONFIDENCE: f64 = 0.95;
+pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// The median of some values, and between which of them the true one is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

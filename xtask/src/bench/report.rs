@@ -18,7 +18,7 @@ use super::machine::Machine;
 use crate::{report, statistics::Estimate, workspace};
 
 pub(crate) use goal::{Goal, Wanted};
-pub(crate) use summary::{HOW, together};
+pub(crate) use summary::together;
 
 /// Everything that a run measured.
 #[derive(Serialize, Deserialize)]

@@ -49,6 +49,7 @@ fn a_table_across_families_and_paths() {
         check_rows(&text, family);
     }
     assert!(text.contains("from client-node to server-node"), "{text}");
+    assert!(text.contains("too few rounds for that: some hold it with 50.0 % only"), "{text}");
     assert_eq!(cluster.left(), [""; 0]);
     assert_eq!(cluster.made("Job").len(), 2);
 }

@@ -43,12 +43,7 @@ pub(super) fn run(options: &Here) -> Result<()> {
     let charts = WORKS.map(|work| throughput(&setup, &network, work));
     let charts = charts.into_iter().collect::<Result<Vec<_>>>()?;
     network.stop()?;
-    println!(
-        "\niperf3 on {}\n\n{}\n{}\n",
-        Machine::here()?,
-        report::together(&charts),
-        report::HOW
-    );
+    println!("\niperf3 on {}\n\n{}\n", Machine::here()?, report::together(&charts));
     step(format_args!("measured for {:.0} s, building aside", start.elapsed().as_secs_f64()));
     Ok(())
 }

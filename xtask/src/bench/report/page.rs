@@ -4,10 +4,7 @@
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{
-    Chart, Figure, Goal, Ratio, Report, Section, chart, readme,
-    summary::{self, HOW},
-};
+use super::{Chart, Figure, Goal, Ratio, Report, Section, chart, readme, summary};
 
 /// The colours of charts are attributes, which any rule overrides.
 const STYLE: &str = "
@@ -58,7 +55,7 @@ pub(super) fn page(report: &Report) -> Result<String> {
                         ul { @for mitigation in &machine.mitigations { li { (mitigation) } } }
                     }
                 }
-                p class="soft" { (HOW) }
+                p class="soft" { (summary::how(summary::charts(report))) }
                 (goals(report))
                 @for section in &sections { (section) }
             }

@@ -8,7 +8,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
 use super::{
     Chart, Figure, Goal, Report,
-    summary::{HOW, interval, name},
+    summary::{charts, how, interval, name},
 };
 use crate::statistics::Estimate;
 
@@ -51,7 +51,7 @@ fn replace(readme: &str, part: &str) -> Result<String> {
 /// All goals.
 pub(super) fn rows(report: &Report) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    for chart in report.sections.iter().flat_map(|section| &section.charts) {
+    for chart in charts(report) {
         for figure in &chart.figures {
             add(&mut rows, chart, figure);
         }
@@ -84,7 +84,7 @@ fn part(report: &Report) -> String {
         let _ = table.add_row(cells.chain([row.goal]));
     }
     let (machine, commit) = (&report.machine, &report.machine.commit);
-    format!("{} on {machine}, at commit {commit}. {HOW}\n\n{table}", count(&rows))
+    format!("{} on {machine}, at commit {commit}. {}\n\n{table}", count(&rows), how(charts(report)))
 }
 
 impl Row<'_> {

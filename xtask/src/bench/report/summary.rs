@@ -10,12 +10,22 @@ use comfy_table::{
 };
 
 use super::{Chart, Figure, Goal, Ratio, Report, readme};
-use crate::statistics::Estimate;
+use crate::statistics::{CONFIDENCE, Estimate};
 
 /// How figures are made.
-pub(crate) const HOW: &str = "Figures are medians of rounds; each round measured all cases of a chart, \
+const HOW: &str = "Figures are medians of rounds; each round measured all cases of a chart, \
      one after the other. Ratios are medians of the ratios within a round. Intervals hold the true \
      median with a confidence of 95 % or more, whatever the distribution (order statistics).";
+
+/// How figures are made, and whether there were rounds enough.
+pub(super) fn how<'a>(charts: impl IntoIterator<Item = &'a Chart>) -> String {
+    let figures = charts.into_iter().flat_map(|chart| &chart.figures);
+    let confidence = figures.map(|figure| figure.estimate.confidence).fold(1.0, f64::min);
+    let percent = confidence * 100.0;
+    let few =
+        format!(" There were too few rounds for that: some hold it with {percent:.1} % only.");
+    format!("{HOW}{}", if confidence < CONFIDENCE { &few } else { "" })
+}
 
 /// What was measured, where and when, in a sentence.
 pub(super) fn machine(report: &Report) -> String {
@@ -72,8 +82,8 @@ fn full(chart: &Chart) -> Table {
     table
 }
 
-/// The figures of all charts in one table, each with its unit.
-pub(crate) fn together<'a>(charts: impl IntoIterator<Item = &'a Chart>) -> Table {
+/// The figures of all charts in one table, each with its unit, and how they were made.
+pub(crate) fn together(charts: &[Chart]) -> String {
     let [_, others @ ..] = HEAD;
     let head = ["what", "path"].into_iter().chain(others);
     let mut table = table(head);
@@ -84,7 +94,7 @@ pub(crate) fn together<'a>(charts: impl IntoIterator<Item = &'a Chart>) -> Table
             let _ = table.add_row([title].into_iter().chain(row));
         }
     }
-    table
+    format!("{table}\n{}", how(charts))
 }
 
 fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
@@ -156,11 +166,16 @@ pub(super) fn markdown(report: &Report) -> String {
             }
         }
     }
-    format!("{}\n\n{HOW}\n\n{table}\n", machine(report))
+    format!("{}\n\n{}\n\n{table}\n", machine(report), how(charts(report)))
 }
 
 fn shown(report: &Report) -> impl Iterator<Item = &Chart> {
-    report.sections.iter().flat_map(|section| &section.charts).filter(|chart| chart.in_summary)
+    charts(report).filter(|chart| chart.in_summary)
+}
+
+/// All charts.
+pub(super) fn charts(report: &Report) -> impl Iterator<Item = &Chart> {
+    report.sections.iter().flat_map(|section| &section.charts)
 }
 
 /// The figures of all families that are of the same case and size as `first`.

@@ -169,7 +169,7 @@ impl Cases {
 impl fmt::Display for Cases {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let charts = self.charts().map_err(|_| fmt::Error)?;
-        writeln!(formatter, "{}\n{}", report::together(&charts), report::HOW)?;
+        writeln!(formatter, "{}", report::together(&charts))?;
         for line in self.lacking.iter().chain(&self.failures()) {
             writeln!(formatter, "{line}")?;
         }
