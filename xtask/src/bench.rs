@@ -6,6 +6,7 @@
 //! machine, [`processors`] says what runs where, and [`report`] shows what came of it.
 
 mod comparison;
+mod control_plane;
 mod evidence;
 mod iperf;
 mod kube_proxy;
@@ -73,6 +74,8 @@ enum Section {
     Sizes,
     /// Nanoseconds a packet takes in each program
     Packets,
+    /// From changes at the API to connections, the agent's start and its memory
+    ControlPlane,
 }
 
 impl Section {
@@ -81,6 +84,7 @@ impl Section {
             Self::Paths => paths::run(setup),
             Self::Sizes => sizes::run(setup),
             Self::Packets => packets::run(setup),
+            Self::ControlPlane => control_plane::run(setup),
         }
     }
 }

@@ -9,7 +9,7 @@ pub(crate) const CONFIDENCE: f64 = 0.95;
 /// The median of some values, and between which of them the true one is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
-    /// The middle one of the values.
+    /// The middle one of the values; of another part than the half, the one there.
     pub(crate) median: f64,
     /// The lower end of the interval.
     pub(crate) low: f64,
@@ -22,40 +22,59 @@ pub(crate) struct Estimate {
 
 impl Estimate {
     /// The median of `values` with its interval; none of no values.
-    ///
-    /// The interval goes from the value of a rank to that of the same rank from above, the narrowest
-    /// such that is sure enough. How many of n values lie below the true median has a binomial
-    /// distribution, however the values are distributed: Conover, *Practical Nonparametric
-    /// Statistics*, 3rd edition, 3.2; Hahn and Meeker, *Statistical Intervals*, 5.2.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        Self::at(values, 0.5)
+    }
+
+    /// The value below which this part of the values lies (with 0.5, the median), with its interval;
+    /// none of no values.
+    ///
+    /// The interval goes from the value of one rank to that of another, the narrowest such that is as
+    /// sure on either side. How many of n values lie above the true one has a binomial distribution,
+    /// however the values are distributed: Conover, *Practical Nonparametric Statistics*, 3rd edition,
+    /// 3.2; Hahn and Meeker, *Statistical Intervals*, 5.2.
+    pub(crate) fn at(values: &[f64], part: f64) -> Option<Self> {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
-        let (rank, confidence) = rank(values.len());
+        let last = values.len().checked_sub(1)?;
+        let Outside { above, below, confidence } = Outside::of(values.len(), part);
         Some(Self {
-            median: quantile(values.iter().copied(), 0.5),
-            low: *values.get(rank)?,
-            high: *values.get(values.len() - 1 - rank)?,
+            median: quantile(values.iter().copied(), part),
+            low: values[below],
+            high: values[last - above],
             confidence,
         })
     }
 }
 
-/// How many values lie outside of the interval on each side, and how sure it is.
-fn rank(count: usize) -> (usize, f64) {
-    let mut ways = 0.5_f64.powi(count.try_into().unwrap_or(i32::MAX));
-    // The chance that no more than `rank` values are below the true median.
-    let mut below = ways;
-    let mut rank = 0;
-    let mut confidence = 1.0 - 2.0 * below;
-    while rank + 1 < count / 2 {
-        ways *= real(count - rank) / real(rank + 1);
-        below += ways;
-        if 1.0 - 2.0 * below < CONFIDENCE {
-            break;
+/// How many values lie outside of an interval, and how sure it is.
+struct Outside {
+    above: usize,
+    below: usize,
+    confidence: f64,
+}
+
+impl Outside {
+    /// Of the interval for the value below which this part of so many (more than none) lies.
+    fn of(count: usize, part: f64) -> Self {
+        let miss = (1.0 - CONFIDENCE) / 2.0;
+        let last = count - 1;
+        // The chance that so many are above the true value, and that no more than these are.
+        let mut exactly = part.powi(count.try_into().unwrap_or(i32::MAX));
+        let mut at_most = exactly;
+        let (mut above, mut missed_above) = (0, at_most);
+        for number in 0..last {
+            if at_most <= miss {
+                (above, missed_above) = (number, at_most);
+            }
+            if at_most >= 1.0 - miss {
+                return Self { above, below: last - number, confidence: at_most - missed_above };
+            }
+            exactly *= real(count - number) / real(number + 1) * (1.0 - part) / part;
+            at_most += exactly;
         }
-        (rank, confidence) = (rank + 1, 1.0 - 2.0 * below);
+        Self { above, below: 0, confidence: (at_most - missed_above).max(0.0) }
     }
-    (rank, confidence.max(0.0))
 }
 
 /// The value below which this part of `values` lies; no number if there are none.
@@ -81,7 +100,7 @@ pub(crate) const fn real(count: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Estimate, quantile, rank};
+    use super::{Estimate, Outside, quantile};
 
     fn near(value: f64, other: f64) -> bool {
         (value - other).abs() < 1e-4
@@ -107,10 +126,22 @@ mod tests {
             (20, 5, 0.95861),
             (25, 7, 0.95671),
         ] {
-            let (rank, sure) = rank(count);
-            assert_eq!(rank, outside, "{count}");
+            let Outside { above, below, confidence: sure } = Outside::of(count, 0.5);
+            assert_eq!((above, below), (outside, outside), "{count}");
             assert!(near(sure, confidence), "{count}: {sure}");
         }
+    }
+
+    #[test]
+    fn intervals_of_the_highest_values_need_many() {
+        // From the binomial distribution with p = 0.01: of 100 values none is above the 99th
+        // percentile in 36.6 % of cases, and no more than three in 98.2 %.
+        let Outside { above, below, confidence } = Outside::of(100, 0.99);
+        assert_eq!((above, below), (0, 96));
+        assert!(near(confidence, 0.98163 - 0.36603), "{confidence}");
+        let Outside { above, below, confidence } = Outside::of(450, 0.99);
+        assert_eq!((above, below), (0, 440));
+        assert!(near(confidence, 0.98342 - 0.01086), "{confidence}");
     }
 
     #[test]

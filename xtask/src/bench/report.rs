@@ -104,7 +104,21 @@ impl Figure {
         family: impl Into<Option<IpFamily>>,
         values: Vec<f64>,
     ) -> Result<Self> {
-        let estimate = Estimate::of(&values).with_context(|| {
+        Self::quantile(case, family, values, 0.5)
+    }
+
+    /// A figure with the value below which this part of its values lies.
+    ///
+    /// # Errors
+    ///
+    /// If there are no values.
+    pub(crate) fn quantile(
+        case: &str,
+        family: impl Into<Option<IpFamily>>,
+        values: Vec<f64>,
+        part: f64,
+    ) -> Result<Self> {
+        let estimate = Estimate::at(&values, part).with_context(|| {
             format!(
                 "{case}: the machine was busy with other work all the time (`--tolerate` lets it be)"
             )
