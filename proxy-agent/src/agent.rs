@@ -2,12 +2,10 @@
 //! `sixfour run`: puts the parts together and keeps them going until told to stop.
 
 use std::{
-    collections::BTreeSet, convert::Infallible, future::Future, net::IpAddr, panic, pin::pin,
-    thread,
+    collections::BTreeSet, convert::Infallible, future::Future, net::IpAddr, path::Path, pin::pin,
 };
 
 use anyhow::{Context as _, bail};
-use nix::sys::signal::{SigSet, Signal};
 use proxy_common::{Family, V4, V6};
 use rustix::system::uname;
 use tokio::{
@@ -41,9 +39,11 @@ mod objects;
 mod outside;
 mod served_devices;
 mod served_sockets;
+mod verified;
 
 use objects::Objects;
 use served_devices::ServedDevices;
+use verified::Verified;
 
 /// How many events of the source may wait.
 const EVENTS: usize = 1024;
@@ -132,11 +132,16 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     outside::tell_local_clients(locality, detection, runner.pod_cidrs(), &mut beside)?;
     let watching =
         |node_addresses| DeviceWatcher::spawn(patterns, local_clients, node_addresses, addresses);
+    // While objects are being listed; each needs another processor.
+    let mut object = Verified::begin(object)?;
     let served =
         keep_serving(source, facts, runner, watching, &mut object, &mut devices, stop).await;
     drop(beside);
     devices.detach_all().await;
-    if let Err(error) = object.unpin() {
+    // If it was refused, it has removed its pins, and it has been said.
+    if let Ok(object) = object.get().await
+        && let Err(error) = object.unpin()
+    {
         if served.is_ok() {
             return Err(error).context("cannot remove the pinned maps");
         }
@@ -146,8 +151,7 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     served
 }
 
-/// Loads the object where no signal gets in between: the kernel gives up on a program whose
-/// verification a signal interrupts, and it would be loaded anew.
+/// Loads the object, all but its programs.
 fn load(arguments: &RunArgs, node_ports: &NodePortAddresses) -> anyhow::Result<Object> {
     let host_netns = netns_cookie().context("cannot tell which network namespace this is")?;
     let served = |all| Some(ServedNetns { host_netns, all });
@@ -162,16 +166,7 @@ fn load(arguments: &RunArgs, node_ports: &NodePortAddresses) -> anyhow::Result<O
         loopback_node_ports: u32::from(node_ports.include_loopback::<V4>()) << V4::INDEX
             | u32::from(node_ports.include_loopback::<V6>()) << V6::INDEX,
     };
-    thread::scope(|scope| {
-        let loading = || {
-            let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-            signals.thread_block().context("cannot hold signals back")?;
-            Ok(Object::load(&arguments.pin_root.pin_root, &settings)?)
-        };
-        let thread = thread::Builder::new().name("loader".to_owned());
-        let loading = thread.spawn_scoped(scope, loading).context("cannot start a thread")?;
-        loading.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
-    })
+    Ok(Object::load(&arguments.pin_root.pin_root, &settings)?)
 }
 
 /// Serves until told to stop. What is done to a device is done before that is looked at.
@@ -180,17 +175,17 @@ async fn keep_serving(
     facts: &Facts,
     mut runner: Runner,
     watching: impl FnOnce(watch::Receiver<BTreeSet<IpAddr>>) -> Result<DeviceWatcher, NetlinkError>,
-    object: &mut Object,
+    object: &mut Verified,
     devices: &mut ServedDevices,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
     let mut tasks = JoinSet::new();
     if facts.families.has::<V4>() {
-        runner = serve_family::<V4>(runner, &mut tasks, object)?;
+        runner = serve_family::<V4>(runner, &mut tasks, object.pins())?;
     }
     if facts.families.has::<V6>() {
-        runner = serve_family::<V6>(runner, &mut tasks, object)?;
+        runner = serve_family::<V6>(runner, &mut tasks, object.pins())?;
     }
     let left_sockets = runner.left_sockets();
     let mut status = runner.status();
@@ -205,8 +200,12 @@ async fn keep_serving(
         () = &mut stop => return Ok(()),
         result = &mut source => return Ok(result?),
         () = &mut runner => bail!("the source has ended"),
-        synced = status.wait_for(|status| status.synced) => drop(synced?),
+        ready = async {
+            drop(status.wait_for(|status| status.synced).await?);
+            object.get().await.map(drop)
+        } => ready?,
     }
+    let object = object.get().await?;
     let _programs = match &facts.cgroup {
         CgroupFacts::Root(root) => {
             Some(served_sockets::serve(object, root, &mut tasks, left_sockets)?)
@@ -246,13 +245,13 @@ async fn keep_serving(
 fn serve_family<F>(
     runner: Runner,
     tasks: &mut JoinSet<Result<Infallible, JoinError>>,
-    object: &Object,
+    pins: &Path,
 ) -> Result<Runner, bpf::Error>
 where
     F: Family<Addr: Send> + Send,
 {
-    let _ = tasks.spawn(collector::run(Tables::<F>::open(object.pins())?));
-    Ok(runner.with_family::<F, _>(Tables::open(object.pins())?))
+    let _ = tasks.spawn(collector::run(Tables::<F>::open(pins)?));
+    Ok(runner.with_family::<F, _>(Tables::open(pins)?))
 }
 
 /// Completes at the first SIGINT or SIGTERM.

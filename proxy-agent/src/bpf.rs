@@ -13,6 +13,7 @@ mod pins;
 mod table;
 pub mod tables;
 mod told_sockets;
+mod verify;
 
 pub use device_tables::DeviceTables;
 pub use kernel_log::KernelLog;

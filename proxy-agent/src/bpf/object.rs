@@ -15,7 +15,11 @@ use proxy_common::{
 };
 
 pub use super::pins::map_directory;
-use super::{Error, kernel_log, pins::Pins};
+use super::{
+    Error, kernel_log,
+    pins::Pins,
+    verify::{UDP, verify},
+};
 
 /// The object as `cargo xtask build-ebpf` made it; empty if it was not there.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sixfour.bpf.o"));
@@ -52,7 +56,10 @@ const UDP_SOCKETS: &str = "sixfour_udp";
 pub struct Object {
     ebpf: Ebpf,
     pins: Pins,
+    serves_sockets: bool,
     serves_all_netns: bool,
+    /// The kernel's type information, until all is verified.
+    btf: Option<Btf>,
 }
 
 impl Object {
@@ -65,13 +72,14 @@ impl Object {
         if OBJECT.is_empty() { Err(Error::NotBuilt) } else { Ok(()) }
     }
 
-    /// Loads the object, pins its maps below `pin_root` and verifies its programs. The maps are
-    /// new: what an agent has left there that could not remove it is removed first.
+    /// Loads the object and pins its maps below `pin_root`. The maps are new: what an agent has left
+    /// there that could not remove it is removed first. Programs are verified when they are asked for,
+    /// or by [`verify`](Self::verify).
     ///
     /// # Errors
     ///
-    /// If the object is not there, another agent has the pin root, or the kernel refuses a part of
-    /// the object. Nothing is left in the pin root then.
+    /// If the object is not there, another agent has the pin root, or the kernel refuses a map.
+    /// Nothing is left in the pin root then.
     pub fn load(pin_root: &Path, settings: &Settings) -> Result<Self, Error> {
         Self::check()?;
         let pins = Pins::claim(pin_root)?;
@@ -81,9 +89,12 @@ impl Object {
         let host_netns = sockets.map_or(0, |served| served.host_netns);
         let serves_all_netns = sockets.is_some_and(|served| served.all);
         let all_netns = u32::from(serves_all_netns);
+        // Without it, programs are loaded as they are.
+        let btf = Btf::from_sys_fs().ok();
         let mut loader = EbpfLoader::new();
         let level = kernel_log::level();
         let _: &mut EbpfLoader<'_> = loader
+            .btf(btf.as_ref())
             .default_map_pin_directory(pins.directory())
             .override_global("SOURCE_PORTS", &ports, true)
             .override_global("HOST_NETNS", &host_netns, true)
@@ -94,22 +105,29 @@ impl Object {
         for (name, entries) in &tables {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
-        let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
-        for name in [INGRESS, EGRESS, UPLINK_INGRESS, UPLINK_EGRESS] {
-            let _: &mut SchedClassifier = verified(&mut ebpf, name)?;
-        }
-        let mut object = Self { ebpf, pins, serves_all_netns };
-        if sockets.is_some() {
-            for name in SOCKET_REPLIES.into_iter().chain(SOCKET_REQUESTS) {
-                let _: &mut CgroupSockAddr = object.socket_program(name)?;
-            }
-        }
+        let ebpf = loader.load(OBJECT).map_err(Error::Load)?;
+        let serves_sockets = sockets.is_some();
+        let object = Self { ebpf, pins, serves_sockets, serves_all_netns, btf };
         if !serves_all_netns {
             // None can be left out, and so nobody is to find the table.
             let table = object.pins().join(map_names::LEFT_OUT);
             fs::remove_file(table).map_err(|error| Error::PinDirectory(pin_root.into(), error))?;
         }
         Ok(object)
+    }
+
+    /// Verifies the programs that nearly every node needs, several at a time.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses one.
+    pub fn verify(&mut self) -> Result<(), Error> {
+        let btf = self.btf.take();
+        let for_sockets = SOCKET_REQUESTS.iter().chain(&SOCKET_REPLIES).chain(&[UDP_SOCKETS]);
+        let for_sockets = for_sockets.take_while(|_| self.serves_sockets);
+        let for_devices = [UPLINK_EGRESS, INGRESS, UPLINK_INGRESS, EGRESS];
+        let names: Vec<_> = for_devices.iter().chain(for_sockets).copied().collect();
+        verify(&mut self.ebpf, &names, btf.as_ref())
     }
 
     /// Where the maps are pinned.
@@ -156,7 +174,7 @@ impl Object {
         let program = program.ok_or_else(|| Error::NoProgram(UDP_SOCKETS.to_owned()))?;
         let program: &mut Iter = program.try_into().map_err(refused)?;
         if program.fd().is_err() {
-            program.load("udp", &Btf::from_sys_fs().map_err(Error::Btf)?).map_err(refused)?;
+            program.load(UDP, &Btf::from_sys_fs().map_err(Error::Btf)?).map_err(refused)?;
         }
         Ok(program)
     }
@@ -183,7 +201,7 @@ pub struct Settings {
     pub source_ports: RangeInclusive<u16>,
     /// The sizes of the flow tables.
     pub capacity: FlowCapacity,
-    /// Whose sockets are served; without it, the programs for sockets are not verified either.
+    /// Whose sockets are served; without it, [`Object::verify`] leaves out the programs for sockets.
     pub sockets: Option<ServedNetns>,
     /// The families whose node ports processes of the host find at loopback addresses, too, as bits
     /// of [`Family::INDEX`](proxy_common::Family::INDEX).

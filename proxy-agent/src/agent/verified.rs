@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The object, while its programs are being verified and afterwards.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::{Context as _, anyhow};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::oneshot;
+
+use crate::bpf::Object;
+
+/// An object of which the programs are verified, or will be.
+pub(super) struct Verified {
+    pins: PathBuf,
+    state: State,
+}
+
+enum State {
+    /// What comes of it.
+    Awaited(oneshot::Receiver<anyhow::Result<Object>>),
+    Done(Box<Object>),
+    /// It was refused.
+    Refused,
+}
+
+impl Verified {
+    /// Begins to verify the programs, where no signal gets in between: the kernel gives up on a program
+    /// whose verification a signal interrupts, and it would be loaded anew.
+    pub(super) fn begin(mut object: Object) -> anyhow::Result<Self> {
+        let pins = object.pins().to_owned();
+        let (sender, awaited) = oneshot::channel();
+        let verify = move || {
+            let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+            let verified = signals.thread_block().context("cannot hold signals back");
+            let verified = verified.and_then(|()| Ok(object.verify()?));
+            // The agent waits for it, unless it has crashed.
+            let _ = sender.send(verified.map(|()| object));
+        };
+        let thread = thread::Builder::new().name("verifier".to_owned());
+        let _ = thread.spawn(verify).context("cannot start a thread")?;
+        Ok(Self { pins, state: State::Awaited(awaited) })
+    }
+
+    /// Where its maps are pinned.
+    pub(super) fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// The object, once its programs are verified.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses one.
+    pub(super) async fn get(&mut self) -> anyhow::Result<&mut Object> {
+        if let State::Awaited(awaited) = &mut self.state {
+            let verified = awaited.await.context("verifying the programs has crashed");
+            self.state = State::Refused;
+            self.state = State::Done(Box::new(verified??));
+        }
+        match &mut self.state {
+            State::Done(object) => Ok(object),
+            _ => Err(anyhow!("the programs were refused")),
+        }
+    }
+}
