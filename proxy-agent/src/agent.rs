@@ -35,6 +35,7 @@ use crate::{
     watch::Source as _,
 };
 
+mod memory;
 mod objects;
 mod outside;
 mod served_devices;
@@ -231,6 +232,7 @@ async fn keep_serving(
                 devices.handle(object, event).await;
                 if synced {
                     info!(failed_devices = devices.failed(), "ready");
+                    memory::give_back();
                 }
             }
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {

@@ -17,6 +17,7 @@ pub mod collector;
 pub mod dataplane;
 pub mod devices;
 pub mod events;
+mod few;
 #[cfg(test)]
 mod golden;
 pub mod health_check;

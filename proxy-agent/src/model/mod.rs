@@ -12,6 +12,7 @@ pub mod node;
 pub mod object;
 pub mod service;
 pub mod service_cidr;
+mod shared;
 pub mod store;
 
 pub use endpoint_slice::{Endpoint, EndpointPort, EndpointSlice};

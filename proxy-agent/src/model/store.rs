@@ -9,8 +9,11 @@ use std::{
 
 use ipnet::IpNet;
 
+use crate::few::Few;
+
 use super::{
     EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceCidr, ServiceName,
+    shared::Shared,
 };
 
 /// Holds objects by key, and remembers which Services may have to be planned anew.
@@ -28,6 +31,7 @@ pub struct Store {
     dirty: BTreeSet<ServiceName>,
     service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     service_cidrs_changed: bool,
+    shared: Shared,
 }
 
 /// What is known of one Service name.
@@ -35,7 +39,7 @@ pub struct Store {
 struct Known {
     service: Option<Service>,
     /// Ordered by name, so that what is planned does not depend on the order of arrival.
-    slices: BTreeMap<ObjectName, EndpointSlice>,
+    slices: Few<ObjectName, EndpointSlice>,
 }
 
 impl Store {
@@ -51,13 +55,16 @@ impl Store {
             dirty: BTreeSet::new(),
             service_cidrs: BTreeMap::new(),
             service_cidrs_changed: false,
+            shared: Shared::default(),
         }
     }
 
     /// Takes a new or a changed object.
     pub fn apply(&mut self, object: Object) {
         match object {
-            Object::Service(service) => {
+            Object::Service(mut service) => {
+                self.share_name(&mut service.name);
+                service.ports.iter_mut().for_each(|port| self.shared.share(&mut port.name));
                 let known = self.services.entry(service.name.clone()).or_default();
                 if known.service.as_ref() != Some(&service) {
                     let _ = self.dirty.insert(service.name.clone());
@@ -139,7 +146,19 @@ impl Store {
         self.node.as_ref()
     }
 
-    fn apply_slice(&mut self, slice: EndpointSlice) {
+    fn share_name(&mut self, name: &mut ObjectName) {
+        self.shared.share(&mut name.namespace);
+        self.shared.share(&mut name.name);
+    }
+
+    fn apply_slice(&mut self, mut slice: EndpointSlice) {
+        self.share_name(&mut slice.service);
+        self.shared.share(&mut slice.name.namespace);
+        for endpoint in &mut slice.endpoints {
+            let hints = endpoint.zone_hints.iter_mut().chain(&mut endpoint.node_hints);
+            endpoint.node.iter_mut().chain(hints).for_each(|name| self.shared.share(name));
+        }
+        slice.ports.iter_mut().for_each(|port| self.shared.share(&mut port.name));
         let owner = self.owners.insert(slice.name.clone(), slice.service.clone());
         if let Some(owner) = owner
             && owner != slice.service

@@ -170,6 +170,8 @@ fn plan_port<F: Family>(
         Some(SetPlan::new(addresses.collect(), &categories))
     };
     let serving = || candidates.iter().filter(|(_, endpoint)| endpoint.ready || endpoint.serving);
+    let mut addresses: Vec<_> = serving().map(|(address, _)| *address).collect();
+    addresses.shrink_to_fit();
     let on_node = serving().filter(|(_, endpoint)| node.is_local(endpoint));
     PortPlan {
         id: PortId { number: port.port, protocol: port.protocol },
@@ -181,7 +183,7 @@ fn plan_port<F: Family>(
         frontends,
         cluster: set(&categories.cluster),
         local: set(&categories.local),
-        serving: serving().map(|(address, _)| *address).collect(),
+        serving: addresses,
         on_node: on_node.map(|(address, _)| *address).collect(),
         policy: policy::word::<F>(service, node, external),
         source_ranges: policy::source_ranges(service, node),

@@ -4,7 +4,7 @@
 mod passes;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     time::Duration,
 };
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     dataplane::Dataplane,
+    few::Few,
     model::ServiceName,
     plan::{PortId, ServicePlan},
 };
@@ -44,7 +45,7 @@ struct Entry<F: Family> {
     /// What is desired; nothing once the Service is gone.
     plan: Option<ServicePlan<F>>,
     /// What is applied.
-    rows: BTreeMap<PortId, Row<F>>,
+    rows: Few<PortId, Row<F>>,
     /// Frontends that this Service has to look after.
     touched: BTreeSet<FrontendKey<F>>,
 }
@@ -73,7 +74,7 @@ impl<F: Family> FamilyReconciler<F> {
             None if plan.is_none() => return,
             None => self.services.entry(name.clone()).or_insert(Entry {
                 plan: None,
-                rows: BTreeMap::new(),
+                rows: Few::new(),
                 touched: BTreeSet::new(),
             }),
         };

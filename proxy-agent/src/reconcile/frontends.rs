@@ -18,21 +18,40 @@ use crate::{
 };
 
 /// All frontends of a family.
+///
+/// Most keys are those of endpoints, of which there may be a hundred for each Service. What is known of
+/// them is kept apart, in few bytes.
 #[derive(Debug)]
 pub(super) struct Frontends<F: Family> {
     keys: HashMap<FrontendKey<F>, State>,
+    direct: HashMap<FrontendKey<F>, Direct>,
+}
+
+/// What is known of the address and port of endpoints.
+#[derive(Debug, Default)]
+struct Direct {
+    /// How many Services have such an endpoint, and want the mark for it.
+    marks: u32,
+    /// Whether the table has the mark.
+    is_applied: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// The Service ports that want the frontend, the one that gets it first.
     ports: Vec<PortClaim>,
-    /// How many Services want a mark there: the address is their VIP, or an endpoint of theirs
-    /// has this address and port.
+    /// How many Services want a mark there: the address is their VIP.
     marks: u32,
     /// Whether the address is one of the node's, at which node ports are served.
     is_node: bool,
+    /// What the table has, unless that is the mark of endpoints.
     applied: Option<Frontend>,
+}
+
+impl State {
+    const fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.marks == 0 && !self.is_node && self.applied.is_none()
+    }
 }
 
 /// A Service port that wants a frontend. Ordered as they take precedence: whose cluster IP it is first,
@@ -96,40 +115,55 @@ pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<
 
 impl<F: Family> Frontends<F> {
     pub(super) fn new() -> Self {
-        Self { keys: HashMap::new() }
+        Self { keys: HashMap::new(), direct: HashMap::new() }
+    }
+
+    /// Whether a mark there would be that of an endpoint.
+    fn is_endpoint(key: &FrontendKey<F>) -> bool {
+        key.protocol != Protocol::ANY
     }
 
     pub(super) fn claim(&mut self, key: FrontendKey<F>, claim: Claim) {
+        if claim == Claim::Mark && Self::is_endpoint(&key) {
+            self.direct.entry(key).or_default().marks += 1;
+            return;
+        }
         let state = self.keys.entry(key).or_default();
         match claim {
             Claim::Mark => state.marks += 1,
             Claim::Node => state.is_node = true,
             Claim::Port(claim) => {
                 let at = state.ports.partition_point(|other| *other < claim);
+                // Hardly ever is there another.
+                state.ports.reserve_exact(1);
                 state.ports.insert(at, claim);
             }
         }
     }
 
     pub(super) fn disclaim(&mut self, key: &FrontendKey<F>, claim: &Claim) {
-        if let Some(state) = self.keys.get_mut(key) {
+        if *claim == Claim::Mark && Self::is_endpoint(key) {
+            if let Some(direct) = self.direct.get_mut(key) {
+                direct.marks -= 1;
+            }
+        } else if let Some(state) = self.keys.get_mut(key) {
             match claim {
                 Claim::Mark => state.marks -= 1,
                 Claim::Node => state.is_node = false,
                 Claim::Port(claim) => state.ports.retain(|other| other != claim),
             }
-            self.forget_if_empty(key);
         }
+        self.forget_if_empty(key);
     }
 
     /// What a frontend should point at. An address that is a cluster IP is none of the node's.
     pub(super) fn target(&self, key: &FrontendKey<F>) -> Target<'_> {
         match self.keys.get(key) {
             Some(State { ports, .. }) if !ports.is_empty() => Target::Port(&ports[0]),
-            Some(State { marks: 1.., .. }) if key.protocol == Protocol::ANY => {
-                Target::Mark(ServiceIndex::REFUSE)
+            Some(State { marks: 1.., .. }) => Target::Mark(ServiceIndex::REFUSE),
+            _ if self.direct.get(key).is_some_and(|direct| direct.marks > 0) => {
+                Target::Mark(ServiceIndex::DIRECT)
             }
-            Some(State { marks: 1.., .. }) => Target::Mark(ServiceIndex::DIRECT),
             Some(State { is_node: true, .. }) => Target::Mark(ServiceIndex::NODE),
             _ => Target::Nothing,
         }
@@ -142,6 +176,9 @@ impl<F: Family> Frontends<F> {
 
     /// What the table has for a frontend.
     pub(super) fn applied(&self, key: &FrontendKey<F>) -> Option<Frontend> {
+        if self.direct.get(key).is_some_and(|direct| direct.is_applied) {
+            return Some(ServiceIndex::DIRECT.into());
+        }
         self.keys.get(key)?.applied
     }
 
@@ -166,27 +203,31 @@ impl<F: Family> Frontends<F> {
     /// Notes that an operation has been carried out.
     pub(super) fn commit(&mut self, op: &Op<F>) {
         match op {
+            Op::PutFrontend { key, frontend } if *frontend == ServiceIndex::DIRECT.into() => {
+                self.direct.entry(*key).or_default().is_applied = true;
+            }
             Op::PutFrontend { key, frontend } => {
                 self.keys.entry(*key).or_default().applied = Some(*frontend);
             }
             Op::RemoveFrontend { key } => {
                 if let Some(state) = self.keys.get_mut(key) {
                     state.applied = None;
-                    self.forget_if_empty(key);
                 }
+                if let Some(direct) = self.direct.get_mut(key) {
+                    direct.is_applied = false;
+                }
+                self.forget_if_empty(key);
             }
             _ => {}
         }
     }
 
     fn forget_if_empty(&mut self, key: &FrontendKey<F>) {
-        if let Some(state) = self.keys.get(key)
-            && state.ports.is_empty()
-            && state.marks == 0
-            && !state.is_node
-            && state.applied.is_none()
-        {
+        if self.keys.get(key).is_some_and(State::is_empty) {
             let _ = self.keys.remove(key);
+        }
+        if self.direct.get(key).is_some_and(|direct| direct.marks == 0 && !direct.is_applied) {
+            let _ = self.direct.remove(key);
         }
     }
 }

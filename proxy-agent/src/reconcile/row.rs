@@ -2,7 +2,7 @@
 //! One Service port: what its rows hold, and what must be written to make them hold what its
 //! plan says.
 
-use std::{collections::BTreeMap, mem, time::Duration};
+use std::time::Duration;
 
 use proxy_common::{
     Family,
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     dataplane::{Op, SetKind},
+    few::Few,
     plan::{PortPlan, SetPlan},
 };
 
@@ -30,9 +31,10 @@ pub(super) struct Row<F: Family> {
     pub(super) index: ServiceIndex,
     backends: Backends<F>,
     ranges: Ranges<F>,
-    sets: BTreeMap<SetKind, Set>,
+    sets: Few<SetKind, Set>,
     policy: Policy,
-    name: Option<name::ServiceName>,
+    /// The name of the port, as the table has it.
+    name: Option<Box<[u8]>>,
 }
 
 impl<F: Family> Row<F> {
@@ -41,7 +43,7 @@ impl<F: Family> Row<F> {
             index,
             backends: Backends::new(index),
             ranges: Ranges::new(),
-            sets: BTreeMap::new(),
+            sets: Few::new(),
             policy: Policy::from_word(0),
             name: None,
         }
@@ -64,7 +66,7 @@ impl<F: Family> Row<F> {
                 SetPlan::Empty(EmptySet::Drop) => (BackendSet::DROP, Vec::new()),
                 SetPlan::Endpoints(members) => (BackendSet::REJECT, self.backends.ids_of(members)),
             };
-            let set = self.sets.entry(which).or_default();
+            let set = self.sets.get_or_insert_default(which);
             set.unwanted_since = None;
             if set.stage(empty, members, plan.sockets_only, ids, now)?
                 && let Some(staged) = &set.staged
@@ -90,7 +92,7 @@ impl<F: Family> Row<F> {
             ops.push(Op::PutPolicy { index, policy });
         }
         let name = abi_name(plan);
-        if self.name != Some(name) {
+        if self.name.as_deref() != Some(port_of(&name)) {
             let name = Box::new(name);
             ops.push(Op::PutName { index, name });
         }
@@ -170,9 +172,9 @@ impl<F: Family> Row<F> {
             Op::PutPolicy { policy, .. } => self.policy = *policy,
             Op::PutSourceRange { range, .. } => self.ranges.added(*range),
             Op::RemoveSourceRange { range, .. } => self.ranges.removed(range),
-            Op::PutName { name, .. } => self.name = Some(**name),
+            Op::PutName { name, .. } => self.name = Some(port_of(name).into()),
             Op::RemoveService { index } => {
-                for set in mem::take(&mut self.sets).into_values() {
+                for set in self.sets.take_values() {
                     ids.release_slots(set.published.word, now);
                     ids.release_slots(set.staged.unwrap_or_default().word, now);
                 }
@@ -203,7 +205,7 @@ impl<F: Family> Row<F> {
     /// In which sets backends are, by what of each set `members` names.
     fn standings(&self, members: impl Fn(SetKind, &Set) -> Vec<&Members>) -> Standings {
         let mut standings = Standings::new();
-        for (which, set) in &self.sets {
+        for (which, set) in self.sets.iter() {
             let bit = match which {
                 SetKind::Cluster => Standing::IN_CLUSTER,
                 SetKind::Local => Standing::IN_LOCAL,
@@ -215,6 +217,12 @@ impl<F: Family> Row<F> {
         }
         standings
     }
+}
+
+/// The name of the port alone: all else of a name is that of the row.
+fn port_of(name: &name::ServiceName) -> &[u8] {
+    let end = name.port.iter().position(|byte| *byte == 0);
+    &name.port[..end.unwrap_or(name.port.len())]
 }
 
 fn abi_name<F: Family>(plan: &PortPlan<F>) -> name::ServiceName {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is written for one Service in each pass.
 
-use std::{collections::btree_map, time::Duration};
+use std::time::Duration;
 
 use proxy_common::{
     Family, Protocol,
@@ -29,12 +29,9 @@ impl<F: Family> FamilyReconciler<F> {
             return Ok(());
         };
         for port in entry.plan.iter().flat_map(|plan| &plan.ports) {
-            let row = match entry.rows.entry(port.id) {
-                btree_map::Entry::Occupied(row) => row.into_mut(),
-                btree_map::Entry::Vacant(place) => {
-                    place.insert(Row::new(self.ids.take_service(clock())?))
-                }
-            };
+            let row = entry
+                .rows
+                .get_or_try_insert(port.id, || self.ids.take_service(clock()).map(Row::new))?;
             let ops = row.raise(port, &mut self.ids, clock())?;
             apply(dataplane, &ops, |op| {
                 row.commit(op, &mut self.ids, clock());
@@ -92,7 +89,7 @@ impl<F: Family> FamilyReconciler<F> {
         // Marks are still to be set.
         entry.touched.retain(|key| matches!(self.frontends.target(key), Target::Mark(_)));
         let mut again: Option<Duration> = None;
-        for id in entry.rows.keys().copied().collect::<Vec<_>>() {
+        for id in entry.rows.iter().map(|(id, _)| *id).collect::<Vec<_>>() {
             let Some(row) = entry.rows.get_mut(&id) else {
                 continue;
             };

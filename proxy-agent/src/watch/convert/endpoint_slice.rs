@@ -65,7 +65,8 @@ fn accepted<A, M>(
     rejected: &mut Vec<Rejected>,
     convert: impl Fn(&A) -> Result<Option<M>, Wrong>,
 ) -> Vec<M> {
-    let mut accepted = Vec::new();
+    // There is no room for more: nearly all are accepted, and they are kept.
+    let mut accepted = Vec::with_capacity(list.map_or(0, Vec::len));
     for (at, written) in list.into_iter().flatten().enumerate() {
         match convert(written) {
             Ok(converted) => accepted.extend(converted),
