@@ -213,7 +213,7 @@ impl Runner {
             for name in &dirty {
                 family.plan(&self.store, name, &self.options);
             }
-            let outcome = family.flush(&clock);
+            let outcome = family.flush(dirty.len(), &clock);
             if outcome.left_sockets {
                 self.left_sockets.send_replace(());
             }

@@ -15,6 +15,10 @@ impl<F: Family> Dataplane<F> for Tables<F> {
         }
         Ok(())
     }
+
+    fn rest(&mut self) {
+        Self::rest(self);
+    }
 }
 
 fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error> {

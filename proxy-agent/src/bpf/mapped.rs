@@ -4,7 +4,8 @@
 //!
 //! The kernel puts all pages of a mapping into the page tables at once (`remap_vmalloc_range`), and
 //! counts them as memory of the process. So an array is mapped piece by piece, when a row of the piece
-//! is first used: what a table could hold at most costs nothing.
+//! is first used: what a table could hold at most costs nothing. After much work none stays mapped; they are
+//! again as they are used.
 
 use std::{
     marker::PhantomData,
@@ -62,6 +63,11 @@ impl<T: Pod> MappedArray<T> {
             .map_raw(self.map.fd().as_fd().as_raw_fd())
             .map_err(|error| Error::Mmap(self.name.clone(), error))?;
         Ok(window.get_or_init(|| mapped))
+    }
+
+    /// Unmaps all pieces.
+    pub(super) fn rest(&mut self) {
+        self.windows.fill_with(OnceLock::new);
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]

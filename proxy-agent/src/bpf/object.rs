@@ -14,6 +14,8 @@ use proxy_common::{
     map_names::{self, family_ending},
 };
 
+use rustix::mm::{Advice, madvise};
+
 pub use super::pins::map_directory;
 use super::{
     Error, kernel_log,
@@ -106,6 +108,7 @@ impl Object {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
         let ebpf = loader.load(OBJECT).map_err(Error::Load)?;
+        forget(OBJECT);
         let serves_sockets = sockets.is_some();
         let object = Self { ebpf, pins, serves_sockets, serves_all_netns, btf };
         if !serves_all_netns {
@@ -248,6 +251,21 @@ impl FlowCapacity {
             .iter()
             .flat_map(|ending| tables.map(|(base, entries)| (format!("{base}{ending}"), entries)))
             .collect()
+    }
+}
+
+/// Gives the memory back that a part of the binary takes, which is read again when it is needed.
+fn forget(part: &'static [u8]) {
+    let page = rustix::param::page_size();
+    let before = part.as_ptr().align_offset(page);
+    let length = part.len().saturating_sub(before) / page * page;
+    if let Some(pages) = part.get(before..before + length) {
+        let start = pages.as_ptr().cast_mut().cast();
+        // SAFETY: whole pages of the file that the binary is, which nobody writes: they stay what they are.
+        let forgotten = unsafe { madvise(start, pages.len(), Advice::LinuxDontNeed) };
+        if let Err(error) = forgotten {
+            tracing::debug!(%error, "cannot give back the memory of the BPF object");
+        }
     }
 }
 

@@ -97,6 +97,13 @@ impl<F: Family> Tables<F> {
         self.end_epoch()
     }
 
+    /// Gives memory back after much work.
+    pub(super) fn rest(&mut self) {
+        self.services.rest();
+        self.slots.rest();
+        self.backends.rest();
+    }
+
     /// Makes programs forget which connections were nothing of theirs.
     fn end_epoch(&mut self) -> Result<(), Error> {
         let Epoch(past) = self.epoch.get(0)?;

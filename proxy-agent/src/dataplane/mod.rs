@@ -154,6 +154,10 @@ pub trait Dataplane<F: Family> {
     ///
     /// How many operations were carried out, and what became of the next.
     fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Self::Error>>;
+
+    /// Much has been done, and hardly anything will be for a while: what is held for it may be given
+    /// back.
+    fn rest(&mut self) {}
 }
 
 /// Where a list of operations stopped.

@@ -37,10 +37,31 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node it is on; nothing for endpoints outside of the cluster, which are never local.
     pub node: Option<Arc<str>>,
-    /// `hints.forZones`: the zones that should use it.
-    pub zone_hints: Vec<Arc<str>>,
-    /// `hints.forNodes`: the nodes that should use it.
-    pub node_hints: Vec<Arc<str>>,
+    /// `hints`, if there are any.
+    pub hints: Option<Box<Hints>>,
+}
+
+/// Who should use an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hints {
+    /// `forZones`: the zones.
+    pub zones: Vec<Arc<str>>,
+    /// `forNodes`: the nodes.
+    pub nodes: Vec<Arc<str>>,
+}
+
+impl Endpoint {
+    /// The zones that should use it.
+    #[must_use]
+    pub fn zone_hints(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
+    }
+
+    /// The nodes that should use it.
+    #[must_use]
+    pub fn node_hints(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
+    }
 }
 
 /// A port of the endpoints of a slice.

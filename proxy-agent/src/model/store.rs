@@ -37,7 +37,7 @@ pub struct Store {
 /// What is known of one Service name.
 #[derive(Debug, Default)]
 struct Known {
-    service: Option<Service>,
+    service: Option<Box<Service>>,
     /// Ordered by name, so that what is planned does not depend on the order of arrival.
     slices: Few<ObjectName, EndpointSlice>,
 }
@@ -66,9 +66,9 @@ impl Store {
                 self.share_name(&mut service.name);
                 service.ports.iter_mut().for_each(|port| self.shared.share(&mut port.name));
                 let known = self.services.entry(service.name.clone()).or_default();
-                if known.service.as_ref() != Some(&service) {
+                if known.service.as_deref() != Some(&service) {
                     let _ = self.dirty.insert(service.name.clone());
-                    let before = known.service.replace(service);
+                    let before = known.service.replace(Box::new(service));
                     self.service_count += usize::from(before.is_none());
                 }
             }
@@ -120,7 +120,7 @@ impl Store {
     /// A Service.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.services.get(name)?.service.as_ref()
+        self.services.get(name)?.service.as_deref()
     }
 
     /// The EndpointSlices of a Service, by name.
@@ -155,7 +155,8 @@ impl Store {
         self.share_name(&mut slice.service);
         self.shared.share(&mut slice.name.namespace);
         for endpoint in &mut slice.endpoints {
-            let hints = endpoint.zone_hints.iter_mut().chain(&mut endpoint.node_hints);
+            let hints = endpoint.hints.iter_mut();
+            let hints = hints.flat_map(|hints| hints.zones.iter_mut().chain(&mut hints.nodes));
             endpoint.node.iter_mut().chain(hints).for_each(|name| self.shared.share(name));
         }
         slice.ports.iter_mut().for_each(|port| self.shared.share(&mut port.name));

@@ -122,8 +122,8 @@ impl Topology {
 
     fn hints(self, endpoint: &Endpoint) -> &[std::sync::Arc<str>] {
         match self {
-            Self::SameNode => &endpoint.node_hints,
-            Self::SameZone => &endpoint.zone_hints,
+            Self::SameNode => endpoint.node_hints(),
+            Self::SameZone => endpoint.zone_hints(),
             Self::Anywhere => &[],
         }
     }

@@ -43,8 +43,7 @@ mod tests {
             serving: true,
             terminating: !ready,
             node: Some(node.into()),
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
+            hints: None,
         }
     }
 

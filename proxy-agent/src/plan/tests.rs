@@ -62,8 +62,7 @@ fn endpoint(address: &str, [ready, serving, terminating]: [bool; 3]) -> Endpoint
         serving,
         terminating,
         node: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
     }
 }
 

@@ -21,13 +21,17 @@ use crate::{
     },
 };
 
+/// How many Services are much work.
+const MANY: usize = 1024;
+
 /// The tables of a family, whichever it is.
 pub(super) trait Tables: Send {
     fn name(&self) -> &'static str;
     fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options);
     /// Adds how many endpoints a Service has on this node, if it has this family.
     fn count(&self, store: &Store, name: &ServiceName, counts: LocalEndpoints) -> LocalEndpoints;
-    fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome;
+    /// Carries out what is due, after so many Services have been planned.
+    fn flush(&mut self, planned: usize, clock: &dyn Fn() -> Duration) -> Outcome;
     fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>);
     fn flush_node_addresses(&mut self, now: Duration) -> Result<(), ReconcileError>;
     fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>);
@@ -89,8 +93,11 @@ where
         store.service(name).and_then(ready).map_or(counts, |count| counts.with::<F>(count))
     }
 
-    fn flush(&mut self, clock: &dyn Fn() -> Duration) -> Outcome {
+    fn flush(&mut self, planned: usize, clock: &dyn Fn() -> Duration) -> Outcome {
         let outcome = self.reconciler.flush(&mut self.dataplane, clock);
+        if planned >= MANY {
+            self.dataplane.rest();
+        }
         // Of several changes in one batch only the last matters.
         let conflicts = self.reconciler.take_conflicts().into_iter();
         let last: HashMap<_, _> = conflicts.map(|conflict| (conflict.key, conflict)).collect();

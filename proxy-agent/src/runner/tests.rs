@@ -21,7 +21,8 @@ use crate::{
         fake::{Fake, Faulty},
     },
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Node, Object, ObjectName, Service, ServicePort,
+        Endpoint, EndpointPort, EndpointSlice, Hints, Node, Object, ObjectName, Service,
+        ServicePort,
     },
     plan,
 };
@@ -55,8 +56,7 @@ fn slice(service: &str, address: &str) -> Event {
             serving: true,
             terminating: false,
             node: None,
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
+            hints: None,
         }],
         ports: vec![EndpointPort {
             name: "".into(),
@@ -195,6 +195,10 @@ async fn it_ends_with_its_source_and_leaves_the_tables() {
     assert!(dump(&tables).contains("10.0.0.1:80/TCP"));
 }
 
+fn zone_hint(zone: &str) -> Hints {
+    Hints { zones: vec![zone.into()], nodes: Vec::new() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_zone_that_becomes_known_changes_the_plans() {
     let tables = Shared::<V4>::default();
@@ -202,10 +206,10 @@ async fn a_zone_that_becomes_known_changes_the_plans() {
     let Event::Apply(Object::EndpointSlice(mut hinted)) = slice("a", "10.1.0.1") else { panic!() };
     hinted.endpoints.push(Endpoint {
         address: "10.1.0.2".parse().unwrap(),
-        zone_hints: vec!["b".into()],
+        hints: Some(zone_hint("b").into()),
         ..hinted.endpoints[0].clone()
     });
-    hinted.endpoints[0].zone_hints = vec!["a".into()];
+    hinted.endpoints[0].hints = Some(zone_hint("a").into());
     let hinted = Event::Apply(Object::EndpointSlice(hinted));
     let _ = bench.send([service("a", &["10.0.0.1"]), hinted]).await;
     let _ = bench.sync().await;

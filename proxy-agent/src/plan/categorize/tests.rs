@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::model::Hints;
 use TrafficPolicy::{Cluster, Local};
 
 /// The policies of a Service port: internal, and external if it is reached from outside.
@@ -42,10 +43,10 @@ const CASE: Case<'_> = Case {
 fn endpoint(text: &str) -> Endpoint {
     let mut words = text.split_whitespace();
     let letters = words.next().unwrap();
-    let (mut zone_hints, mut node_hints) = (Vec::new(), Vec::new());
+    let mut hints = Hints::default();
     for word in words {
         let (kind, names) = word.split_once('=').unwrap();
-        let hints = if kind == "z" { &mut zone_hints } else { &mut node_hints };
+        let hints = if kind == "z" { &mut hints.zones } else { &mut hints.nodes };
         hints.extend(names.split('+').map(Arc::from));
     }
     Endpoint {
@@ -54,8 +55,7 @@ fn endpoint(text: &str) -> Endpoint {
         serving: !letters.starts_with('N'),
         terminating: letters.starts_with(['T', 'P']),
         node: letters.ends_with('L').then(|| "me".into()),
-        zone_hints,
-        node_hints,
+        hints: Some(Box::new(hints)),
     }
 }
 

@@ -142,7 +142,6 @@ fn model_endpoint<F: Family>((host, state, local): (u16, State, bool)) -> Endpoi
         serving: state != State::Gone,
         terminating: state == State::Draining,
         node: Some(if local { "me" } else { "you" }.into()),
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
     }
 }

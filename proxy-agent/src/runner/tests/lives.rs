@@ -175,7 +175,7 @@ async fn health_checks_are_told_as_endpoints_change() {
     let _ = bench.send([Event::Apply(Object::EndpointSlice(here.clone()))]).await;
     assert_eq!(told(&mut checks).unwrap().local_endpoints, counted(0, 1));
     // What does not change the answer is not told.
-    here.endpoints[0].zone_hints = vec!["b".into()];
+    here.endpoints[0].hints = Some(zone_hint("b").into());
     let _ = bench.send([Event::Apply(Object::EndpointSlice(here))]).await;
     assert!(!checks.has_changed().unwrap());
     spec["externalTrafficPolicy"] = json!("Cluster");

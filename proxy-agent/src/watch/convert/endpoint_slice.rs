@@ -7,7 +7,7 @@ use proxy_common::{Family, V4, V6};
 
 use super::{Convert, Converted, Reason, Rejected, Subject, address, not, service::family_of};
 use crate::{
-    model::{Endpoint, EndpointPort, EndpointSlice, Object, ServiceName},
+    model::{Endpoint, EndpointPort, EndpointSlice, Hints, Object, ServiceName},
     watch::{
         Event,
         api::{self, Endpoint as ApiEndpoint, EndpointPort as ApiPort, Hint, Resource as _},
@@ -87,17 +87,17 @@ fn endpoint(written: &ApiEndpoint, family: &str) -> Result<Endpoint, Wrong> {
         return Err(("addresses[0]", not(text, "of the slice's addressType")));
     }
     let conditions = written.conditions.unwrap_or_default();
-    let hints = written.hints.as_ref();
-    let zones = hints.and_then(|hints| hints.for_zones.as_ref());
-    let nodes = hints.and_then(|hints| hints.for_nodes.as_ref());
+    let hints = written.hints.as_ref().map(|hints| Hints {
+        zones: names(hints.for_zones.as_ref()),
+        nodes: names(hints.for_nodes.as_ref()),
+    });
     Ok(Endpoint {
         address,
         ready: conditions.ready.unwrap_or(true),
         serving: conditions.serving.unwrap_or(true),
         terminating: conditions.terminating.unwrap_or(false),
         node: written.node_name.as_deref().map(Arc::from),
-        zone_hints: names(zones),
-        node_hints: names(nodes),
+        hints: hints.filter(|hints| *hints != Hints::default()).map(Box::new),
     })
 }
 
