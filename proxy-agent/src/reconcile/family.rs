@@ -12,7 +12,7 @@ use std::{
 use proxy_common::{Family, frontend::FrontendKey};
 
 use super::{
-    frontends::{Claim, Frontends, claims},
+    frontends::{Claim, Frontends, claims, without},
     ids::{Ids, Rows},
     node_addresses::NodeAddresses,
     outcome::{Conflict, Outcome, Problem, ReconcileError},
@@ -81,16 +81,23 @@ impl<F: Family> FamilyReconciler<F> {
         let before = entry.plan.as_ref().map(claims).unwrap_or_default();
         let after = plan.as_ref().map(claims).unwrap_or_default();
         entry.plan = plan;
-        for (key, claim) in after.difference(&before) {
+        for (key, claim) in without(&after, &before) {
             self.frontends.claim(*key, claim.clone());
         }
-        for (key, claim) in before.difference(&after) {
+        for (key, claim) in without(&before, &after) {
             self.frontends.disclaim(key, claim);
         }
-        for (key, claim) in before.symmetric_difference(&after) {
-            self.touch(name, *key, claim);
+        let changed = || without(&before, &after).chain(without(&after, &before));
+        // It may have to let go of them, or to take them.
+        if let Some(entry) = self.services.get_mut(name) {
+            entry.touched.extend(changed().map(|(key, _)| *key));
         }
         self.schedule.mark(name.clone());
+        for (key, claim) in changed() {
+            if let Claim::Port(_) = claim {
+                self.hand_over(*key);
+            }
+        }
     }
 
     /// Carries out what is due, and notes what failed for later. `clock` never goes back.
@@ -189,27 +196,19 @@ impl<F: Family> FamilyReconciler<F> {
         std::mem::take(&mut self.conflicts)
     }
 
-    /// Has a frontend of which `name` has changed its claim looked after: by `name`, which may
-    /// have to let go of it, and by the Service that gets it.
-    fn touch(&mut self, name: &ServiceName, key: FrontendKey<F>, claim: &Claim) {
-        let mut carers = vec![name.clone()];
-        if let Claim::Port(_) = claim
-            && let [winner, losers @ ..] = self.frontends.claimants(&key)
-        {
-            carers.push(winner.service.clone());
-            if !losers.is_empty() {
-                self.conflicts.push(Conflict {
-                    key,
-                    winner: winner.service.clone(),
-                    losers: losers.iter().map(|loser| loser.service.clone()).collect(),
-                });
-            }
+    /// Has a frontend that Service ports want, or have wanted, looked after by the Service that gets it.
+    fn hand_over(&mut self, key: FrontendKey<F>) {
+        let [winner, losers @ ..] = self.frontends.claimants(&key) else {
+            return;
+        };
+        let winner = winner.service.clone();
+        if !losers.is_empty() {
+            let losers = losers.iter().map(|loser| loser.service.clone()).collect();
+            self.conflicts.push(Conflict { key, winner: winner.clone(), losers });
         }
-        for carer in carers {
-            if let Some(entry) = self.services.get_mut(&carer) {
-                let _ = entry.touched.insert(key);
-                self.schedule.mark(carer);
-            }
+        if let Some(entry) = self.services.get_mut(&winner) {
+            let _ = entry.touched.insert(key);
+            self.schedule.mark(winner);
         }
     }
 

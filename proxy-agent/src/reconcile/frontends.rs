@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who wants which frontend, who gets it, and what the table holds.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+use foldhash::quality::RandomState;
 use proxy_common::{
     Family, Protocol,
     frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex},
@@ -23,8 +21,8 @@ use crate::{
 /// them is kept apart, in few bytes.
 #[derive(Debug)]
 pub(super) struct Frontends<F: Family> {
-    keys: HashMap<FrontendKey<F>, State>,
-    direct: HashMap<FrontendKey<F>, Direct>,
+    keys: HashMap<FrontendKey<F>, State, RandomState>,
+    direct: HashMap<FrontendKey<F>, Direct, RandomState>,
 }
 
 /// What is known of the address and port of endpoints.
@@ -84,8 +82,8 @@ pub(super) enum Target<'a> {
     Nothing,
 }
 
-/// All that a plan wants, each once.
-pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<F>, Claim)> {
+/// All that a plan wants, each once, in order.
+pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> Vec<(FrontendKey<F>, Claim)> {
     let marks = plan.vips.iter().map(|vip| FrontendKey::whole(*vip));
     // What only sockets reach is no address of a packet.
     let reached = plan.ports.iter().filter(|port| !port.sockets_only);
@@ -110,12 +108,23 @@ pub(super) fn claims<F: Family>(plan: &ServicePlan<F>) -> BTreeSet<(FrontendKey<
         port.frontends.iter().map(move |(key, kind)| (*key, claim(*kind)))
     });
     let marks = marks.chain(direct).map(|key| (key, Claim::Mark));
-    ports.chain(marks).collect()
+    let mut claims: Vec<_> = ports.chain(marks).collect();
+    claims.sort_unstable();
+    claims.dedup();
+    claims
+}
+
+/// Those of `claims` that are not among `others`, both in order.
+pub(super) fn without<'a, F: Family>(
+    claims: &'a [(FrontendKey<F>, Claim)],
+    others: &[(FrontendKey<F>, Claim)],
+) -> impl Iterator<Item = &'a (FrontendKey<F>, Claim)> {
+    claims.iter().filter(|claim| others.binary_search(claim).is_err())
 }
 
 impl<F: Family> Frontends<F> {
     pub(super) fn new() -> Self {
-        Self { keys: HashMap::new(), direct: HashMap::new() }
+        Self { keys: HashMap::default(), direct: HashMap::default() }
     }
 
     /// Whether a mark there would be that of an endpoint.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lines out of the parts that a stream comes in.
 
+use memchr::memchr;
+
 use super::failure::Failure;
 
 /// The longest line: an object may have some 1.5 MB, with all its characters escaped.
@@ -32,7 +34,7 @@ impl Lines {
     /// The next line that is complete and not empty.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         loop {
-            let end = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n');
+            let end = memchr(b'\n', &self.buffer[self.searched..]);
             let Some(end) = end.map(|at| self.searched + at) else {
                 self.searched = self.buffer.len();
                 return None;
