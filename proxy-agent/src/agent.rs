@@ -133,13 +133,13 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     outside::tell_local_clients(locality, detection, runner.pod_cidrs(), &mut beside)?;
     let watching =
         |node_addresses| DeviceWatcher::spawn(patterns, local_clients, node_addresses, addresses);
-    // While objects are being listed; each needs another processor.
+    // While objects are being listed (ADR 14).
     let mut object = Verified::begin(object)?;
     let served =
         keep_serving(source, facts, runner, watching, &mut object, &mut devices, stop).await;
     drop(beside);
     devices.detach_all().await;
-    // If it was refused, it has removed its pins, and it has been said.
+    // What was refused has removed its pins; it has been said, unless the agent was told to stop before.
     if let Ok(object) = object.get().await
         && let Err(error) = object.unpin()
     {
@@ -202,8 +202,10 @@ async fn keep_serving(
         result = &mut source => return Ok(result?),
         () = &mut runner => bail!("the source has ended"),
         ready = async {
+            // What is refused is said at once, whether or not the API can be reached.
+            let _: &mut Object = object.get().await?;
             drop(status.wait_for(|status| status.synced).await?);
-            object.get().await.map(drop)
+            anyhow::Ok(())
         } => ready?,
     }
     let object = object.get().await?;
