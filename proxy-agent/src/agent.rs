@@ -25,6 +25,7 @@ use crate::{
     cli::{RunArgs, SocketLb},
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, NetlinkError, Patterns},
+    fast_path,
     host_settings::HostSettings,
     local_clients::Detection,
     logging,
@@ -70,6 +71,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     if !lacks.is_empty() {
         bail!(lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     }
+    let _ = fast_path::decide(arguments.fast_path)?;
     for family in facts.families.missing() {
         info!(family, "the kernel does not have this family: the other one is served");
     }

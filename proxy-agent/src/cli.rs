@@ -107,6 +107,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub socket_lb_mapped: bool,
 
+    /// Whether packets of Services take the fast path, past the host's stack and its netfilter. Where
+    /// rules of netfilter drop or reject what is forwarded, as for network policies, it must be forced.
+    #[arg(long, value_enum, default_value_t)]
+    pub fast_path: FastPath,
+
     /// What the outside reaches.
     #[command(flatten)]
     pub outside: OutsideArgs,
@@ -143,6 +148,18 @@ impl RunArgs {
             node_ports: self.outside.node_ports()?,
         })
     }
+}
+
+/// Whether packets of Services take the fast path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FastPath {
+    /// They do not.
+    #[default]
+    Off,
+    /// They do, if no rule of netfilter drops or rejects what is forwarded.
+    On,
+    /// They do, past whatever rules there are.
+    Force,
 }
 
 /// How to attach the programs to devices.

@@ -18,6 +18,7 @@ pub mod dataplane;
 pub mod devices;
 pub mod events;
 mod few;
+pub mod fast_path;
 #[cfg(test)]
 mod golden;
 pub mod health_check;

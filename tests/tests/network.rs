@@ -6,6 +6,7 @@ mod network {
     mod api;
     mod collisions;
     mod devices;
+    mod fast_path;
     mod fragments;
     mod icmp_errors;
     mod l3_devices;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why the fast path is not taken, or netfilter cannot be read.
+
+use std::{fmt, io};
+
+use netlink_packet_core::DecodeError;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::{found::Found, nftables::ATTEMPTS, socket::PATIENCE};
+
+/// How many rules are named.
+const NAMED: usize = 3;
+
+/// Why `--fast-path on` is refused.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// There are rules that it would go past.
+    #[error(
+        "the fast path goes past netfilter, which may drop or reject what this node forwards ({0}): \
+         remove these rules, leave --fast-path off, or say --fast-path force if nothing depends on \
+         them, as network policies made by netfilter do"
+    )]
+    MayDrop(FoundList),
+    /// It is not known whether there are.
+    #[error(
+        "the fast path goes past netfilter, and whether that may drop or reject what this node \
+         forwards cannot be told: leave --fast-path off, or say --fast-path force if nothing \
+         depends on netfilter, as network policies made by it do"
+    )]
+    Unknown(#[source] ReadError),
+}
+
+/// Why netfilter cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// No socket.
+    #[error("cannot open a netlink socket for netfilter")]
+    Open(#[source] io::Error),
+    /// The request did not get out, or no answer in.
+    #[error("cannot ask the kernel for the rules of nftables")]
+    Exchange(#[source] io::Error),
+    /// No answer in time.
+    #[error("the kernel did not answer a request for the rules of nftables within {PATIENCE:?}")]
+    Silent,
+    /// The kernel answered with an error.
+    #[error("the kernel refused a request for the rules of nftables")]
+    Refused(#[source] Errno),
+    /// A message is not as the kernel writes it.
+    #[error("the kernel's list of the rules of nftables cannot be read")]
+    Malformed(#[from] DecodeError),
+    /// The rules changed each time while they were read.
+    #[error("the rules of nftables changed while they were read, {ATTEMPTS} times")]
+    Restless,
+    /// The names of the tables of legacy iptables.
+    #[error("cannot read {0}")]
+    Legacy(&'static str, #[source] io::Error),
+}
+
+/// What was found, of which the first few are displayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundList(pub Vec<Found>);
+
+impl fmt::Display for FoundList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<_> = self.0.iter().take(NAMED).map(ToString::to_string).collect();
+        f.write_str(&named.join(", "))?;
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
+    }
+}
