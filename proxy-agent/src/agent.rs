@@ -17,10 +17,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    bpf::{
-        self, DeviceTables, FlowCapacity, KernelLog, LocalityTables, Object, ServedNetns, Settings,
-        Tables,
-    },
+    bpf::{self, DeviceTables, KernelLog, LocalityTables, Object, Tables},
     chain::chain,
     cli::{RunArgs, SocketLb},
     collector,
@@ -29,10 +26,9 @@ use crate::{
     host_settings::HostSettings,
     local_clients::Detection,
     logging,
-    plan::{NodePortAddresses, Options},
+    plan::Options,
     preflight::{self, CgroupFacts, Facts},
     runner::Runner,
-    sockets::netns_cookie,
     watch::Source as _,
 };
 
@@ -45,7 +41,7 @@ mod verified;
 
 use objects::Objects;
 use served_devices::ServedDevices;
-use verified::Verified;
+use verified::{Verified, load};
 
 /// How many events of the source may wait.
 const EVENTS: usize = 1024;
@@ -71,7 +67,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     if !lacks.is_empty() {
         bail!(lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     }
-    let _ = fast_path::decide(arguments.fast_path)?;
+    let fast_path = fast_path::decide(arguments.fast_path)?;
     for family in facts.families.missing() {
         info!(family, "the kernel does not have this family: the other one is served");
     }
@@ -89,7 +85,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let wanted = Wanted { arguments, node: &node, options, detection, patterns };
+    let wanted = Wanted { arguments, node: &node, options, fast_path, detection, patterns };
     let served = runtime.block_on(serve(wanted, source, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
@@ -101,18 +97,19 @@ struct Wanted<'a> {
     arguments: &'a RunArgs,
     node: &'a str,
     options: Options,
+    fast_path: bool,
     detection: Detection,
     patterns: Patterns,
 }
 
 async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
-    let Wanted { arguments, node, options, detection, patterns } = wanted;
+    let Wanted { arguments, node, options, fast_path, detection, patterns } = wanted;
     let stop = stop_signal().context("cannot listen to signals")?;
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
     let source_ports = &arguments.snat_port_range;
     outside::check_source_ports(source_ports);
-    let mut object = load(arguments, &options.node_ports)?;
+    let mut object = load(arguments, &options.node_ports, fast_path)?;
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
     let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
@@ -152,24 +149,6 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     }
     info!("stopped");
     served
-}
-
-/// Loads the object, all but its programs.
-fn load(arguments: &RunArgs, node_ports: &NodePortAddresses) -> anyhow::Result<Object> {
-    let host_netns = netns_cookie().context("cannot tell which network namespace this is")?;
-    let served = |all| Some(ServedNetns { host_netns, all });
-    let settings = Settings {
-        source_ports: arguments.snat_port_range.clone(),
-        capacity: FlowCapacity::default(),
-        sockets: match arguments.socket_lb {
-            SocketLb::Off => None,
-            SocketLb::Host => served(false),
-            SocketLb::All => served(true),
-        },
-        loopback_node_ports: u32::from(node_ports.include_loopback::<V4>()) << V4::INDEX
-            | u32::from(node_ports.include_loopback::<V6>()) << V6::INDEX,
-    };
-    Ok(Object::load(&arguments.pin_root.pin_root, &settings)?)
 }
 
 /// Serves until told to stop. What is done to a device is done before that is looked at.

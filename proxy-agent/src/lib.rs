@@ -17,8 +17,8 @@ pub mod collector;
 pub mod dataplane;
 pub mod devices;
 pub mod events;
-mod few;
 pub mod fast_path;
+mod few;
 #[cfg(test)]
 mod golden;
 pub mod health_check;

@@ -32,6 +32,8 @@ reasons! {
     FlowCreated = "flow-created",
     /// A flow was confirmed.
     FlowConfirmed = "flow-confirmed",
+    /// A flow was created whose packets go past the host's stack.
+    FlowFast = "flow-fast",
     /// The table of confirmed flows is full: the flow goes on half-open.
     FlowTableFull = "flow-table-full",
     /// A flow was given another source port than its client's.

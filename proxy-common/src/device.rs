@@ -31,6 +31,9 @@ impl DeviceTraits {
     pub const LOCAL_CLIENTS: Self = Self(1);
     /// It leads out of the node: an uplink or a tunnel.
     pub const OUTSIDE: Self = Self(1 << 1);
+    /// It is one end of a pair, and the other end, with an Ethernet header, is what is behind it; and it is
+    /// no port of a bridge: the host's stack is all that is between two of these.
+    pub const PAIR: Self = Self(1 << 2);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -57,6 +60,13 @@ impl Device {
     #[must_use]
     pub const fn routed() -> Self {
         Self { bridge: 0, mac: [0; 6], traits: DeviceTraits(0) }
+    }
+
+    /// This device, as an end of a pair.
+    #[must_use]
+    pub const fn as_pair(mut self) -> Self {
+        self.traits.0 |= DeviceTraits::PAIR.0;
+        self
     }
 
     /// This device, with clients that count as the node's own pods or not.

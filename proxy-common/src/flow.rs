@@ -104,6 +104,9 @@ impl Kind {
     pub const MASQUERADED: u8 = 1 << 5;
     /// The client has reached the node by an uplink or a tunnel.
     pub const OUTSIDE: u8 = 1 << 6;
+    /// Packets go past the host's stack, in both directions: the client's from its device, the replies
+    /// from where they reach the node.
+    pub const FAST: u8 = 1 << 7;
 
     /// Whether any of these bits is set.
     #[must_use]
@@ -150,8 +153,16 @@ pub struct Flow<F: Family> {
     /// the client has seen the backend's SYN-ACK or INIT ACK, in the machine's order. Meaningful
     /// once `backend_seen` has a packet.
     pub proof: u32,
-    /// The next hop's MAC address, where the kind says so.
+    /// The device by which the client's packets go on, where the kind is [`Kind::FAST`], by interface
+    /// index; and that by which the client came.
+    pub device: u32,
+    /// See [`device`](Self::device).
+    pub client_device: u32,
+    /// The next hop's MAC address, where the kind says so; zero if the node is asked for it packet by
+    /// packet.
     pub mac: [u8; 6],
+    /// The client's MAC address, where the kind is [`Kind::FAST`].
+    pub client_mac: [u8; 6],
     /// What kind of entry this is.
     pub kind: Kind,
     /// What the client has done.
@@ -159,7 +170,7 @@ pub struct Flow<F: Family> {
     /// What the backend has done.
     pub backend_seen: Seen,
     /// Always zero.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
     /// The same as [`tag`](Self::tag).
     pub seal: u32,
 }
@@ -237,8 +248,8 @@ impl<F: Family> Flow<F> {
 pod!(Seen, Kind);
 pod!(generic Tuple, Flow);
 
-const _: () = assert!(size_of::<Flow<crate::V4>>() == 52);
-const _: () = assert!(size_of::<Flow<crate::V6>>() == 76);
+const _: () = assert!(size_of::<Flow<crate::V4>>() == 64);
+const _: () = assert!(size_of::<Flow<crate::V6>>() == 88);
 
 #[cfg(test)]
 mod tests;

@@ -113,11 +113,14 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
         generation: backend.generation,
         last_seen: Tick::default(),
         proof: 0,
+        device: 0,
+        client_device: 0,
         mac: [0; 6],
+        client_mac: [0; 6],
         kind: Kind(Kind::REPLY),
         client_seen: Seen::default(),
         backend_seen: Seen::default(),
-        reserved: [0; 3],
+        reserved: 0,
         seal: 0,
     };
     tables.half_open.insert(&replies, &flow, BPF_NOEXIST.into()).ok()?;

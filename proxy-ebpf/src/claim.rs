@@ -70,7 +70,7 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.proof = unsafe { bpf_get_prandom_u32() };
     flow.client_seen = Seen(Seen::ANY);
     flow.backend_seen = Seen::default();
-    flow.reserved = [0; 3];
+    flow.reserved = 0;
     (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
     // Where the source's address becomes the node's, the client's port would take the replies of the
     // node's own connections.

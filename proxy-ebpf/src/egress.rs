@@ -22,6 +22,7 @@ use crate::{
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     match known::follow::<F, true, false>(context, network) {
         Way::Done => Verdict::Pass.to_action(),
+        Way::Sent => Verdict::Sent.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
         Way::New | Way::Long => go_through::<F>(context, network),
     }
@@ -63,7 +64,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
 }
 
 /// Restores the addresses and ports of a reply, if the flow that was found is alive.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn restore<F: Datapath>(
     context: &TcContext,
     work: &mut Work<F>,

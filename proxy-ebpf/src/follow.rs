@@ -4,7 +4,7 @@
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
     clock::PER_SECOND,
-    flow::{Flow, FlowKey, Kind, Seen},
+    flow::{Flow, FlowKey, Hook, Kind, Seen},
     frontend::ServiceIndex,
 };
 
@@ -12,6 +12,7 @@ use crate::{
     blame::blame,
     bridge,
     family::Datapath,
+    fast,
     flow::{Found, Side},
     fragment,
     frame::store,
@@ -86,6 +87,8 @@ pub(crate) enum Follow {
     Pass,
     /// Not at all; this has been counted.
     Drop,
+    /// Past the host's stack, as [`Work::flow`] says.
+    GoPast,
     /// Back out of its device.
     TurnAround,
 }
@@ -104,6 +107,7 @@ pub(crate) fn translate<F: Datapath>(
     let stale = work.now.since(flow.last_seen) >= PER_SECOND;
     work.flow.to = flow.to;
     work.flow.kind = kind;
+    (work.flow.device, work.flow.mac) = (flow.device, mac);
     if !found.is(&work.key) {
         return Follow::Pass;
     }
@@ -124,6 +128,10 @@ pub(crate) fn translate<F: Datapath>(
             }
         }
         F::confirm(context, work);
+    }
+    if fast::is_on() && stale && kind.has(Kind::FAST) && side == Side::Client {
+        fast::keep_way(context, work, entry, work.confirmed != 0);
+        kind = work.flow.kind;
     }
     if stale
         && kind.has(Kind::SAME_BRIDGE)
@@ -159,6 +167,9 @@ fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &
     }
     if kind.has(Kind::HAIRPIN) {
         return Follow::TurnAround;
+    }
+    if fast::is_on() && kind.has(Kind::FAST) && work.key.hook == Hook::INGRESS {
+        return Follow::GoPast;
     }
     if kind.has(Kind::SAME_BRIDGE) {
         let _: Result<(), ()> = store(context, 0, mac, 0);

@@ -13,6 +13,7 @@ use crate::{
     blame::{self, blame},
     bridge::{self, Addressee},
     family::Datapath,
+    fast::{self, Reply},
     flow,
     follow::{self, Follow, Serving},
     fragment, guard,
@@ -37,6 +38,7 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     }
     match way {
         Way::Done => Verdict::Pass.to_action(),
+        Way::Sent => Verdict::Sent.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
         Way::New | Way::Long => go_through::<F>(context, network),
     }
@@ -53,6 +55,7 @@ fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     match known::follow::<F, false, true>(context, network) {
         Way::Done => return Verdict::Pass.to_action(),
+        Way::Sent => return Verdict::Sent.to_action(),
         Way::Failed => return Verdict::Drop.to_action(),
         Way::New | Way::Long => {}
     }
@@ -106,6 +109,13 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
     let reason = match handle(context, work) {
         Handled::Passed => return Verdict::Pass,
         Handled::Dropped => return Verdict::Drop,
+        Handled::GoesPast => {
+            if fast::send(context, work.flow.device, &work.flow.mac) {
+                return Verdict::Sent;
+            }
+            blame(work, Reason::DropRewrite);
+            return Verdict::Drop;
+        }
         Handled::TurnsAround => {
             return hairpin::turn_around(context, &work.packet).unwrap_or_else(|()| {
                 blame(work, Reason::DropRewrite);
@@ -128,6 +138,8 @@ enum Handled {
     Passed,
     /// It does not; this has been counted.
     Dropped,
+    /// It goes past the host's stack, as [`Work::flow`] says.
+    GoesPast,
     /// It goes back out of its device.
     TurnsAround,
     /// To be refused: the Service has no endpoints.
@@ -157,6 +169,13 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
         }
     }
     if known.is_none() {
+        if fast::is_on() && work.direct_only == 0 {
+            match fast::restore(context, work) {
+                Reply::Restored => return Handled::GoesPast,
+                Reply::Lost => return Handled::Dropped,
+                Reply::None => {}
+            }
+        }
         match begin(context, work) {
             Opening::Opened if work.entered != 0 => return follow::begin(context, work).into(),
             Opening::Opened => known = flow::find(&work.key),
@@ -185,6 +204,7 @@ impl From<Follow> for Handled {
         match follow {
             Follow::Pass => Self::Passed,
             Follow::Drop => Self::Dropped,
+            Follow::GoPast => Self::GoesPast,
             Follow::TurnAround => Self::TurnsAround,
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     bridge::{self, Addressee},
     counter::count,
     family::Datapath,
+    fast,
     flow::{self, Found},
     frame::{ETHERNET, read},
     passing,
@@ -39,6 +40,8 @@ const UDP_CHECKSUM: usize = 6;
 pub(crate) enum Way {
     /// It goes on, translated if it is of a flow.
     Done,
+    /// It has been sent past the host's stack.
+    Sent,
     /// It could not be translated, and must go; this has been counted.
     Failed,
     /// It may be the first of a flow; [`Work::key`] is its key.
@@ -56,14 +59,25 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
 ) -> Way {
     let hook = if EGRESS { Hook::EGRESS } else { Hook::INGRESS };
     let may_open = !EGRESS && !OUTSIDE;
-    let Some((key, flags)) = parse::<F>(context, network, hook) else {
+    let Some((mut key, flags)) = parse::<F>(context, network, hook) else {
         return Way::Long;
     };
     let opens = key.protocol != Protocol::TCP || flags == tcp::SYN;
     if flags != 0 && !(may_open && opens) {
         return Way::Long;
     }
-    let Some(entry) = F::tables().flows.get_ptr_mut(&key) else {
+    let mut entry = F::tables().flows.get_ptr_mut(&key);
+    if !EGRESS && fast::is_on() && entry.is_none() && flags == 0 {
+        key.hook = Hook::EGRESS;
+        let fast = Kind::FAST | Kind::REPLY;
+        let is_fast = |flow: &Flow<F>| flow.kind.0 & fast == fast;
+        entry = F::tables().flows.get_ptr_mut(&key);
+        entry = entry.filter(|entry| is_fast(Found { entry: *entry, confirmed: true }.flow()));
+        if entry.is_none() {
+            key.hook = hook;
+        }
+    }
+    let Some(entry) = entry else {
         if may_open && opens && bridge::addressee(context) == Addressee::Node {
             return leave_key(&key);
         }
@@ -75,6 +89,7 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     }
     let found = Found { entry, confirmed: true };
     let to = found.flow().to;
+    let past = past::<F, EGRESS>(found.flow());
     if !goes_on::<F>(found.flow(), &key) || !found.is(&key) {
         return Way::Long;
     }
@@ -85,7 +100,32 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     if to == key.tuple {
         return Way::Done;
     }
-    translate(context, network, &key, &to)
+    match (translate(context, network, &key, &to), past) {
+        (Way::Done, Some((device, mac))) => send::<F>(context, device, &mac),
+        (way, _) => way,
+    }
+}
+
+/// The device and the MAC address by which packets go on past the host's stack, if they do.
+#[inline(always)]
+fn past<F: Datapath, const EGRESS: bool>(flow: &Flow<F>) -> Option<(u32, [u8; 6])> {
+    if EGRESS || !fast::is_on() || !flow.kind.has(Kind::FAST) {
+        None
+    } else if flow.kind.has(Kind::REPLY) {
+        Some((flow.client_device, flow.client_mac))
+    } else {
+        Some((flow.device, flow.mac))
+    }
+}
+
+/// Sends a translated packet past the host's stack.
+#[inline(always)]
+pub(crate) fn send<F: Datapath>(context: &TcContext, device: u32, mac: &[u8; 6]) -> Way {
+    if fast::send(context, device, mac) {
+        return Way::Sent;
+    }
+    count::<F>(Reason::DropRewrite);
+    Way::Failed
 }
 
 /// Leaves a packet's key to what opens a flow for it.

@@ -29,6 +29,7 @@ use crate::{
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     match known::follow::<F, true, true>(context, network) {
         Way::Done => Verdict::Pass.to_action(),
+        Way::Sent => Verdict::Sent.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
         Way::New | Way::Long => go_through::<F>(context, network),
     }
@@ -134,6 +135,6 @@ fn forward<F: Datapath>(
 ) -> Translated {
     match follow::translate(context, work, entry) {
         Follow::Drop => Translated::Dropped,
-        Follow::Pass | Follow::TurnAround => Translated::Yes,
+        Follow::Pass | Follow::GoPast | Follow::TurnAround => Translated::Yes,
     }
 }

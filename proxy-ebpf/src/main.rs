@@ -37,6 +37,7 @@ mod counter;
 mod crc32c;
 mod egress;
 mod family;
+mod fast;
 mod flow;
 mod follow;
 mod fragment;

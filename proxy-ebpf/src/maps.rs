@@ -196,6 +196,10 @@ pub(crate) static ALL_NETNS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static LOOPBACK_NODE_PORTS: Global<u32> = Global::new(0);
 
+/// Whether flows may go past the host's stack (not zero); set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static FAST_PATH: Global<u32> = Global::new(0);
+
 /// The ports that translated sources take, first (upper half) and last (lower half), as numbers;
 /// set by the agent.
 #[unsafe(no_mangle)]

@@ -20,6 +20,7 @@ use crate::{
     claim::Entered,
     counter::count,
     family::Datapath,
+    fast,
     flow::find,
     frame::device,
     masquerade, node_socket,
@@ -205,6 +206,8 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     flow.to.source = packet.tuple.source;
     flow.to.source_port = packet.tuple.source_port;
     flow.mac = [0; 6];
+    flow.client_mac = [0; 6];
+    (flow.device, flow.client_device) = (0, 0);
     let is_outside = work.outside != 0;
     let is_own_backend = flow.to.destination == packet.tuple.source;
     let kind = if flow.service == ServiceIndex::DIRECT {
@@ -228,7 +231,9 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     } else {
         0
     };
-    flow.kind.0 = if is_outside { kind | Kind::OUTSIDE } else { kind };
+    let kind = if is_outside { kind | Kind::OUTSIDE } else { kind };
+    let is_fast = fast::is_on() && kind == 0 && fast::find_way(context, work);
+    work.flow.kind.0 = if is_fast { Kind::FAST } else { kind };
     let entered = F::enter(context, work);
     let reason = match entered {
         Entered::AsIs | Entered::WithAnotherPort => {
@@ -236,6 +241,9 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
                 count::<F>(Reason::SourcePortTranslated);
             }
             count::<F>(Reason::FlowCreated);
+            if is_fast {
+                count::<F>(Reason::FlowFast);
+            }
             return Opening::Opened;
         }
         Entered::NoRoom => Reason::DropFlowInsert,

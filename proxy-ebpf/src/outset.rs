@@ -18,6 +18,7 @@ use crate::{
     choice::{self, share},
     counter::count,
     family::Datapath,
+    fast,
     flow::{self, Found, NEW},
     frame::device,
     known::{self, Way},
@@ -82,7 +83,15 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         return Way::Long;
     }
     let is_masqueraded = masquerade::is_wanted::<F>(kind, policy, is_local);
-    let kind = if is_masqueraded { Kind::MASQUERADE } else { 0 };
+    let mut kind = if is_masqueraded { Kind::MASQUERADE } else { 0 };
+    if fast::is_on() {
+        work.flow.to = to;
+        if !is_masqueraded && fast::find_way(context, work) {
+            kind = Kind::FAST;
+        }
+    }
+    let is_fast = kind == Kind::FAST;
+    let (key, tuple) = (&work.key, &work.key.tuple);
     work.reply_key = FlowKey::new(to.reversed(), key.protocol, Hook::EGRESS);
     work.flow = Flow {
         tag: 0,
@@ -93,12 +102,13 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         last_seen: flow::now(),
         // Which backend was chosen says a few bits of it at most.
         proof: random,
-        mac: [0; 6],
         kind: Kind(kind | Kind::REPLY),
         client_seen: Seen(Seen::ANY),
         backend_seen: Seen::default(),
-        reserved: [0; 3],
+        reserved: 0,
         seal: 0,
+        // Where it goes past the stack: of no meaning otherwise.
+        ..work.flow
     };
     work.flow.label(&work.reply_key);
     if tables.flows.get_ptr(&work.reply_key).is_some()
@@ -116,7 +126,13 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         return Way::Long;
     }
     count::<F>(Reason::FlowCreated);
-    known::translate(context, network, key, &to)
+    if is_fast {
+        count::<F>(Reason::FlowFast);
+    }
+    match known::translate(context, network, key, &to) {
+        Way::Done if is_fast => known::send::<F>(context, work.flow.device, &work.flow.mac),
+        way => way,
+    }
 }
 
 /// Whether a packet is between hosts: from no loopback address, no group and not from nobody, and to

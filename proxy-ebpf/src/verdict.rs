@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! What becomes of a packet or a call: the only place where decisions turn into return codes.
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy)]
@@ -10,6 +10,8 @@ pub(crate) enum Verdict {
     Pass,
     /// It is gone. Whoever says so has counted it.
     Drop,
+    /// It has been sent past the host's stack.
+    Sent,
     /// It leaves by another way, with the code that the redirect helper returned.
     Redirect(i32),
 }
@@ -21,6 +23,7 @@ impl Verdict {
         match self {
             Self::Pass => TC_ACT_UNSPEC,
             Self::Drop => TC_ACT_SHOT,
+            Self::Sent => TC_ACT_REDIRECT,
             Self::Redirect(code) => code,
         }
     }

@@ -11,6 +11,7 @@ mod network {
     mod icmp_errors;
     mod l3_devices;
     mod lifecycle;
+    mod past_the_stack;
     mod path_mtu;
     mod privileges;
     mod reachability;

@@ -59,6 +59,7 @@ impl Record {
         let root = scratch.mount_bpffs()?;
         let sockets = Some(ServedNetns { host_netns: 1, all: true });
         let mut object = Object::load(&root, &Settings { sockets, ..Settings::default() })?;
+        object.verify()?;
         let mut programs = BTreeMap::new();
         for (name, program) in object.ebpf_mut().programs_mut() {
             let figures = figures(program).with_context(|| name.to_owned())?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The object, while its programs are being verified and afterwards.
+//! The object, before, while and after its programs are verified.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,9 +8,38 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use nix::sys::signal::{SigSet, Signal};
+use proxy_common::{Family, V4, V6};
 use tokio::sync::oneshot;
 
-use crate::bpf::Object;
+use crate::{
+    bpf::{FlowCapacity, Object, ServedNetns, Settings},
+    cli::{RunArgs, SocketLb},
+    plan::NodePortAddresses,
+    sockets::netns_cookie,
+};
+
+/// Loads the object, all but its programs.
+pub(super) fn load(
+    arguments: &RunArgs,
+    node_ports: &NodePortAddresses,
+    fast_path: bool,
+) -> anyhow::Result<Object> {
+    let host_netns = netns_cookie().context("cannot tell which network namespace this is")?;
+    let served = |all| Some(ServedNetns { host_netns, all });
+    let settings = Settings {
+        source_ports: arguments.snat_port_range.clone(),
+        capacity: FlowCapacity::default(),
+        sockets: match arguments.socket_lb {
+            SocketLb::Off => None,
+            SocketLb::Host => served(false),
+            SocketLb::All => served(true),
+        },
+        loopback_node_ports: u32::from(node_ports.include_loopback::<V4>()) << V4::INDEX
+            | u32::from(node_ports.include_loopback::<V6>()) << V6::INDEX,
+        fast_path,
+    };
+    Ok(Object::load(&arguments.pin_root.pin_root, &settings)?)
+}
 
 /// An object of which the programs are verified, or will be.
 pub(super) struct Verified {

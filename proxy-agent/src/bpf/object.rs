@@ -85,7 +85,8 @@ impl Object {
     pub fn load(pin_root: &Path, settings: &Settings) -> Result<Self, Error> {
         Self::check()?;
         let pins = Pins::claim(pin_root)?;
-        let Settings { source_ports, capacity, sockets, loopback_node_ports } = settings;
+        let Settings { source_ports, capacity, sockets, loopback_node_ports, .. } = settings;
+        let fast_path = u32::from(settings.fast_path);
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
         // No namespace has the cookie 0.
         let host_netns = sockets.map_or(0, |served| served.host_netns);
@@ -102,6 +103,7 @@ impl Object {
             .override_global("HOST_NETNS", &host_netns, true)
             .override_global("ALL_NETNS", &all_netns, true)
             .override_global("LOOPBACK_NODE_PORTS", loopback_node_ports, true)
+            .override_global("FAST_PATH", &fast_path, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
         for (name, entries) in &tables {
@@ -209,13 +211,21 @@ pub struct Settings {
     /// The families whose node ports processes of the host find at loopback addresses, too, as bits
     /// of [`Family::INDEX`](proxy_common::Family::INDEX).
     pub loopback_node_ports: u32,
+    /// Whether flows may go past the host's stack.
+    pub fast_path: bool,
 }
 
 impl Default for Settings {
     /// The ports above Linux's default ephemeral range, and no sockets.
     fn default() -> Self {
         let capacity = FlowCapacity::default();
-        Self { source_ports: 61_000..=65_535, capacity, sockets: None, loopback_node_ports: 0 }
+        Self {
+            source_ports: 61_000..=65_535,
+            capacity,
+            sockets: None,
+            loopback_node_ports: 0,
+            fast_path: false,
+        }
     }
 }
 

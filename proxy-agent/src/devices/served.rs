@@ -150,7 +150,8 @@ pub(super) fn describe(
             let bridge = bridge_of(snapshot, index);
             let device =
                 bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
-            served.device = device;
+            let is_pair = link.kind == LinkKind::Pair && bridge.is_none() && has_ethernet_header;
+            served.device = if is_pair { device.as_pair() } else { device };
             let host_side = host_side(snapshot, index);
             let chosen = choices.get(&host_side).copied().unwrap_or_default();
             served.host_addresses = own_addresses(snapshot, host_side).or(chosen).or(of_uplinks);

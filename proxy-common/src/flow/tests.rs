@@ -24,11 +24,14 @@ fn flow<F: Family>(address: &str) -> Flow<F> {
         generation: 1,
         last_seen: Tick(100),
         proof: 0,
+        device: 0,
+        client_device: 0,
         mac: [0; 6],
+        client_mac: [0; 6],
         kind: Kind::default(),
         client_seen: Seen::default(),
         backend_seen: Seen::default(),
-        reserved: [0; 3],
+        reserved: 0,
         seal: 0,
     }
 }

@@ -253,11 +253,14 @@ fn entries<F: Family>(flows: u32) -> impl Iterator<Item = (FlowKey<F>, Flow<F>)>
                 generation: 1,
                 last_seen: now,
                 proof: 0,
+                device: 0,
+                client_device: 0,
                 mac: [0; 6],
+                client_mac: [0; 6],
                 kind,
                 client_seen: Seen(Seen::ANY),
                 backend_seen: Seen(Seen::ANY),
-                reserved: [0; 3],
+                reserved: 0,
                 seal: 0,
             };
             flow.label(&key);

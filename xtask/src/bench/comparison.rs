@@ -158,7 +158,7 @@ fn try_out(
     let amount = work.amount(asker, path.target(network, work, family)?, setup.window())?;
     let after = network.counted(family)?;
     for ((kind, before), (_, after)) in before.into_iter().zip(after) {
-        after.ensure(before, path.served_by(kind))?;
+        after.ensure(before, path.served_by(kind), kind.proxy == Proxy::FastSixfour)?;
     }
     if let Proxy::Rules(_) = path.kind.proxy {
         ensure!(!path.is_direct, "what netfilter does to a direct path is not looked at");

@@ -16,6 +16,8 @@ use super::network::Client;
 pub(crate) struct Counted {
     /// Flows that packets have opened.
     flows: u64,
+    /// Those of them that go past the host's stack.
+    fast: u64,
     /// Sockets that were given a backend.
     sockets: u64,
 }
@@ -37,18 +39,24 @@ impl Counted {
             };
             anyhow::Ok(counters.get(&row, 0)?.iter().sum())
         };
-        Ok(Self { flows: count(Reason::FlowCreated)?, sockets: count(Reason::SocketTranslated)? })
+        Ok(Self {
+            flows: count(Reason::FlowCreated)?,
+            fast: count(Reason::FlowFast)?,
+            sockets: count(Reason::SocketTranslated)?,
+        })
     }
 
-    /// That since `before` the programs have done what a path through a Service takes, and nothing
-    /// if the path is another one.
+    /// That since `before` the programs have done what a path through a Service takes, by the fast path
+    /// if `is_fast`, and nothing if the path is another one.
     ///
     /// # Errors
     ///
     /// If that is not so.
-    pub(crate) fn ensure(self, before: Self, path: Option<Client>) -> Result<()> {
-        let moved = (self.flows > before.flows, self.sockets > before.sockets);
-        let wanted = (path == Some(Client::Pod), path == Some(Client::Node));
+    pub(crate) fn ensure(self, before: Self, path: Option<Client>, is_fast: bool) -> Result<()> {
+        let moved =
+            [self.flows > before.flows, self.fast > before.fast, self.sockets > before.sockets];
+        let opens = path == Some(Client::Pod);
+        let wanted = [opens, opens && is_fast, path == Some(Client::Node)];
         ensure!(
             moved == wanted,
             "another path than it should be: before, the agent had counted {before:?}, then {self:?}"

@@ -30,6 +30,8 @@ pub(crate) enum Proxy {
     None,
     /// The agent.
     Sixfour,
+    /// The agent, with the fast path.
+    FastSixfour,
     /// The rules of kube-proxy in this mode.
     Rules(kube_proxy::Mode),
 }

@@ -16,6 +16,7 @@ use super::{
 const SERVICES: u32 = 10;
 
 const SIXFOUR: Kind = Kind { proxy: Proxy::Sixfour, services: SERVICES, flows: 0 };
+const FAST: Kind = Kind { proxy: Proxy::FastSixfour, ..SIXFOUR };
 const NFTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Nftables), ..SIXFOUR };
 const IPTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Iptables), ..SIXFOUR };
 
@@ -31,6 +32,7 @@ const FEW_WORKS: usize = 5;
 
 /// All paths, with what a work is to reach on them.
 pub(super) fn all(work: Work) -> Vec<Path> {
+    let past_stack = (work == Work::CONNECTIONS).then_some(Wanted::AtLeast(1.03));
     let (by_tc, beside_nftables, at_socket) = match work {
         Work::STREAM => (Some(Wanted::AtLeastFrom(0.97, 0.95)), None, Some(Wanted::Reaches(1.0))),
         Work::CONNECTIONS => (Some(Wanted::AtLeast(0.94)), Some(Wanted::AtLeast(1.1)), None),
@@ -47,6 +49,7 @@ pub(super) fn all(work: Work) -> Vec<Path> {
         Path::direct(FROM_NODE, Client::Node),
         Path::service("Sixfour, at the socket, from the node", SIXFOUR, Client::Node)
             .beside(3, FROM_NODE, at_socket),
+        Path::service("Sixfour, by the fast path", FAST, Client::Pod).beside(0, DIRECT, past_stack),
         Path::service("kube-proxy, iptables", IPTABLES, Client::Pod).beside(0, DIRECT, None),
     ]
 }

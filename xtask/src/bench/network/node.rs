@@ -68,13 +68,15 @@ impl<'a> Node<'a> {
         evidence::ensure_no_rules(host)?;
         let agent = match kind.proxy {
             Proxy::None => None,
-            Proxy::Sixfour => {
+            Proxy::Sixfour | Proxy::FastSixfour => {
                 manifests.apply_node(node, None)?;
                 for measured in measured::ALL {
                     manifests.apply(&measured.service(node.number()))?;
                 }
                 others::write(manifests, kind.others())?;
-                let agent = AgentSpec::new(host, manifests.directory());
+                let fast = if kind.proxy == Proxy::FastSixfour { "on" } else { "off" };
+                let agent = AgentSpec::new(host, manifests.directory())
+                    .argument(format!("--fast-path={fast}"));
                 Some(agent.log_level("info").binary(&setup.sixfour).start()?)
             }
             Proxy::Rules(mode) => {
