@@ -80,7 +80,7 @@ pub(crate) fn find_way<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> 
         return false;
     };
     if device.traits.has(DeviceTraits::PAIR) {
-        if !is_known || F::next_hop(&route) != flow.to.destination {
+        if !is_known {
             return false;
         }
         flow.mac = route.dmac;
