@@ -82,7 +82,9 @@ fn figures(program: &mut Program) -> Result<Figures> {
         }
         Program::CgroupSockAddr(program) => program.info()?,
         Program::Iter(program) => {
-            program.load("udp", &Btf::from_sys_fs()?)?;
+            if program.fd().is_err() {
+                program.load("udp", &Btf::from_sys_fs()?)?;
+            }
             program.info()?
         }
         _ => anyhow::bail!("a program of another kind"),
