@@ -24,7 +24,7 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
         Way::Done => Verdict::Pass.to_action(),
         Way::Sent => Verdict::Sent.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
-        Way::New | Way::Long => go_through::<F>(context, network),
+        Way::New | Way::Amid | Way::Long => go_through::<F>(context, network),
     }
 }
 

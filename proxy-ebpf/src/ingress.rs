@@ -35,12 +35,14 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     let mut way = known::follow::<F, false, false>(context, network);
     if way == Way::New {
         way = outset::open::<F>(context, network);
+    } else if way == Way::Amid {
+        way = outset::pass::<F>();
     }
     match way {
         Way::Done => Verdict::Pass.to_action(),
         Way::Sent => Verdict::Sent.to_action(),
         Way::Failed => Verdict::Drop.to_action(),
-        Way::New | Way::Long => go_through::<F>(context, network),
+        Way::New | Way::Amid | Way::Long => go_through::<F>(context, network),
     }
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> 
         Way::Done => return Verdict::Pass.to_action(),
         Way::Sent => return Verdict::Sent.to_action(),
         Way::Failed => return Verdict::Drop.to_action(),
-        Way::New | Way::Long => {}
+        Way::New | Way::Amid | Way::Long => {}
     }
     guard::notice::<F>(context, network);
     arrive::<F>(context, network)

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The short way of most packets: whole ones without options, of flows that are confirmed, go on, and
-//! have just been noted to. They change nothing of their flow. One look-up, one rewrite; the working
-//! memory is not touched. What is anything else goes the long way, from its beginning.
+//! have just been noted to. They change nothing of their flow, but for a FIN. One look-up, one rewrite;
+//! the working memory is not touched. Of those that open flows, or are amid connections of none, it says
+//! so: see [`outset`](crate::outset). What is anything else goes the long way, from its beginning.
 
-use aya_ebpf::{
-    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    programs::TcContext,
-};
+use aya_ebpf::programs::TcContext;
 use proxy_common::{
     Protocol,
     clock::PER_SECOND,
@@ -23,16 +21,13 @@ use crate::{
     flow::{self, Found},
     frame::{ETHERNET, read},
     passing,
-    rewrite::{addresses_difference, carry, ports_difference},
+    rewrite::rewrite_whole,
     tcp::{self, TcpHeader},
     work::Work,
 };
 
 /// The length of a UDP header, in bytes.
 const UDP_HEADER: u32 = 8;
-/// Where the checksum is in a header of TCP and of UDP, in bytes.
-const TCP_CHECKSUM: usize = 16;
-const UDP_CHECKSUM: usize = 6;
 
 /// How far a packet got.
 #[repr(u32)]
@@ -46,6 +41,8 @@ pub(crate) enum Way {
     Failed,
     /// It may be the first of a flow; [`Work::key`] is its key.
     New,
+    /// It is amid a connection that may be nothing of ours; [`Work::key`] is its key.
+    Amid,
     /// It takes the long way.
     Long,
 }
@@ -58,14 +55,9 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     network: usize,
 ) -> Way {
     let hook = if EGRESS { Hook::EGRESS } else { Hook::INGRESS };
-    let may_open = !EGRESS && !OUTSIDE;
     let Some((mut key, flags)) = parse::<F>(context, network, hook) else {
         return Way::Long;
     };
-    let opens = key.protocol != Protocol::TCP || flags == tcp::SYN;
-    if flags != 0 && !(may_open && opens) {
-        return Way::Long;
-    }
     let mut entry = F::tables().flows.get_ptr_mut(&key);
     if !EGRESS && fast::is_on() && entry.is_none() && flags == 0 {
         key.hook = Hook::EGRESS;
@@ -78,13 +70,9 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         }
     }
     let Some(entry) = entry else {
-        if may_open && opens && bridge::addressee(context) == Addressee::Node {
-            return leave_key(&key);
-        }
-        let passes = !opens && passing::is_known(&key, flow::now(), OUTSIDE);
-        return if passes { Way::Done } else { Way::Long };
+        return miss::<F, EGRESS, OUTSIDE>(context, &key, flags);
     };
-    if flags != 0 {
+    if flags & (tcp::SYN | tcp::RST) != 0 {
         return Way::Long;
     }
     let found = Found { entry, confirmed: true };
@@ -97,6 +85,9 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     if !EGRESS && network >= ETHERNET && bridge::addressee(context) != Addressee::Node {
         return Way::Long;
     }
+    if flags & tcp::FIN != 0 && !note_end(&key, entry, &to) {
+        return Way::Long;
+    }
     if to == key.tuple {
         return Way::Done;
     }
@@ -104,6 +95,74 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         (Way::Done, Some((device, mac))) => send::<F>(context, device, &mac),
         (way, _) => way,
     }
+}
+
+/// Takes note of a FIN in both entries of its flow, if both are there and have seen no RST: see
+/// [`Found::observe`].
+#[inline(always)]
+fn note_end<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>, to: &Tuple<F>) -> bool {
+    // SAFETY: map memory, see `Found`.
+    let own = unsafe { &mut *entry };
+    let is_reply = own.kind.has(Kind::REPLY);
+    let hook = if is_reply { own.kind.forward_hook() } else { own.kind.reply_hook() };
+    let other = FlowKey::new(to.reversed(), key.protocol, hook);
+    let Some(other) = F::tables().flows.get_ptr_mut(&other) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let other = unsafe { &mut *other };
+    // What takes a RST back is told on the long way.
+    if Seen(other.client_seen.0 | other.backend_seen.0).has(Seen::RST) {
+        return false;
+    }
+    // It may be another flow's.
+    let is_own = other.to == key.tuple.reversed();
+    let now = flow::now();
+    let mark = |flow: &mut Flow<F>| {
+        let seen = if is_reply { &mut flow.backend_seen } else { &mut flow.client_seen };
+        seen.0 |= Seen::ANY | Seen::FIN;
+        flow.last_seen = now;
+    };
+    mark(own);
+    if is_own {
+        mark(other);
+    }
+    true
+}
+
+/// What becomes of a packet of no confirmed flow.
+#[inline(always)]
+fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
+    context: &TcContext,
+    key: &FlowKey<F>,
+    flags: u8,
+) -> Way {
+    let is_tcp = key.protocol == Protocol::TCP;
+    let opens = !is_tcp || flags == tcp::SYN;
+    // As `Packet::opens_flow` has it.
+    let is_amid = is_tcp && flags & (tcp::SYN | tcp::RST | tcp::ACK) != tcp::SYN;
+    let now = flow::now();
+    if is_amid && passing::is_known(key, now, OUTSIDE) {
+        return Way::Done;
+    }
+    if EGRESS && !OUTSIDE {
+        let epoch = passing::epoch::<F>();
+        if F::tables().half_open.get_ptr(key).is_some() {
+            return Way::Long;
+        }
+        if is_amid {
+            passing::note::<F>(key.tag(), epoch, now, OUTSIDE);
+        }
+        return Way::Done;
+    }
+    if EGRESS || OUTSIDE || bridge::addressee(context) != Addressee::Node {
+        return Way::Long;
+    }
+    if opens {
+        return leave_key(key, Way::New);
+    }
+    // What comes back by the fast path is known by another key.
+    if is_amid && !fast::is_on() { leave_key(key, Way::Amid) } else { Way::Long }
 }
 
 /// The device and the MAC address by which packets go on past the host's stack, if they do.
@@ -128,13 +187,13 @@ pub(crate) fn send<F: Datapath>(context: &TcContext, device: u32, mac: &[u8; 6])
     Way::Failed
 }
 
-/// Leaves a packet's key to what opens a flow for it.
+/// Leaves a packet's key to what goes on with it.
 #[inline(always)]
-fn leave_key<F: Datapath>(key: &FlowKey<F>) -> Way {
+fn leave_key<F: Datapath>(key: &FlowKey<F>, way: Way) -> Way {
     match Work::<F>::get() {
         Some(work) => {
             work.key = *key;
-            Way::New
+            way
         }
         None => Way::Long,
     }
@@ -212,36 +271,9 @@ pub(crate) fn translate<F: Datapath>(
     key: &FlowKey<F>,
     to: &Tuple<F>,
 ) -> Way {
-    if rewrite::<F>(context, network, key, to).is_err() {
+    if rewrite_whole(context, network, key, to).is_err() {
         count::<F>(Reason::DropRewrite);
         return Way::Failed;
     }
     Way::Done
-}
-
-/// Gives a packet other addresses and ports with as few calls of helpers as that takes: see
-/// [`rewrite`](crate::rewrite).
-#[inline(always)]
-fn rewrite<F: Datapath>(
-    context: &TcContext,
-    network: usize,
-    key: &FlowKey<F>,
-    to: &Tuple<F>,
-) -> Result<(), ()> {
-    let from = &key.tuple;
-    let (checksum, udp) = if key.protocol == Protocol::TCP {
-        (network + F::HEADER + TCP_CHECKSUM, 0)
-    } else {
-        (network + F::HEADER + UDP_CHECKSUM, u64::from(BPF_F_MARK_MANGLED_0))
-    };
-    let adjust = |difference: u32, flags| {
-        context.l4_csum_replace(checksum, 0, difference.into(), udp | flags).map_err(|_| ())
-    };
-    let addresses = carry(addresses_difference(from, to));
-    F::store_tuple(context, network, to, addresses)?;
-    adjust(addresses, BPF_F_PSEUDO_HDR.into())?;
-    if from.source_port != to.source_port || from.destination_port != to.destination_port {
-        adjust(carry(ports_difference(from, to)), 0)?;
-    }
-    Ok(())
 }

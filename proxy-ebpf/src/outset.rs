@@ -135,6 +135,25 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     }
 }
 
+/// Lets a packet through that is amid a connection and has no confirmed flow, if it has none at all, and
+/// is for no frontend. [`Work::key`] is its.
+#[inline(never)]
+pub(crate) fn pass<F: Datapath>() -> Way {
+    let Some(work) = Work::<F>::get() else {
+        return Way::Long;
+    };
+    let (key, tuple) = (&work.key, &work.key.tuple);
+    let epoch = passing::epoch::<F>();
+    let is_nothing = names_two_hosts(tuple)
+        && F::tables().half_open.get_ptr(key).is_none()
+        && choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol).is_none();
+    if !is_nothing {
+        return Way::Long;
+    }
+    passing::note::<F>(key.tag(), epoch, flow::now(), false);
+    Way::Done
+}
+
 /// Whether a packet is between hosts: from no loopback address, no group and not from nobody, and to
 /// none.
 #[inline(always)]

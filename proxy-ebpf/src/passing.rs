@@ -30,13 +30,18 @@ pub(crate) fn remember<F: Datapath>(work: &Work<F>) {
     if !packet.is_tcp() || packet.part != Part::WHOLE || packet.opens_flow() {
         return;
     }
-    let tag = work.key.tag();
-    let new = Passing::new(tag, work.epoch, work.now, work.outside != 0);
+    note::<F>(work.key.tag(), work.epoch, work.now, work.outside != 0);
+}
+
+/// Takes note of such a packet of a TCP connection, whole, which opens none, by its flow entry's tag, at
+/// a device that leads out of the node or at one of the node's own. It was looked up in this epoch.
+#[inline(always)]
+pub(crate) fn note<F: Datapath>(tag: u32, epoch: Epoch, now: Tick, outside: bool) {
     let [first, second] = rows(tag);
-    let is_free = |row| {
-        get::<F>(row).is_none_or(|known| known.is_of(tag) || !known.holds(work.epoch, work.now))
-    };
-    put::<F>(if is_free(first) { first } else { second }, new);
+    let is_free =
+        |row| get::<F>(row).is_none_or(|known| known.is_of(tag) || !known.holds(epoch, now));
+    let row = if is_free(first) { first } else { second };
+    put::<F>(row, Passing::new(tag, epoch, now, outside));
 }
 
 /// Whether a packet amid a TCP connection belongs to one that has just been remembered at a device of

@@ -11,7 +11,11 @@ use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     programs::TcContext,
 };
-use proxy_common::{Address, counter::Reason, flow::Tuple};
+use proxy_common::{
+    Address, Protocol,
+    counter::Reason,
+    flow::{FlowKey, Tuple},
+};
 
 use crate::{
     family::Datapath,
@@ -19,6 +23,10 @@ use crate::{
     packet::{Packet, Part},
     sctp::rewrite_ports,
 };
+
+/// Where the checksum is in a header of TCP and of UDP, in bytes.
+const TCP_CHECKSUM: usize = 16;
+const UDP_CHECKSUM: usize = 6;
 
 /// Gives a packet other addresses and ports. If it says no, the packet may be half rewritten and
 /// must be dropped.
@@ -130,4 +138,31 @@ pub(crate) fn fold(sum: u64) -> u16 {
     let sum = u64::from(carry(sum));
     let sum = (sum >> 16) + (sum & 0xffff);
     ((sum >> 16) + sum) as u16
+}
+
+/// Gives a whole packet without options other addresses and ports, with as few calls of helpers as that
+/// takes.
+#[inline(always)]
+pub(crate) fn rewrite_whole<F: Datapath>(
+    context: &TcContext,
+    network: usize,
+    key: &FlowKey<F>,
+    to: &Tuple<F>,
+) -> Result<(), ()> {
+    let from = &key.tuple;
+    let (checksum, udp) = if key.protocol == Protocol::TCP {
+        (network + F::HEADER + TCP_CHECKSUM, 0)
+    } else {
+        (network + F::HEADER + UDP_CHECKSUM, u64::from(BPF_F_MARK_MANGLED_0))
+    };
+    let adjust = |difference: u32, flags| {
+        context.l4_csum_replace(checksum, 0, difference.into(), udp | flags).map_err(|_| ())
+    };
+    let addresses = carry(addresses_difference(from, to));
+    F::store_tuple(context, network, to, addresses)?;
+    adjust(addresses, BPF_F_PSEUDO_HDR.into())?;
+    if from.source_port != to.source_port || from.destination_port != to.destination_port {
+        adjust(carry(ports_difference(from, to)), 0)?;
+    }
+    Ok(())
 }

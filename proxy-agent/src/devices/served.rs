@@ -150,7 +150,11 @@ pub(super) fn describe(
             let bridge = bridge_of(snapshot, index);
             let device =
                 bridge.map_or(Device::routed(), |(bridge, mac)| Device::bridge_port(bridge, mac));
-            let is_pair = link.kind == LinkKind::Pair && bridge.is_none() && has_ethernet_header;
+            // The kernel sends nothing to another end that is in the same namespace.
+            let is_pair = link.kind == LinkKind::Pair
+                && link.counterpart_elsewhere
+                && link.master.is_none()
+                && has_ethernet_header;
             served.device = if is_pair { device.as_pair() } else { device };
             let host_side = host_side(snapshot, index);
             let chosen = choices.get(&host_side).copied().unwrap_or_default();

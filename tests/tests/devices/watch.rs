@@ -159,7 +159,7 @@ fn a_bridge_port_is_followed<F: TestFamily>() -> Result<()> {
     assert_eq!((device.index, device.name.as_str()), (index, "veth1"));
     assert_eq!(
         (device.device, host_address::<F>(&device)),
-        (Device::routed().with_local_clients(true), None)
+        (Device::routed().as_pair().with_local_clients(true), None)
     );
 
     netlink.enslave("veth1", bridge)?;

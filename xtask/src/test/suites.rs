@@ -43,10 +43,12 @@ const PACKETS: &[&str] = &[
 const ATTACHING: &[&str] = &["--test-threads=1", "both_programs", "auto_takes", "what_a_killed"];
 
 /// Real traffic under another kernel; shared out, as each takes an agent, which starts slowly there.
-const TRAFFIC: &[&str] = &["--test-threads=1", "pods_behind_a_bridge::"];
+const TRAFFIC: &[&str] =
+    &["--test-threads=1", "pods_behind_a_bridge::", "past_the_stack::pods_of_one"];
 
 /// The same: answers that the programs make themselves, where they are attached by clsact.
-const TRAFFIC_OF_6_1: &[&str] = &["--test-threads=1", "services_without"];
+const TRAFFIC_OF_6_1: &[&str] =
+    &["--test-threads=1", "services_without", "past_the_stack::pods_of_one"];
 
 /// What takes devices that the kernel of this machine may not have, and the guests' do.
 const MODULES: &[&str] = &["--test-threads=1", "modules::"];

@@ -113,6 +113,21 @@ fn the_part_of_anything_else_is_routed() {
 }
 
 #[test]
+fn a_pair_of_its_own_is_an_end_of_a_pair() {
+    let is_pair = |change: fn(&mut Link)| {
+        let mut snapshot = node();
+        change(snapshot.links.get_mut(&POD).unwrap());
+        pod(&snapshot, &BTreeMap::new()).0.traits.has(DeviceTraits::PAIR)
+    };
+    assert!(is_pair(|_| {}));
+    assert!(!is_pair(|link| link.kind = LinkKind::Tap));
+    assert!(!is_pair(|link| link.master = Some(BRIDGE)));
+    assert!(!is_pair(|link| link.master = Some(UPLINK)));
+    assert!(!is_pair(|link| link.header = LinkHeader::None));
+    assert!(!is_pair(|link| link.counterpart_elsewhere = false));
+}
+
+#[test]
 fn own_addresses_then_the_kernels_choice_then_an_uplinks() {
     let mut snapshot = node();
     assert_eq!(pod(&snapshot, &BTreeMap::new()).1, [None; 2]);

@@ -31,6 +31,9 @@ const STRIDE: u32 = 7919;
 
 /// For how long nothing is changed between two changes: longer than the agent works on one.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long the client waits between two connections: or it would take the processor from the agent,
+/// where there are few.
+const REST: Duration = Duration::from_micros(100);
 /// How long a connection to a Service, which always has endpoints, may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a change may take.
@@ -147,6 +150,7 @@ fn wait_for(side: Side, target: SocketAddr) -> Result<Instant> {
         if answer.with_context(|| format!("connecting to {target}"))? == side {
             return Ok(Instant::now());
         }
+        thread::sleep(REST);
     }
     bail!("{target}: a change is not seen within {LIMIT:?}")
 }
