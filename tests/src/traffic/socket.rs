@@ -14,7 +14,9 @@ use crate::topology::Host;
 /// A socket of `host` for the family of `address`; in SCTP, of the one-to-one
 /// style.
 ///
-/// Its address may be used again at once.
+/// The address of a connection may be used again at once. That of a UDP socket never has to wait, and
+/// Linux would give a port of its own choice to two UDP sockets that both allow this: one of them
+/// would get the answers of the other.
 pub(super) fn open(host: &Host, address: SocketAddr, protocol: Protocol) -> Result<Socket> {
     let (kind, protocol) = match protocol {
         Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
@@ -23,7 +25,7 @@ pub(super) fn open(host: &Host, address: SocketAddr, protocol: Protocol) -> Resu
     };
     let socket = host.namespace().run(|| {
         let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-        socket.set_reuse_address(true)?;
+        socket.set_reuse_address(kind == Type::STREAM)?;
         Ok(socket)
     });
     socket.with_context(|| format!("opening a socket in {}", host.name()))
