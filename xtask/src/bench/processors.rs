@@ -22,6 +22,9 @@ use proxy_tests::cgroup::Cgroup;
 /// The calling thread.
 const THIS: Pid = Pid::from_raw(0);
 
+/// How often a spinner spins before it offers the processor: for about a microsecond.
+const SPINS: u32 = 32;
+
 /// The processors for clients, and those for servers.
 pub(crate) struct Processors {
     all: Vec<usize>,
@@ -76,6 +79,10 @@ impl Processors {
     /// processor that is halted takes tens of microseconds to wake up, which would be measured with
     /// the packets.
     ///
+    /// `SCHED_IDLE` gives way to whoever wakes up, but not to who waits already: where that one has had
+    /// more than its share, the scheduler (EEVDF, since Linux 6.6) lets the spinner have the processor
+    /// until the next tick. So it offers the processor all the time.
+    ///
     /// # Errors
     ///
     /// If threads cannot be started, or may not have so low a priority.
@@ -88,7 +95,10 @@ impl Processors {
                 pin(&[processor])?;
                 be_idle()?;
                 while !ending.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
+                    for _ in 0..SPINS {
+                        std::hint::spin_loop();
+                    }
+                    thread::yield_now();
                 }
                 Ok(())
             };
