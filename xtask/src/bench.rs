@@ -45,8 +45,11 @@ pub(crate) struct Args {
     /// Measure these sections only
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<Section>,
+    /// Of the sections `paths` and `sizes`, measure only works with this in their title
+    #[arg(long, value_name = "TEXT")]
+    work: Option<String>,
     /// Write into the README which goals are reached here
-    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    #[arg(long, conflicts_with_all = ["quick", "only", "work"])]
     readme: bool,
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
@@ -105,6 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn report(args: &Args) -> Result<()> {
     let setup = Setup::new(args.quick, part(args.tolerate)?, args.sixfour.as_deref())?;
+    let setup = setup.with_works(args.work.as_deref());
     let start = Instant::now();
     let mut report = Report { machine: Machine::here()?, quick: args.quick, sections: Vec::new() };
     for section in Section::value_variants() {

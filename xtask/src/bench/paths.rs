@@ -70,11 +70,10 @@ fn paths(work: Work, is_quick: bool) -> Vec<Path> {
 pub(super) fn run(setup: &Setup) -> Result<Section> {
     let ground = Ground::new(comparison::kinds(&paths(WORKS[0], setup.quick)))?;
     let network = Network::start(&ground, setup)?;
-    let works = if setup.quick { &WORKS[..FEW_WORKS] } else { &WORKS };
     let mut charts = Vec::new();
-    for work in works {
-        let paths = paths(*work, setup.quick);
-        charts.extend(comparison::measure(setup, &network, *work, &paths, None)?);
+    for work in setup.chosen(&WORKS, FEW_WORKS) {
+        let paths = paths(work, setup.quick);
+        charts.extend(comparison::measure(setup, &network, work, &paths, None)?);
     }
     network.stop()?;
     Ok(Section { title: "Paths to a backend".to_owned(), notes: notes(), charts })

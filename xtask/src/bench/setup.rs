@@ -15,6 +15,7 @@ use super::{
     load::Meter,
     processors::{Processors, Spinners},
     rounds::Plan,
+    work::Work,
 };
 use crate::{
     bpf,
@@ -40,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) quick: bool,
     /// The agent, built for release.
     pub(crate) sixfour: PathBuf,
+    /// What the titles of works contain that are measured.
+    works: String,
     /// How to measure in rounds.
     pub(crate) plan: Plan,
     /// Tells foreign load.
@@ -73,12 +76,26 @@ impl Setup {
         Ok(Self {
             quick,
             sixfour,
+            works: String::new(),
             plan: Plan { rounds: if quick { FEW_ROUNDS } else { ROUNDS }, tolerated },
             meter: Meter::new(&cgroup, &spinners),
             processors: Processors::new()?,
             spinners,
             _cgroup: cgroup,
         })
+    }
+
+    /// With works only whose titles contain this.
+    pub(crate) fn with_works(mut self, title: Option<&str>) -> Self {
+        self.works = title.unwrap_or_default().to_owned();
+        self
+    }
+
+    /// Those of `works` that are measured; in a hurry, of the first `few`.
+    pub(crate) fn chosen(&self, works: &[Work], few: usize) -> Vec<Work> {
+        let is_chosen = |work: &&Work| work.title.contains(&self.works);
+        let few = if self.quick { few } else { works.len() };
+        works[..few].iter().filter(is_chosen).copied().collect()
     }
 
     /// How long a case is measured in each round.

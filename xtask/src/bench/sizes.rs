@@ -27,7 +27,7 @@ const FEW_FLOWS: [u32; 2] = [0, 65_536];
 
 /// What is measured, and in a hurry.
 const WORKS: [Work; 3] = [Work::CONNECTIONS, Work::STREAM, Work::REQUESTS];
-const FEW_WORKS: [Work; 1] = [Work::CONNECTIONS];
+const FEW_WORKS: usize = 1;
 
 const DIRECT: &str = "direct";
 const TC: &str = "Sixfour, by tc";
@@ -86,10 +86,9 @@ fn by_flows(sizes: &[u32]) -> Vec<Path> {
 fn measure(setup: &Setup, axis: &str, paths: &[Path]) -> Result<Vec<Chart>> {
     let ground = Ground::new(comparison::kinds(paths))?;
     let network = Network::start(&ground, setup)?;
-    let works: &[Work] = if setup.quick { &FEW_WORKS } else { &WORKS };
     let mut charts = Vec::new();
-    for work in works {
-        charts.extend(comparison::measure(setup, &network, *work, paths, Some(axis))?);
+    for work in setup.chosen(&WORKS, FEW_WORKS) {
+        charts.extend(comparison::measure(setup, &network, work, paths, Some(axis))?);
     }
     network.stop()?;
     Ok(charts)
