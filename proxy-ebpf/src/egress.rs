@@ -9,7 +9,7 @@ use crate::{
     family::Datapath,
     flow::{self, Found, Side},
     fragment, icmp_error,
-    known::{self, Way},
+    known,
     packet::{Parsed, Part},
     passing,
     rewrite::failure,
@@ -20,11 +20,9 @@ use crate::{
 /// Handles a frame to a client, with its network header at `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    match known::follow::<F, true, false>(context, network) {
-        Way::Done => Verdict::Pass.to_action(),
-        Way::Sent => Verdict::Sent.to_action(),
-        Way::Failed => Verdict::Drop.to_action(),
-        Way::New | Way::Amid | Way::Long => go_through::<F>(context, network),
+    match known::follow::<F, true, false>(context, network).verdict() {
+        Some(verdict) => verdict.to_action(),
+        None => go_through::<F>(context, network),
     }
 }
 

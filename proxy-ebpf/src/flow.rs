@@ -63,7 +63,8 @@ fn barrier() {
     unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
-/// Looks a flow up. Its promotion may fall between two looks, hence the third.
+/// Looks a flow up. Its promotion, which takes it out of the half-open ones, may fall between two looks:
+/// hence the third.
 #[inline(always)]
 pub(crate) fn find<F: Datapath>(key: &FlowKey<F>) -> Option<Found<F>> {
     let tables = F::tables();
@@ -243,6 +244,7 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     work.flow.kind.0 &= !Kind::REPLY;
     if same && tables.flows.insert(&work.key, &work.flow, NEW).is_ok() {
         count::<F>(Reason::FlowConfirmed);
+        leave_half_open(work);
     } else if tables.flows.get_ptr(&work.key).is_none() {
         if mine {
             let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
@@ -251,25 +253,53 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     }
 }
 
+/// Takes the entries of a flow that has been confirmed out of the half-open table. The next flows get
+/// their places, which are in the processor's cache; left alone, each flow would get the place that
+/// nobody has touched for longest.
+#[inline(always)]
+fn leave_half_open<F: Datapath>(work: &Work<F>) {
+    let half_open = F::tables().half_open;
+    let _: Result<(), i32> = half_open.remove(&work.key);
+    let ours = |entry| Found { entry, confirmed: false }.answers(&work.packet.tuple);
+    if half_open.get_ptr_mut(&work.reply_key).is_some_and(ours) {
+        let _: Result<(), i32> = half_open.remove(&work.reply_key);
+    }
+}
+
 /// Forgets both entries of a flow, in both tables; but not the reply entry of another flow that
 /// has taken its key since.
 #[inline(never)]
 pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
+    let Some(reply_key) = forget_confirmed(key, entry) else {
+        return;
+    };
+    let half_open = F::tables().half_open;
+    // Whether it is there does not matter: it is to be gone.
+    let _: Result<(), i32> = half_open.remove(key);
+    let ours = |entry| Found { entry, confirmed: false }.answers(&key.tuple);
+    if half_open.get_ptr_mut(&reply_key).is_some_and(ours) {
+        let _: Result<(), i32> = half_open.remove(&reply_key);
+    }
+}
+
+/// The same in the table of confirmed flows alone. The key of the replies, if the entry was the flow's.
+#[inline(always)]
+pub(crate) fn forget_confirmed<F: Datapath>(
+    key: &FlowKey<F>,
+    entry: *mut Flow<F>,
+) -> Option<FlowKey<F>> {
     let found = Found { entry, confirmed: true };
     let flow = found.flow();
     let reply_key = FlowKey::new(flow.to.reversed(), key.protocol, flow.kind.reply_hook());
     if !found.is(key) {
-        return;
+        return None;
     }
-    let tables = F::tables();
-    // Whether they are there does not matter: they are to be gone.
-    let _: Result<(), i32> = tables.flows.remove(key);
-    let _: Result<(), i32> = tables.half_open.remove(key);
+    let flows = F::tables().flows;
+    // As above.
+    let _: Result<(), i32> = flows.remove(key);
     let ours = |entry| Found { entry, confirmed: true }.answers(&key.tuple);
-    if tables.flows.get_ptr_mut(reply_key).is_some_and(ours) {
-        let _: Result<(), i32> = tables.flows.remove(reply_key);
+    if flows.get_ptr_mut(&reply_key).is_some_and(ours) {
+        let _: Result<(), i32> = flows.remove(&reply_key);
     }
-    if tables.half_open.get_ptr_mut(reply_key).is_some_and(ours) {
-        let _: Result<(), i32> = tables.half_open.remove(reply_key);
-    }
+    Some(reply_key)
 }

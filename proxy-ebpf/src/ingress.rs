@@ -33,16 +33,18 @@ use crate::{
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     let mut way = known::follow::<F, false, false>(context, network);
+    if way == Way::Again {
+        outset::clear::<F>();
+        way = Way::New;
+    }
     if way == Way::New {
         way = outset::open::<F>(context, network);
     } else if way == Way::Amid {
         way = outset::pass::<F>();
     }
-    match way {
-        Way::Done => Verdict::Pass.to_action(),
-        Way::Sent => Verdict::Sent.to_action(),
-        Way::Failed => Verdict::Drop.to_action(),
-        Way::New | Way::Amid | Way::Long => go_through::<F>(context, network),
+    match way.verdict() {
+        Some(verdict) => verdict.to_action(),
+        None => go_through::<F>(context, network),
     }
 }
 
@@ -55,11 +57,8 @@ fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 /// Handles a frame that comes from outside: from a client there, or an answer to a client anywhere.
 #[inline(always)]
 pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    match known::follow::<F, false, true>(context, network) {
-        Way::Done => return Verdict::Pass.to_action(),
-        Way::Sent => return Verdict::Sent.to_action(),
-        Way::Failed => return Verdict::Drop.to_action(),
-        Way::New | Way::Amid | Way::Long => {}
+    if let Some(verdict) = known::follow::<F, false, true>(context, network).verdict() {
+        return verdict.to_action();
     }
     guard::notice::<F>(context, network);
     arrive::<F>(context, network)

@@ -23,6 +23,7 @@ use crate::{
     passing,
     rewrite::rewrite_whole,
     tcp::{self, TcpHeader},
+    verdict::Verdict,
     work::Work,
 };
 
@@ -41,10 +42,25 @@ pub(crate) enum Way {
     Failed,
     /// It may be the first of a flow; [`Work::key`] is its key.
     New,
+    /// The same, and a flow that has ended has this key.
+    Again,
     /// It is amid a connection that may be nothing of ours; [`Work::key`] is its key.
     Amid,
     /// It takes the long way.
     Long,
+}
+
+impl Way {
+    /// What becomes of the packet, if that is decided.
+    #[inline(always)]
+    pub(crate) fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Done => Some(Verdict::Pass),
+            Self::Sent => Some(Verdict::Sent),
+            Self::Failed => Some(Verdict::Drop),
+            Self::New | Self::Again | Self::Amid | Self::Long => None,
+        }
+    }
 }
 
 /// Translates a packet of a known flow at a hook of a device that leads out of the node, or of one of
@@ -72,10 +88,11 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     let Some(entry) = entry else {
         return miss::<F, EGRESS, OUTSIDE>(context, &key, flags);
     };
-    if flags & (tcp::SYN | tcp::RST) != 0 {
-        return Way::Long;
-    }
     let found = Found { entry, confirmed: true };
+    if flags & (tcp::SYN | tcp::RST) != 0 {
+        let opens = !EGRESS && !OUTSIDE && flags == tcp::SYN && has_ended(context, &found);
+        return if opens { leave_key(&key, Way::Again) } else { Way::Long };
+    }
     let to = found.flow().to;
     let past = past::<F, EGRESS>(found.flow());
     if !goes_on::<F>(found.flow(), &key) || !found.is(&key) {
@@ -95,6 +112,15 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         (Way::Done, Some((device, mac))) => send::<F>(context, device, &mac),
         (way, _) => way,
     }
+}
+
+/// Whether a SYN of a client may open another flow in the place of the one that was found for it.
+#[inline(always)]
+fn has_ended<F: Datapath>(context: &TcContext, found: &Found<F>) -> bool {
+    let flow = found.flow();
+    flow.is_closed(true)
+        && !flow.kind.has(Kind::REPLY)
+        && bridge::addressee(context) == Addressee::Node
 }
 
 /// Takes note of a FIN in both entries of its flow, if both are there and have seen no RST: see
@@ -147,7 +173,9 @@ fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     }
     if EGRESS && !OUTSIDE {
         let epoch = passing::epoch::<F>();
-        if F::tables().half_open.get_ptr(key).is_some() {
+        // As `flow::find` has it.
+        let tables = F::tables();
+        if tables.half_open.get_ptr(key).is_some() || tables.flows.get_ptr(key).is_some() {
             return Way::Long;
         }
         if is_amid {

@@ -16,7 +16,7 @@ use crate::{
     flow,
     follow::{self, Follow, Serving},
     fragment, guard, icmp_error,
-    known::{self, Way},
+    known,
     masquerade::{self, Masquerading},
     packet::{Parsed, Part},
     passing,
@@ -27,11 +27,9 @@ use crate::{
 /// Handles a frame that leaves the node, with its network header at `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
-    match known::follow::<F, true, true>(context, network) {
-        Way::Done => Verdict::Pass.to_action(),
-        Way::Sent => Verdict::Sent.to_action(),
-        Way::Failed => Verdict::Drop.to_action(),
-        Way::New | Way::Amid | Way::Long => go_through::<F>(context, network),
+    match known::follow::<F, true, true>(context, network).verdict() {
+        Some(verdict) => verdict.to_action(),
+        None => go_through::<F>(context, network),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
 use proxy_common::{
-    Address as _, Family,
+    Address as _, Family, Protocol,
     counter::Reason,
     device::DeviceTraits,
     flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
@@ -27,6 +27,17 @@ use crate::{
     work::Work,
 };
 
+/// Makes room for a flow where one has ended: with a port that the client has used before. What else may
+/// be left of that one is in the way, if it is there at all.
+#[inline(never)]
+pub(crate) fn clear<F: Datapath>() {
+    if let Some(work) = Work::<F>::get()
+        && let Some(entry) = F::tables().flows.get_ptr_mut(&work.key)
+    {
+        let _: Option<FlowKey<F>> = flow::forget_confirmed(&work.key, entry);
+    }
+}
+
 /// Opens a flow for a packet that has none among the confirmed ones, and translates it.
 /// [`Work::key`] is the packet's.
 #[inline(never)]
@@ -37,12 +48,18 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     let tables = F::tables();
     let key = &work.key;
     let tuple = &key.tuple;
-    if !names_two_hosts(tuple) || tables.half_open.get_ptr(key).is_some() {
+    // A SYN to a frontend that is repeated finds out when its flow cannot be entered, for such are few.
+    // The second look for a confirmed one: see `flow::find`.
+    let is_half_open = || tables.half_open.get_ptr(key).is_some();
+    if !names_two_hosts(tuple)
+        || key.protocol != Protocol::TCP && is_half_open()
+        || tables.flows.get_ptr(key).is_some()
+    {
         return Way::Long;
     }
     let look_up = || choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol);
     let Some(frontend) = look_up() else {
-        return Way::Done;
+        return if is_half_open() { Way::Long } else { Way::Done };
     };
     let (service, kind) = (frontend.service(), frontend.kind());
     if service.0 < ServiceIndex::FIRST.0 {
@@ -146,6 +163,7 @@ pub(crate) fn pass<F: Datapath>() -> Way {
     let epoch = passing::epoch::<F>();
     let is_nothing = names_two_hosts(tuple)
         && F::tables().half_open.get_ptr(key).is_none()
+        && F::tables().flows.get_ptr(key).is_none()
         && choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol).is_none();
     if !is_nothing {
         return Way::Long;

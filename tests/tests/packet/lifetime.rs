@@ -47,9 +47,7 @@ fn a_lost_reply_entry_comes_back_with_a_repeated_packet<F: Tabled>() -> Result<(
     for protocol in Protocol::ALL {
         let connection =
             Connection::establish(&rig.programs, protocol, client::<F>(12, 40_001), vip::<F>(1))?;
-        for confirmed in [true, false] {
-            rig.tables.remove_flow(confirmed, &connection.reply_key::<F>())?;
-        }
+        rig.tables.remove_flow(true, &connection.reply_key::<F>())?;
         rig.age(true, &connection.key::<F>(), 2)?;
         connection.prove(&rig.programs)?;
         connection.answer(&rig.programs)?;
@@ -69,9 +67,7 @@ fn a_lost_forward_entry_comes_back_with_a_reply<F: Tabled>() -> Result<()> {
     for protocol in Protocol::ALL {
         let connection =
             Connection::establish(&rig.programs, protocol, client::<F>(12, 40_001), vip::<F>(1))?;
-        for confirmed in [true, false] {
-            rig.tables.remove_flow(confirmed, &connection.key::<F>())?;
-        }
+        rig.tables.remove_flow(true, &connection.key::<F>())?;
         rig.age(true, &connection.reply_key::<F>(), 2)?;
         connection.answer(&rig.programs)?;
         assert!(connection.is_confirmed(&rig)?);
@@ -223,8 +219,6 @@ fn falls_silent<F: Tabled>(
     }
     for key in [connection.key::<F>(), connection.reply_key::<F>()] {
         rig.age(true, &key, seconds)?;
-        // What promotion has left behind is as old.
-        rig.age(false, &key, seconds)?;
     }
     Ok(())
 }
