@@ -28,6 +28,15 @@ impl Tick {
         let ticks = self.0.wrapping_sub(earlier.0);
         if ticks > u32::MAX / 2 { 0 } else { ticks }
     }
+
+    /// A byte that changes every sixteen ticks: by that, something is done about once a second (1.07 s).
+    /// It comes round after four and a half minutes.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+    pub const fn turn(self) -> u8 {
+        (self.0 >> 4) as u8
+    }
 }
 
 /// `count` seconds in ticks.

@@ -169,8 +169,9 @@ pub struct Flow<F: Family> {
     pub client_seen: Seen,
     /// What the backend has done.
     pub backend_seen: Seen,
-    /// Always zero.
-    pub reserved: u8,
+    /// The [`turn`](Tick::turn) of the clock in which it was asked last how the client's packets go on,
+    /// where the kind is [`Kind::FAST`]. Kept in the forward entry.
+    pub way_asked: u8,
     /// The same as [`tag`](Self::tag).
     pub seal: u32,
 }
@@ -201,6 +202,14 @@ impl<F: Family> Flow<F> {
     pub fn label(&mut self, key: &FlowKey<F>) {
         self.tag = key.tag();
         self.seal = self.tag;
+    }
+
+    /// Leads through the host's stack: no device and no MAC address are meant.
+    #[inline(always)]
+    pub const fn clear_way(&mut self) {
+        (self.device, self.client_device) = (0, 0);
+        (self.mac, self.client_mac) = ([0; 6], [0; 6]);
+        self.way_asked = 0;
     }
 
     /// The silence, in ticks, after which the flow is forgotten.

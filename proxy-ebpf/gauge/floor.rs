@@ -120,7 +120,7 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
         kind: Kind(Kind::REPLY),
         client_seen: Seen::default(),
         backend_seen: Seen::default(),
-        reserved: 0,
+        way_asked: 0,
         seal: 0,
     };
     tables.half_open.insert(&replies, &flow, BPF_NOEXIST.into()).ok()?;

@@ -5,11 +5,9 @@
 //! is switched as its replies are. Routed, it would make an ICMP redirect, and netfilter would see
 //! one direction of a connection only.
 
-use aya_ebpf::{
-    bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup},
-    helpers::generated::bpf_fib_lookup as look_up_route,
-    programs::TcContext,
-};
+use core::mem;
+
+use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
 use proxy_common::flow::Tuple;
 
 use crate::{
@@ -19,6 +17,7 @@ use crate::{
         packet_type,
     },
     maps::DEVICES,
+    route::{self, Route},
 };
 
 /// Whom a frame from a client is addressed to.
@@ -69,22 +68,17 @@ pub(crate) fn neighbour<F: Datapath>(
         _ => return false,
     };
     // SAFETY: all zero is a valid value of this structure of integers.
-    let mut route: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    route.family = F::ADDRESS_FAMILY;
-    route.ifindex = bridge;
-    F::set_route(&mut route, &to.source, &to.destination);
-    let size = size_of::<bpf_fib_lookup>() as i32;
-    // SAFETY: both pointers are valid for the call, and the size is the structure's.
-    let result = unsafe { look_up_route(context.skb.skb.cast(), &raw mut route, size, 0) };
+    let mut way: bpf_fib_lookup = unsafe { mem::zeroed() };
+    let route = route::ask::<F>(context, &mut way, bridge, [&to.source, &to.destination], 0);
     // Behind a router, which the look-up would have put into the destination's place, is not on
     // the bridge.
-    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS)
-        || route.ifindex != bridge
-        || route.family != F::ADDRESS_FAMILY
-        || F::next_hop(&route) != to.destination
+    if route != Route::Known
+        || way.ifindex != bridge
+        || way.family != F::ADDRESS_FAMILY
+        || F::next_hop(&way) != to.destination
     {
         return false;
     }
-    *mac = route.dmac;
+    *mac = way.dmac;
     true
 }

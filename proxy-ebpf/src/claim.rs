@@ -16,6 +16,7 @@ use proxy_common::{
 use crate::{
     choice::random,
     family::Datapath,
+    fast,
     flow::{Found, NEW},
     maps::SOURCE_PORTS,
     oust::{alone, dismiss, dispensable, take_over},
@@ -70,7 +71,6 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     flow.proof = unsafe { bpf_get_prandom_u32() };
     flow.client_seen = Seen(Seen::ANY);
     flow.backend_seen = Seen::default();
-    flow.reserved = 0;
     (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
     // Where the source's address becomes the node's, the client's port would take the replies of the
     // node's own connections.
@@ -86,6 +86,9 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     }
     // Its replies' tag.
     passing::forget::<F>(work.flow.tag);
+    if work.wanted_kind.has(Kind::FAST) {
+        fast::expect_replies(work);
+    }
     work.flow.to = work.wanted;
     work.flow.kind = work.wanted_kind;
     work.flow.label(&work.key);

@@ -193,7 +193,8 @@ fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     let (to, kind) = (work.flow.to, work.flow.kind);
     // SAFETY: map memory, see `Found`.
     work.flow = unsafe { *entry };
-    if (Found { entry, confirmed: false }).is(&work.key) {
+    let is_own = (Found { entry, confirmed: false }).is(&work.key);
+    if is_own {
         work.flow.label(&work.reply_key);
         passing::forget::<F>(work.flow.tag);
         work.flow.to = work.packet.tuple.reversed();
@@ -206,7 +207,8 @@ fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
         };
     }
     work.flow.to = to;
-    work.flow.kind = kind;
+    // As in `confirm`.
+    work.flow.kind = if is_own { kind } else { Kind(kind.0 & !Kind::FAST) };
 }
 
 /// Makes the half-open flow of [`Work::key`] a confirmed one. If there is no room it goes on half-open.
@@ -223,7 +225,8 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     unsafe { ptr::copy_nonoverlapping(entry, &raw mut work.flow, 1) };
     if !(Found { entry, confirmed: false }).is(&work.key) {
         work.flow.to = work.wanted;
-        work.flow.kind = work.wanted_kind;
+        // The way past the stack that is there now is another flow's.
+        work.flow.kind = Kind(work.wanted_kind.0 & !Kind::FAST);
         return;
     }
     work.reply_key =

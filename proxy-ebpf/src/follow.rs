@@ -108,6 +108,10 @@ pub(crate) fn translate<F: Datapath>(
     work.flow.to = flow.to;
     work.flow.kind = kind;
     (work.flow.device, work.flow.mac) = (flow.device, mac);
+    let is_asked = fast::is_on()
+        && kind.has(Kind::FAST)
+        && !kind.has(Kind::REPLY)
+        && !fast::is_on_way(context, flow, false, work.now);
     if !found.is(&work.key) {
         return Follow::Pass;
     }
@@ -129,9 +133,8 @@ pub(crate) fn translate<F: Datapath>(
         }
         F::confirm(context, work);
     }
-    if fast::is_on() && stale && kind.has(Kind::FAST) && side == Side::Client {
+    if is_asked {
         fast::keep_way(context, work, entry, work.confirmed != 0);
-        kind = work.flow.kind;
     }
     if stale
         && kind.has(Kind::SAME_BRIDGE)
@@ -168,7 +171,9 @@ fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &
     if kind.has(Kind::HAIRPIN) {
         return Follow::TurnAround;
     }
-    if fast::is_on() && kind.has(Kind::FAST) && work.key.hook == Hook::INGRESS {
+    // Of an entry that was recycled meanwhile there is no way past the stack any more.
+    let is_fast = fast::is_on() && work.flow.kind.has(Kind::FAST);
+    if is_fast && work.key.hook == Hook::INGRESS {
         return Follow::GoPast;
     }
     if kind.has(Kind::SAME_BRIDGE) {

@@ -75,15 +75,9 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         return Way::Long;
     };
     let mut entry = F::tables().flows.get_ptr_mut(&key);
+    // A FIN of a reply is noted in two entries, of which one is found by another hook: the long way.
     if !EGRESS && fast::is_on() && entry.is_none() && flags == 0 {
-        key.hook = Hook::EGRESS;
-        let fast = Kind::FAST | Kind::REPLY;
-        let is_fast = |flow: &Flow<F>| flow.kind.0 & fast == fast;
-        entry = F::tables().flows.get_ptr_mut(&key);
-        entry = entry.filter(|entry| is_fast(Found { entry: *entry, confirmed: true }.flow()));
-        if entry.is_none() {
-            key.hook = hook;
-        }
+        entry = fast::find_reply(&mut key);
     }
     let Some(entry) = entry else {
         return miss::<F, EGRESS, OUTSIDE>(context, &key, flags);
@@ -94,12 +88,17 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         return if opens { leave_key(&key, Way::Again) } else { Way::Long };
     }
     let to = found.flow().to;
-    let past = past::<F, EGRESS>(found.flow());
+    let is_fast = !EGRESS && fast::is_on() && found.flow().kind.has(Kind::FAST);
+    let past = is_fast.then(|| fast::next(found.flow()));
+    let has_header = network >= ETHERNET;
+    if is_fast && !fast::is_on_way::<F>(context, found.flow(), OUTSIDE && has_header, flow::now()) {
+        return Way::Long;
+    }
     if !goes_on::<F>(found.flow(), &key) || !found.is(&key) {
         return Way::Long;
     }
     // What a client sends to a neighbour is for it alone.
-    if !EGRESS && network >= ETHERNET && bridge::addressee(context) != Addressee::Node {
+    if !EGRESS && has_header && bridge::addressee(context) != Addressee::Node {
         return Way::Long;
     }
     if flags & tcp::FIN != 0 && !note_end(&key, entry, &to) {
@@ -189,20 +188,7 @@ fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     if opens {
         return leave_key(key, Way::New);
     }
-    // What comes back by the fast path is known by another key.
-    if is_amid && !fast::is_on() { leave_key(key, Way::Amid) } else { Way::Long }
-}
-
-/// The device and the MAC address by which packets go on past the host's stack, if they do.
-#[inline(always)]
-fn past<F: Datapath, const EGRESS: bool>(flow: &Flow<F>) -> Option<(u32, [u8; 6])> {
-    if EGRESS || !fast::is_on() || !flow.kind.has(Kind::FAST) {
-        None
-    } else if flow.kind.has(Kind::REPLY) {
-        Some((flow.client_device, flow.client_mac))
-    } else {
-        Some((flow.device, flow.mac))
-    }
+    if is_amid { leave_key(key, Way::Amid) } else { Way::Long }
 }
 
 /// Sends a translated packet past the host's stack.

@@ -59,6 +59,7 @@ mod passing;
 mod phase;
 mod reject;
 mod rewrite;
+mod route;
 mod sctp;
 mod socket;
 mod tcp;

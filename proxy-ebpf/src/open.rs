@@ -205,9 +205,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     let (packet, flow) = (&work.packet, &mut work.flow);
     flow.to.source = packet.tuple.source;
     flow.to.source_port = packet.tuple.source_port;
-    flow.mac = [0; 6];
-    flow.client_mac = [0; 6];
-    (flow.device, flow.client_device) = (0, 0);
+    flow.clear_way();
     let is_outside = work.outside != 0;
     let is_own_backend = flow.to.destination == packet.tuple.source;
     let kind = if flow.service == ServiceIndex::DIRECT {
@@ -232,7 +230,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         0
     };
     let kind = if is_outside { kind | Kind::OUTSIDE } else { kind };
-    let is_fast = fast::is_on() && kind == 0 && fast::find_way(context, work);
+    let is_fast = fast::is_on() && kind == 0 && fast::find_way(context, work) == fast::Way::Past;
     work.flow.kind.0 = if is_fast { Kind::FAST } else { kind };
     let entered = F::enter(context, work);
     let reason = match entered {

@@ -59,7 +59,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     }
     let look_up = || choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol);
     let Some(frontend) = look_up() else {
-        return if is_half_open() { Way::Long } else { Way::Done };
+        return if is_half_open() || fast::is_reply(work) { Way::Long } else { Way::Done };
     };
     let (service, kind) = (frontend.service(), frontend.kind());
     if service.0 < ServiceIndex::FIRST.0 {
@@ -101,9 +101,10 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     }
     let is_masqueraded = masquerade::is_wanted::<F>(kind, policy, is_local);
     let mut kind = if is_masqueraded { Kind::MASQUERADE } else { 0 };
+    work.flow.clear_way();
     if fast::is_on() {
-        work.flow.to = to;
-        if !is_masqueraded && fast::find_way(context, work) {
+        (work.flow.to, work.now) = (to, flow::now());
+        if !is_masqueraded && fast::find_way(context, work) == fast::Way::Past {
             kind = Kind::FAST;
         }
     }
@@ -122,9 +123,8 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         kind: Kind(kind | Kind::REPLY),
         client_seen: Seen(Seen::ANY),
         backend_seen: Seen::default(),
-        reserved: 0,
         seal: 0,
-        // Where it goes past the stack: of no meaning otherwise.
+        // The way that has been found.
         ..work.flow
     };
     work.flow.label(&work.reply_key);
@@ -134,6 +134,10 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         return Way::Long;
     }
     passing::forget::<F>(work.flow.tag);
+    if is_fast {
+        fast::expect_replies(work);
+    }
+    let key = &work.key;
     work.flow.to = to;
     work.flow.kind = Kind(kind);
     // What is remembered of requests was so before there was this frontend, in an epoch that has ended.
@@ -159,9 +163,11 @@ pub(crate) fn pass<F: Datapath>() -> Way {
     let Some(work) = Work::<F>::get() else {
         return Way::Long;
     };
-    let (key, tuple) = (&work.key, &work.key.tuple);
     let epoch = passing::epoch::<F>();
-    let is_nothing = names_two_hosts(tuple)
+    let may_be_reply = fast::is_reply(work);
+    let (key, tuple) = (&work.key, &work.key.tuple);
+    let is_nothing = !may_be_reply
+        && names_two_hosts(tuple)
         && F::tables().half_open.get_ptr(key).is_none()
         && F::tables().flows.get_ptr(key).is_none()
         && choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol).is_none();

@@ -31,7 +31,7 @@ fn flow<F: Family>(address: &str) -> Flow<F> {
         kind: Kind::default(),
         client_seen: Seen::default(),
         backend_seen: Seen::default(),
-        reserved: 0,
+        way_asked: 0,
         seal: 0,
     }
 }

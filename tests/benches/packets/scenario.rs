@@ -260,7 +260,7 @@ fn entries<F: Family>(flows: u32) -> impl Iterator<Item = (FlowKey<F>, Flow<F>)>
                 kind,
                 client_seen: Seen(Seen::ANY),
                 backend_seen: Seen(Seen::ANY),
-                reserved: 0,
+                way_asked: 0,
                 seal: 0,
             };
             flow.label(&key);

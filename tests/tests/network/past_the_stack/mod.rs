@@ -2,6 +2,8 @@
 
 //! The fast path: what goes past the host's stack, and that nobody notices but by the time it takes.
 
+mod ways;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -36,6 +38,11 @@ const EXCHANGES: usize = 50;
 const MUCH: usize = 20_000_000;
 /// Packets that a neighbour's discovery, or a server's late segment, may cost.
 const FEW: u64 = 5;
+
+/// Rules that have connections tracked, and drop nothing.
+const TRACKING: &str = "table inet tracking { chain forward {
+    type filter hook forward priority 0; ct state new,established counter;
+}; }";
 
 /// Packets that a node has forwarded.
 fn forwarded(node: &Host, family: IpFamily) -> Result<u64> {
@@ -216,12 +223,24 @@ fn a_backend_that_goes_is_replaced<F: TestFamily>() -> Result<()> {
     stop(agents)
 }
 
+/// Where connections are tracked, too: the stack then puts fragments together, if it sees all of them.
 fn long_datagrams_come_whole<F: TestFamily>() -> Result<()> {
-    let cluster = one_node(NodeSpec::routed(NODE))?;
-    let agents = fast(&cluster)?;
+    for rules in ["", TRACKING] {
+        let cluster = one_node(NodeSpec::routed(NODE))?;
+        let _ = cluster.topology.node(NODE).host().namespace().output("nft", "-f -", rules)?;
+        long_datagrams::<F>(&cluster).with_context(|| format!("with the rules '{rules}'"))?;
+    }
+    Ok(())
+}
+
+fn long_datagrams<F: TestFamily>(cluster: &Cluster) -> Result<()> {
+    let agents = fast(cluster)?;
     let _servers = cluster.servers(&["web-1"])?;
     let target = SocketAddr::new(WEB.of(F::FAMILY), PORT);
-    let socket = Client::new(cluster.topology.pod("client")).udp_socket(target)?;
+    let client = Client::new(cluster.topology.pod("client"));
+    // Neighbours are learned.
+    let _ = client.ask(Protocol::Udp, target)?;
+    let socket = client.udp_socket(target)?;
     for length in [1_500, 20_000, 64_000] {
         let sent: Vec<u8> = (0..=250).cycle().take(length).collect();
         for _ in 0..3 {
