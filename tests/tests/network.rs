@@ -7,6 +7,7 @@ mod network {
     mod collisions;
     mod devices;
     mod fast_path;
+    mod fast_path_refused;
     mod fragments;
     mod icmp_errors;
     mod l3_devices;

@@ -17,16 +17,18 @@ const NAMED: usize = 3;
 pub enum Error {
     /// There are rules that it would go past.
     #[error(
-        "the fast path goes past netfilter, which may drop or reject what this node forwards ({0}): \
-         remove these rules, leave --fast-path off, or say --fast-path force if nothing depends on \
-         them, as network policies made by netfilter do"
+        "the fast path goes past netfilter, which may drop, reject or translate what this node \
+         forwards ({0}): remove these rules, leave --fast-path off, or say --fast-path force if no \
+         connection to a Service needs them, for then network policies made by netfilter do not \
+         hold, and nothing is masqueraded for endpoints outside the pod network, whose answers may \
+         not find back"
     )]
-    MayDrop(FoundList),
+    Found(FoundList),
     /// It is not known whether there are.
     #[error(
-        "the fast path goes past netfilter, and whether that may drop or reject what this node \
-         forwards cannot be told: leave --fast-path off, or say --fast-path force if nothing \
-         depends on netfilter, as network policies made by it do"
+        "the fast path goes past netfilter, and whether that may drop, reject or translate what \
+         this node forwards cannot be told: leave --fast-path off, or say --fast-path force if no \
+         connection to a Service needs netfilter, as network policies made by it and masquerading do"
     )]
     Unknown(#[source] ReadError),
 }

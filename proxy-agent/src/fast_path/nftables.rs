@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rules of nftables, as far as they say where packets may end.
+//! The rules of nftables, as far as they drop, reject or translate packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::ReadError,
-    found::{Chain, End, Found},
+    found::{Action, Chain, Found},
     message::{Message, Objects},
     parse::{self, Base, Effect, number},
     socket::{Dump, Nfnetlink},
@@ -96,16 +96,16 @@ impl Ruleset {
         unread
     }
 
-    /// Where forwarded packets may end: each chain once, and in order.
-    pub(super) fn may_drop(&self) -> Vec<Found> {
+    /// What drops, rejects or translates forwarded packets: each chain once, and in order.
+    pub(super) fn found(&self) -> Vec<Found> {
         let found = self.reached().into_iter().filter_map(|chain| {
             let policy = self.bases.get(&chain).is_some_and(|base| base.drops);
             let rules = self.effects_of(&chain).filter_map(|effect| match effect {
-                Effect::Ends(end) => Some(*end),
+                Effect::Does(action) => Some(*action),
                 _ => None,
             });
-            let end = policy.then_some(End::Policy).into_iter().chain(rules).min()?;
-            Some(Found::Chain(chain, end))
+            let action = policy.then_some(Action::Policy).into_iter().chain(rules).min()?;
+            Some(Found::Chain(chain, action))
         });
         found.collect()
     }
