@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the programs may take the fast path, which goes past netfilter.
+//! Whether the programs may take the fast path, which goes past netfilter and IPsec.
 //!
 //! What it redirects meets no rule at the hooks prerouting, forward and postrouting, nor at a
 //! device's own. Where such rules drop, reject or translate packets they are there for a reason, such as
@@ -7,7 +7,9 @@
 //! forced. The rules are looked at once,
 //! when the agent starts; what comes later is not noticed.
 //!
-//! Looked at are nftables, and with it iptables-nft, by netlink; of legacy iptables only which
+//! Policies of IPsec are applied where the stack sends and forwards, so the fast path goes past them as well.
+//!
+//! Looked at are these, nftables, and with it iptables-nft, by netlink; of legacy iptables only which
 //! tables there are. BPF programs at netfilter's hooks and legacy ebtables are not.
 
 use tracing::{info, warn};
@@ -21,6 +23,7 @@ mod message;
 mod nftables;
 mod parse;
 mod socket;
+mod xfrm;
 
 pub use error::{Error, FoundList, ReadError};
 pub use found::{Action, Chain, Found};
@@ -30,7 +33,7 @@ pub use found::{Action, Chain, Found};
 ///
 /// # Errors
 ///
-/// If it is on, without being forced, and netfilter has rules for forwarded packets, or cannot be read.
+/// If it is on, without being forced, and there are rules for forwarded packets, or it cannot be told.
 pub fn decide(choice: FastPath) -> Result<bool, Error> {
     match choice {
         FastPath::Off => return Ok(false),
@@ -40,7 +43,7 @@ pub fn decide(choice: FastPath) -> Result<bool, Error> {
                 return Err(Error::Found(FoundList(found)));
             }
             info!(
-                "the fast path is on: no rule of netfilter here drops or translates what is forwarded"
+                "the fast path is on: no rule of netfilter or IPsec here is for what is forwarded"
             );
         }
         FastPath::Force => {
@@ -51,7 +54,7 @@ pub fn decide(choice: FastPath) -> Result<bool, Error> {
             };
             warn!(
                 rules,
-                "the fast path is forced: what it redirects goes past netfilter on this node, with its connection tracking, and past all rules that drop, reject or translate what is forwarded: network policies made by them do not hold, nor is anything masqueraded by them"
+                "the fast path is forced: what it redirects goes past netfilter and IPsec on this node, with its connection tracking, and past all rules that drop, reject or translate what is forwarded: network policies made by them do not hold, nothing is masqueraded by them, and no IPsec policy encrypts it"
             );
         }
     }
@@ -59,14 +62,15 @@ pub fn decide(choice: FastPath) -> Result<bool, Error> {
 }
 
 /// What drops, rejects or translates packets that are forwarded in the calling thread's network namespace: all of it,
-/// nftables first, in the order of names.
+/// nftables first, in the order of names. IPsec is there for what must not leave as it is.
 ///
 /// # Errors
 ///
-/// If the kernel does not say what rules there are. That it has no nftables is no error.
+/// If the kernel does not say what rules there are. That it has no nftables, or no IPsec, is no error.
 pub fn look() -> Result<Vec<Found>, ReadError> {
     let mut found = nftables::Ruleset::read()?.found();
     found.extend(legacy::tables()?);
+    found.extend(xfrm::policies()?);
     Ok(found)
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What packets would miss that go past netfilter.
+//! What packets would miss that go past the stack.
 
 use std::fmt;
 
@@ -83,6 +83,13 @@ pub enum Found {
         /// Its name.
         table: String,
     },
+    /// Policies of IPsec, for packets of a direction.
+    Ipsec {
+        /// `out` or `fwd`.
+        direction: &'static str,
+        /// How many there are.
+        policies: usize,
+    },
 }
 
 impl fmt::Display for Found {
@@ -91,6 +98,9 @@ impl fmt::Display for Found {
             Self::Chain(chain, action) => write!(f, "{chain}: {action}"),
             Self::LegacyTable { family, table } => {
                 write!(f, "table {family} {table} of legacy iptables: not looked into")
+            }
+            Self::Ipsec { direction, policies } => {
+                write!(f, "IPsec policies {direction}: {policies}")
             }
         }
     }

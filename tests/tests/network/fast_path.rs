@@ -19,6 +19,7 @@ both_families!(
     rules_of_iptables_are_followed,
     tables_of_legacy_iptables_are_found,
     the_rules_of_kube_proxy_are_found,
+    policies_of_ipsec_are_found,
 );
 
 /// What nftables calls a family.
@@ -239,4 +240,27 @@ fn the_rules_of_kube_proxy_are_found<F: TestFamily>() -> Result<()> {
             "nat KUBE-POSTROUTING: masquerade",
         ],
     )
+}
+
+fn policies_of_ipsec_are_found<F: TestFamily>() -> Result<()> {
+    let v4 = F::FAMILY == IpFamily::V4;
+    let (from, to) =
+        if v4 { ("192.0.2.1", "198.51.100.1") } else { ("2001:db8::1", "2001:db8::2") };
+    let policy = |direction: &str, rest: &str| {
+        format!("xfrm policy add src {from} dst {to} dir {direction} {rest}")
+    };
+    let template = format!("tmpl src {from} dst {to} proto esp mode tunnel");
+    for (direction, rest, expected) in [
+        ("out", template.as_str(), Some("IPsec policies out: 1")),
+        ("fwd", &template, Some("IPsec policies fwd: 1")),
+        ("out", "action block", Some("IPsec policies out: 1")),
+        ("in", &template, None),
+        ("out", "action allow", None),
+    ] {
+        let node = Namespace::new("node")?;
+        let _: String = node.output("ip", &policy(direction, rest), "")?;
+        let found = found(&node)?;
+        ensure!(found == Vec::from_iter(expected), "{direction} {rest}: {found:?}");
+    }
+    Ok(())
 }

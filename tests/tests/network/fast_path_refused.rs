@@ -75,6 +75,15 @@ fn the_agent_refuses_and_can_be_forced<F: TestFamily>() -> Result<()> {
     let named = format!("(chain {family} plugin out: masquerade)");
     ensure!(said.contains(&named) && said.contains("nothing is masqueraded"), "{said}");
 
+    let address = F::FAMILY.unspecified();
+    let block = format!("xfrm policy add src {address}/0 dst {address}/0 dir out action block");
+    let remove = format!("xfrm policy delete src {address}/0 dst {address}/0 dir out");
+    let _: String = namespace.output("nft", "-f -", "flush ruleset")?;
+    let _: String = namespace.output("ip", &block, "")?;
+    let said = String::from_utf8_lossy(&run(&cluster, "on")?.stderr).into_owned();
+    ensure!(said.contains("(IPsec policies out: 1)"), "{said}");
+    let _: String = namespace.output("ip", &remove, "")?;
+
     let _: String = namespace.output("nft", "-f -", &rules("drop"))?;
     for (value, told) in [("force", true), ("off", false)] {
         let argument = format!("--fast-path={value}");
