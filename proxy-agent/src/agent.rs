@@ -14,11 +14,10 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     bpf::{self, DeviceTables, KernelLog, LocalityTables, Object, Tables},
-    chain::chain,
     cli::{RunArgs, SocketLb},
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, NetlinkError, Patterns},
@@ -138,15 +137,7 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
         keep_serving(source, facts, runner, watching, &mut object, &mut devices, stop).await;
     drop(beside);
     devices.detach_all().await;
-    // What was refused has removed its pins; it has been said, unless the agent was told to stop before.
-    if let Ok(object) = object.get().await
-        && let Err(error) = object.unpin()
-    {
-        if served.is_ok() {
-            return Err(error).context("cannot remove the pinned maps");
-        }
-        error!(error = chain(&error), "cannot remove the pinned maps");
-    }
+    let served = object.finish(served).await;
     info!("stopped");
     served
 }

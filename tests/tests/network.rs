@@ -20,6 +20,7 @@ mod network {
     mod restarts;
     mod service_cidrs;
     mod socket_errors;
+    mod starts;
     mod stops;
     mod updates;
 }
