@@ -103,7 +103,15 @@ struct Wanted<'a> {
 
 async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
     let Wanted { arguments, node, options, fast_path, detection, patterns } = wanted;
-    let stop = stop_signal().context("cannot listen to signals")?;
+    let stopped = stop_signal().context("cannot listen to signals")?;
+    let mut rules =
+        fast_path::Watch::begin(arguments.fast_path).context("cannot start a thread")?;
+    let stop = async {
+        tokio::select! {
+            () = stopped => Ok(()),
+            error = rules.forbidden() => Err(error.into()),
+        }
+    };
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
     let source_ports = &arguments.snat_port_range;
@@ -142,7 +150,7 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     served
 }
 
-/// Serves until told to stop. What is done to a device is done before that is looked at.
+/// Serves until told to stop, or it must not go on. What is done to a device is done before that is looked at.
 async fn keep_serving(
     source: Objects,
     facts: &Facts,
@@ -150,7 +158,7 @@ async fn keep_serving(
     watching: impl FnOnce(watch::Receiver<BTreeSet<IpAddr>>) -> Result<DeviceWatcher, NetlinkError>,
     object: &mut Verified,
     devices: &mut ServedDevices,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
     let mut tasks = JoinSet::new();
@@ -170,7 +178,7 @@ async fn keep_serving(
     // Devices come after the tables: until then, packets go as they would without Sixfour.
     tokio::select! {
         biased;
-        () = &mut stop => return Ok(()),
+        ended = &mut stop => return ended,
         result = &mut source => return Ok(result?),
         () = &mut runner => bail!("the source has ended"),
         ready = async {
@@ -193,7 +201,7 @@ async fn keep_serving(
         let retry = devices.next_retry();
         tokio::select! {
             biased;
-            () = &mut stop => return Ok(()),
+            ended = &mut stop => return ended,
             result = &mut source => return Ok(result?),
             () = &mut runner => bail!("the source has ended"),
             Some(ended) = tasks.join_next() => {

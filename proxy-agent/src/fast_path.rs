@@ -4,8 +4,8 @@
 //! What it redirects meets no rule at the hooks prerouting, forward and postrouting, nor at a
 //! device's own. Where such rules drop, reject or translate packets they are there for a reason, such as
 //! network policies, or answers that would not find back: so the fast path is refused, unless it is
-//! forced. The rules are looked at once,
-//! when the agent starts; what comes later is not noticed.
+//! forced. The rules are looked at when the agent starts, and then again whenever the kernel tells of
+//! a change, or ten seconds have gone by: the agent ends if there are any.
 //!
 //! Policies of IPsec are applied where the stack sends and forwards, so the fast path goes past them as well.
 //!
@@ -23,10 +23,12 @@ mod message;
 mod nftables;
 mod parse;
 mod socket;
+mod watch;
 mod xfrm;
 
 pub use error::{Error, FoundList, ReadError};
 pub use found::{Action, Chain, Found};
+pub use watch::Watch;
 
 /// Whether to take the fast path in the calling thread's network namespace. Unless it is off, what
 /// follows is logged.

@@ -12,7 +12,7 @@ use super::{found::Found, nftables::ATTEMPTS, socket::PATIENCE};
 /// How many rules are named.
 const NAMED: usize = 3;
 
-/// Why `--fast-path on` is refused.
+/// Why `--fast-path on` is refused, or ends.
 #[derive(Debug, Error)]
 pub enum Error {
     /// There are rules that it would go past.
@@ -32,6 +32,9 @@ pub enum Error {
          netfilter, masquerading and IPsec between nodes do"
     )]
     Unknown(#[source] ReadError),
+    /// What looks out for rules has crashed.
+    #[error("nothing looks out any more for rules that the fast path must not go past")]
+    Unwatched,
 }
 
 /// Why the rules cannot be read. The texts name the subject: which rules.

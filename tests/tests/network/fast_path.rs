@@ -28,7 +28,7 @@ pub(super) fn table<F: TestFamily>() -> &'static str {
 }
 
 /// `iptables` or `ip6tables`, with an ending.
-fn iptables<F: TestFamily>(ending: &str) -> String {
+pub(super) fn iptables<F: TestFamily>(ending: &str) -> String {
     format!("{}tables-{ending}", table::<F>())
 }
 

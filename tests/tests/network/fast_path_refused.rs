@@ -3,8 +3,10 @@
 //! The fast path is refused where rules would be missed, unless it is forced.
 
 use std::process::Output;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
 use proxy_tests::cluster::{Cluster, PORT, WEB};
@@ -14,10 +16,13 @@ use proxy_tests::scratch::Scratch;
 use proxy_tests::topology::NodeSpec;
 use proxy_tests::traffic::Client;
 
-use super::fast_path::table;
+use super::fast_path::{iptables, table};
 use super::lifecycle::binary;
 
-both_families!(the_agent_refuses_and_can_be_forced);
+both_families!(the_agent_refuses_and_can_be_forced, rules_that_come_later_end_the_agent);
+
+/// How long an agent may take to see a rule, which the kernel does not tell of, and to end.
+const SOON: Duration = Duration::from_secs(40);
 
 /// `sixfour run` with `--fast-path` and this value, which is to end by itself.
 fn run(cluster: &Cluster, value: &str) -> Result<Output> {
@@ -96,6 +101,41 @@ fn the_agent_refuses_and_can_be_forced<F: TestFamily>() -> Result<()> {
         ensure!(warnings.iter().all(|line| line.contains(&chain)), "{warnings:?}");
         is_served()?;
         ensure!(agent.stop()?.success());
+    }
+    Ok(())
+}
+
+fn rules_that_come_later_end_the_agent<F: TestFamily>() -> Result<()> {
+    let family = table::<F>();
+    let address = F::FAMILY.unspecified();
+    let rule = |verdict: &str| {
+        format!(
+            "table {family} policies {{ chain pods {{ type filter hook forward priority 0; \
+             meta mark 7 {verdict};\n}}\n}}"
+        )
+    };
+    let dropping = rule("drop");
+    let policy = format!("xfrm policy add src {address}/0 dst {address}/0 dir out action block");
+    let legacy = iptables::<F>("legacy");
+    for (program, arguments, input, named) in [
+        ("nft", "-f -", dropping.as_str(), format!("(chain {family} policies pods: drop)")),
+        ("ip", &policy, "", "(IPsec policies out: 1)".to_owned()),
+        (&legacy, "-A FORWARD -j DROP", "", format!("(table {family} filter of legacy")),
+    ] {
+        let cluster = Cluster::of(NodeSpec::routed("anc-node"))?;
+        cluster.serve_web(&["web-1"])?;
+        let node = cluster.topology.node("anc-node").host().namespace();
+        let agent = cluster.agent("anc-node").argument("--fast-path=on").start()?;
+        let process = agent.process().context("it has a process")?;
+        let _: String = node.output("nft", "-f -", &rule("accept"))?;
+        thread::sleep(Duration::from_secs(1));
+        ensure!(process.status()?.is_none(), "a rule that accepts ends it: {}", agent.log()?);
+        let _: String = node.output(program, arguments, input)?;
+        let status = process.wait(SOON)?;
+        let said = agent.log()?;
+        ensure!(status.code() == Some(1), "{status}: {said}");
+        ensure!(said.contains(&named) && said.contains("sixfour: the fast path"), "{said}");
+        ensure!(!agent.pin_root().exists(), "there are pins");
     }
     Ok(())
 }
