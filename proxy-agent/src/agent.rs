@@ -123,7 +123,8 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     let (addresses, local_addresses) = watch::channel(BTreeSet::new());
     let mut runner = Runner::new(node, options)
         .with_local_addresses(local_addresses)
-        .with_source_ports(source_ports.clone());
+        .with_source_ports(source_ports.clone())
+        .giving_back(memory::give_back);
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }
@@ -213,8 +214,9 @@ async fn keep_serving(
                 let synced = event == DeviceEvent::Synced;
                 devices.handle(object, event).await;
                 if synced {
-                    info!(failed_devices = devices.failed(), "ready");
+                    // Before: whoever waits for it may ask something at once.
                     memory::give_back();
+                    info!(failed_devices = devices.failed(), "ready");
                 }
             }
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {

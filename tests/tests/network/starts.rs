@@ -110,6 +110,17 @@ fn a_program_that_is_refused_ends_the_agent() -> Result<()> {
 }
 
 #[test]
+fn memory_is_given_back_before_the_agent_is_ready() -> Result<()> {
+    let start = Start::new()?;
+    let mut agent = start.cluster.agent("anc-node").start()?;
+    let log = agent.log()?;
+    let [given, ready] = ["is given back\"", "\"ready\""].map(|message| log.find(message));
+    ensure!(given.is_some() && given < ready, "{log}");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_stop_while_programs_are_verified_leaves_nothing() -> Result<()> {
     let start = Start::new()?;
     let process = start.spawn(&binary()?)?;
