@@ -14,11 +14,10 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     bpf::{self, DeviceTables, KernelLog, LocalityTables, Object, Tables},
-    chain::chain,
     cli::{RunArgs, SocketLb},
     collector,
     devices::{Attacher, DeviceEvent, DeviceWatcher, NetlinkError, Patterns},
@@ -104,7 +103,15 @@ struct Wanted<'a> {
 
 async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
     let Wanted { arguments, node, options, fast_path, detection, patterns } = wanted;
-    let stop = stop_signal().context("cannot listen to signals")?;
+    let stopped = stop_signal().context("cannot listen to signals")?;
+    let mut rules =
+        fast_path::Watch::begin(arguments.fast_path).context("cannot start a thread")?;
+    let stop = async {
+        tokio::select! {
+            () = stopped => Ok(()),
+            error = rules.forbidden() => Err(error.into()),
+        }
+    };
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
     let source_ports = &arguments.snat_port_range;
@@ -116,7 +123,8 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     let (addresses, local_addresses) = watch::channel(BTreeSet::new());
     let mut runner = Runner::new(node, options)
         .with_local_addresses(local_addresses)
-        .with_source_ports(source_ports.clone());
+        .with_source_ports(source_ports.clone())
+        .giving_back(memory::give_back);
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }
@@ -138,20 +146,12 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
         keep_serving(source, facts, runner, watching, &mut object, &mut devices, stop).await;
     drop(beside);
     devices.detach_all().await;
-    // What was refused has removed its pins; it has been said, unless the agent was told to stop before.
-    if let Ok(object) = object.get().await
-        && let Err(error) = object.unpin()
-    {
-        if served.is_ok() {
-            return Err(error).context("cannot remove the pinned maps");
-        }
-        error!(error = chain(&error), "cannot remove the pinned maps");
-    }
+    let served = object.finish(served).await;
     info!("stopped");
     served
 }
 
-/// Serves until told to stop. What is done to a device is done before that is looked at.
+/// Serves until told to stop, or it must not go on. What is done to a device is done before that is looked at.
 async fn keep_serving(
     source: Objects,
     facts: &Facts,
@@ -159,7 +159,7 @@ async fn keep_serving(
     watching: impl FnOnce(watch::Receiver<BTreeSet<IpAddr>>) -> Result<DeviceWatcher, NetlinkError>,
     object: &mut Verified,
     devices: &mut ServedDevices,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
     let mut tasks = JoinSet::new();
@@ -179,7 +179,7 @@ async fn keep_serving(
     // Devices come after the tables: until then, packets go as they would without Sixfour.
     tokio::select! {
         biased;
-        () = &mut stop => return Ok(()),
+        ended = &mut stop => return ended,
         result = &mut source => return Ok(result?),
         () = &mut runner => bail!("the source has ended"),
         ready = async {
@@ -202,7 +202,7 @@ async fn keep_serving(
         let retry = devices.next_retry();
         tokio::select! {
             biased;
-            () = &mut stop => return Ok(()),
+            ended = &mut stop => return ended,
             result = &mut source => return Ok(result?),
             () = &mut runner => bail!("the source has ended"),
             Some(ended) = tasks.join_next() => {
@@ -214,8 +214,9 @@ async fn keep_serving(
                 let synced = event == DeviceEvent::Synced;
                 devices.handle(object, event).await;
                 if synced {
-                    info!(failed_devices = devices.failed(), "ready");
+                    // Before: whoever waits for it may ask something at once.
                     memory::give_back();
+                    info!(failed_devices = devices.failed(), "ready");
                 }
             }
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {

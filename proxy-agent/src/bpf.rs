@@ -4,6 +4,7 @@
 mod apply;
 pub mod clock;
 pub mod device_tables;
+mod embedded;
 pub mod kernel_log;
 mod left_out;
 mod locality;

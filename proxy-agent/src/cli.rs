@@ -108,7 +108,8 @@ pub struct RunArgs {
     pub socket_lb_mapped: bool,
 
     /// Whether packets of Services take the fast path, past the host's stack and its netfilter. Where
-    /// rules of netfilter drop or reject what is forwarded, as for network policies, it must be forced.
+    /// rules of netfilter drop, reject or translate what is forwarded, as for network policies and to
+    /// masquerade, or IPsec encrypts it, it must be forced.
     #[arg(long, value_enum, default_value_t)]
     pub fast_path: FastPath,
 
@@ -156,7 +157,7 @@ pub enum FastPath {
     /// They do not.
     #[default]
     Off,
-    /// They do, if no rule of netfilter drops or rejects what is forwarded.
+    /// They do, if no rule drops, rejects, translates or encrypts what is forwarded.
     On,
     /// They do, past whatever rules there are.
     Force,

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the programs may take the fast path, which goes past netfilter.
+//! Whether the programs may take the fast path, which goes past netfilter and IPsec.
 //!
 //! What it redirects meets no rule at the hooks prerouting, forward and postrouting, nor at a
-//! device's own. Where such rules may drop or reject packets they are there for a reason, such as
-//! network policies: so the fast path is refused, unless it is forced. The rules are looked at once,
-//! when the agent starts; what comes later is not noticed.
+//! device's own. Where such rules drop, reject or translate packets they are there for a reason, such as
+//! network policies, or answers that would not find back: so the fast path is refused, unless it is
+//! forced. The rules are looked at when the agent starts, and then again whenever the kernel tells of
+//! a change, or ten seconds have gone by: the agent ends if there are any.
 //!
-//! Looked at are nftables, and with it iptables-nft, by netlink; of legacy iptables only which
+//! Policies of IPsec are applied where the stack sends and forwards, so the fast path goes past them as well.
+//!
+//! Looked at are these, nftables, and with it iptables-nft, by netlink; of legacy iptables only which
 //! tables there are. BPF programs at netfilter's hooks and legacy ebtables are not.
 
 use tracing::{info, warn};
@@ -20,50 +23,56 @@ mod message;
 mod nftables;
 mod parse;
 mod socket;
+mod watch;
+mod xfrm;
 
 pub use error::{Error, FoundList, ReadError};
-pub use found::{Chain, End, Found};
+pub use found::{Action, Chain, Found};
+pub use watch::Watch;
 
 /// Whether to take the fast path in the calling thread's network namespace. Unless it is off, what
 /// follows is logged.
 ///
 /// # Errors
 ///
-/// If it is on, without being forced, and netfilter may drop forwarded packets, or cannot be read.
+/// If it is on, without being forced, and there are rules for forwarded packets, or it cannot be told.
 pub fn decide(choice: FastPath) -> Result<bool, Error> {
     match choice {
         FastPath::Off => return Ok(false),
         FastPath::On => {
-            let found = may_drop().map_err(Error::Unknown)?;
+            let found = look().map_err(Error::Unknown)?;
             if !found.is_empty() {
-                return Err(Error::MayDrop(FoundList(found)));
+                return Err(Error::Found(FoundList(found)));
             }
-            info!("the fast path is on: no rule of netfilter here drops what is forwarded");
+            info!(
+                "the fast path is on: no rule of netfilter or IPsec here is for what is forwarded"
+            );
         }
         FastPath::Force => {
-            let rules = match may_drop() {
+            let rules = match look() {
                 Ok(found) if found.is_empty() => "none is found".to_owned(),
                 Ok(found) => FoundList(found).to_string(),
                 Err(error) => format!("not known: {}", chain(&error)),
             };
             warn!(
                 rules,
-                "the fast path is forced: what it redirects goes past netfilter on this node, with its connection tracking, and past all rules that drop or reject what is forwarded, network policies included"
+                "the fast path is forced: what it redirects goes past netfilter and IPsec on this node, with its connection tracking, and past all rules that drop, reject or translate what is forwarded: network policies made by them do not hold, nothing is masqueraded by them, and no IPsec policy encrypts it"
             );
         }
     }
     Ok(true)
 }
 
-/// What may drop packets that are forwarded in the calling thread's network namespace: all of it,
-/// nftables first, in the order of names.
+/// What drops, rejects or translates packets that are forwarded in the calling thread's network namespace: all of it,
+/// nftables first, in the order of names. IPsec is there for what must not leave as it is.
 ///
 /// # Errors
 ///
-/// If the kernel does not say what rules there are. That it has no nftables is no error.
-pub fn may_drop() -> Result<Vec<Found>, ReadError> {
-    let mut found = nftables::Ruleset::read()?.may_drop();
+/// If the kernel does not say what rules there are. That it has no nftables, or no IPsec, is no error.
+pub fn look() -> Result<Vec<Found>, ReadError> {
+    let mut found = nftables::Ruleset::read()?.found();
     found.extend(legacy::tables()?);
+    found.extend(xfrm::policies()?);
     Ok(found)
 }
 

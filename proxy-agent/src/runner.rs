@@ -21,13 +21,14 @@ use crate::{
     dataplane::Dataplane,
     health_check::HealthChecks,
     model::{Kind, Store},
-    plan::{Options, health_check_addresses, node_port_addresses},
+    plan::Options,
     watch::Event,
 };
 
 mod health;
 mod health_checks;
 mod node_ports;
+mod rest;
 mod tables;
 mod told;
 mod unserved;
@@ -76,6 +77,7 @@ pub struct Runner {
     unserved: Option<Told<Ports>>,
     shared_ports: Option<node_ports::Shared>,
     unusable: Option<unusable::Telling>,
+    rest: rest::Rest,
     started: Instant,
 }
 
@@ -101,6 +103,7 @@ impl Runner {
             unserved: None,
             shared_ports: None,
             unusable: None,
+            rest: rest::Rest::default(),
             started: Instant::now(),
         }
     }
@@ -163,7 +166,7 @@ impl Runner {
         loop {
             let wake = self.families.iter().filter_map(|family| family.next()).min();
             let wake = wake.map(|wake| self.started + wake);
-            let wake = wake.into_iter().chain(self.health.next()).min();
+            let wake = wake.into_iter().chain(self.health.next()).chain(self.rest.next()).min();
             tokio::select! {
                 count = events.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
@@ -180,6 +183,7 @@ impl Runner {
                 self.reconcile();
             }
             self.report();
+            self.rest_when_due();
         }
     }
 
@@ -201,6 +205,7 @@ impl Runner {
 
     fn reconcile(&mut self) {
         let dirty = self.store.take_dirty();
+        self.rest.note(dirty.len());
         let service_cidrs = self.store.take_service_cidrs();
         let node_ports = self.take_node_port_addresses();
         self.tell_unserved(&dirty);
@@ -240,19 +245,6 @@ impl Runner {
                 self.last_error = Some(format!("Service CIDRs ({family}): {error}"));
             }
         }
-    }
-
-    /// At which addresses node ports are served, if that has changed since the last call.
-    fn take_node_port_addresses(&mut self) -> Option<BTreeSet<IpAddr>> {
-        let local = self.local_addresses.as_mut();
-        let local = local.map(|local| local.borrow_and_update().clone()).unwrap_or_default();
-        let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
-        let answered = health_check_addresses(&self.options.node_ports, &served);
-        tell(&self.health_check_addresses, answered);
-        (self.node_port_addresses != served).then(|| {
-            self.node_port_addresses.clone_from(&served);
-            served
-        })
     }
 
     fn report(&mut self) {

@@ -7,6 +7,7 @@ mod network {
     mod collisions;
     mod devices;
     mod fast_path;
+    mod fast_path_refused;
     mod fragments;
     mod icmp_errors;
     mod l3_devices;
@@ -19,6 +20,7 @@ mod network {
     mod restarts;
     mod service_cidrs;
     mod socket_errors;
+    mod starts;
     mod stops;
     mod updates;
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use nix::sys::signal::{SigSet, Signal};
 use proxy_common::{Family, V4, V6};
 use tokio::sync::oneshot;
+use tracing::error;
 
 use crate::{
     bpf::{FlowCapacity, Object, ServedNetns, Settings},
@@ -93,5 +94,57 @@ impl Verified {
             State::Done(object) => Ok(object),
             _ => Err(anyhow!("the programs were refused")),
         }
+    }
+
+    /// Removes the pins after serving has ended, which what was refused has done by itself.
+    ///
+    /// # Errors
+    ///
+    /// That of serving, that the pins cannot be removed, and a refusal that came out after serving had
+    /// ended by an error, so that nobody was told of it. If the agent was told to stop, that is logged.
+    pub(super) async fn finish(mut self, served: anyhow::Result<()>) -> anyhow::Result<()> {
+        let told = matches!(self.state, State::Refused);
+        let unsaid = match self.get().await {
+            Ok(object) => {
+                let Err(error) = object.unpin() else { return served };
+                anyhow::Error::new(error).context("cannot remove the pinned maps")
+            }
+            Err(_) if told => return served,
+            // Whoever has stopped it wants no more of it.
+            Err(refusal) if served.is_ok() => {
+                error!(error = format!("{refusal:#}"), "stopped before this was told");
+                return Ok(());
+            }
+            Err(refusal) => refusal,
+        };
+        match served {
+            Ok(()) => Err(unsaid),
+            Err(error) => Err(anyhow!("{error:#}\n{unsaid:#}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of verifying, if the kernel has refused a program.
+    fn refused() -> Verified {
+        let (sender, awaited) = oneshot::channel();
+        sender.send(Err(anyhow!("a program is refused"))).map_err(|_| "nobody waits").unwrap();
+        Verified { pins: PathBuf::new(), state: State::Awaited(awaited) }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_once_whatever_else_fails() {
+        let failed = || Err(anyhow!("no source"));
+        let both = refused().finish(failed()).await.unwrap_err().to_string();
+        assert_eq!(both, "no source\na program is refused");
+        refused().finish(Ok(())).await.unwrap();
+
+        let mut told = refused();
+        let refusal = told.get().await.map(|_| ()).unwrap_err();
+        let end = told.finish(Err(refusal)).await.unwrap_err();
+        assert_eq!(end.to_string(), "a program is refused");
     }
 }

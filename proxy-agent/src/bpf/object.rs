@@ -4,7 +4,7 @@
 use std::{fs, ops::RangeInclusive, path::Path};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
     programs::{CgroupSockAddr, Iter, SchedClassifier},
 };
@@ -14,17 +14,14 @@ use proxy_common::{
     map_names::{self, family_ending},
 };
 
-use rustix::mm::{Advice, madvise};
-
 pub use super::pins::map_directory;
 use super::{
-    Error, kernel_log,
+    Error,
+    embedded::{self, OBJECT},
+    kernel_log,
     pins::Pins,
     verify::{UDP, verify},
 };
-
-/// The object as `cargo xtask build-ebpf` made it; empty if it was not there.
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sixfour.bpf.o"));
 
 /// The program at the ingress of client devices.
 pub const INGRESS: &str = "sixfour_ingress";
@@ -110,7 +107,7 @@ impl Object {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
         let ebpf = loader.load(OBJECT).map_err(Error::Load)?;
-        forget(OBJECT);
+        embedded::forget();
         let serves_sockets = sockets.is_some();
         let object = Self { ebpf, pins, serves_sockets, serves_all_netns, btf };
         if !serves_all_netns {
@@ -128,10 +125,12 @@ impl Object {
     /// If the kernel refuses one.
     pub fn verify(&mut self) -> Result<(), Error> {
         let btf = self.btf.take();
-        let for_sockets = SOCKET_REQUESTS.iter().chain(&SOCKET_REPLIES).chain(&[UDP_SOCKETS]);
-        let for_sockets = for_sockets.take_while(|_| self.serves_sockets);
-        let for_devices = [UPLINK_EGRESS, INGRESS, UPLINK_INGRESS, EGRESS];
-        let names: Vec<_> = for_devices.iter().chain(for_sockets).copied().collect();
+        let mut names = vec![UPLINK_EGRESS, INGRESS, UPLINK_INGRESS, EGRESS];
+        if self.serves_sockets {
+            names.extend(SOCKET_REQUESTS);
+            names.extend(SOCKET_REPLIES);
+            names.push(UDP_SOCKETS);
+        }
         verify(&mut self.ebpf, &names, btf.as_ref())
     }
 
@@ -261,21 +260,6 @@ impl FlowCapacity {
             .iter()
             .flat_map(|ending| tables.map(|(base, entries)| (format!("{base}{ending}"), entries)))
             .collect()
-    }
-}
-
-/// Gives the memory back that a part of the binary takes, which is read again when it is needed.
-fn forget(part: &'static [u8]) {
-    let page = rustix::param::page_size();
-    let before = part.as_ptr().align_offset(page);
-    let length = part.len().saturating_sub(before) / page * page;
-    if let Some(pages) = part.get(before..before + length) {
-        let start = pages.as_ptr().cast_mut().cast();
-        // SAFETY: whole pages of the file that the binary is, which nobody writes: they stay what they are.
-        let forgotten = unsafe { madvise(start, pages.len(), Advice::LinuxDontNeed) };
-        if let Err(error) = forgotten {
-            tracing::debug!(%error, "cannot give back the memory of the BPF object");
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::Error;
 pub(super) const UDP: &str = "udp";
 
 /// Verifies the programs of these names, those that are not yet. What takes longest should come first.
-/// Iterators need the kernel's type information. Whether it takes them turns out when they are asked
+/// Once the kernel has refused one, no further ones are begun. Iterators need the kernel's type information. Whether it takes them turns out when they are asked
 /// for, since the rest can do without.
 ///
 /// # Errors
@@ -38,19 +38,36 @@ pub(super) fn verify(ebpf: &mut Ebpf, names: &[&str], btf: Option<&Btf>) -> Resu
         return Err(Error::NoProgram((*lacking).to_owned()));
     }
     found.sort_by_key(|(place, ..)| *place);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(found.len());
-    let waiting = Mutex::new(VecDeque::from(found));
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    in_parallel(threads, found, |(_, name, program)| {
+        load(program, btf).map_err(|error| Error::Program(name, error))
+    })
+}
+
+/// Works on items in their order, several at a time, until an error: none is begun after it.
+fn in_parallel<T, E>(
+    threads: usize,
+    items: Vec<T>,
+    each: impl Fn(T) -> Result<(), E> + Sync,
+) -> Result<(), E>
+where
+    T: Send,
+    E: Send,
+{
+    let threads = threads.min(items.len());
+    let waiting = Mutex::new(VecDeque::from(items));
+    let lock = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = || lock().pop_front();
     let work = || {
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        while let Some((_, name, program)) = next() {
-            load(program, btf).map_err(|error| Error::Program(name, error))?;
+        while let Some(item) = next() {
+            each(item).inspect_err(|_| lock().clear())?;
         }
         Ok(())
     };
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        let join = |other: thread::ScopedJoinHandle<'_, Result<(), Error>>| {
+        let join = |other: thread::ScopedJoinHandle<'_, Result<(), E>>| {
             other.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
         };
         // All have ended before any error is looked at.
@@ -72,5 +89,48 @@ fn load(program: &mut Program, btf: Option<&Btf>) -> Result<(), ProgramError> {
             Ok(())
         }
         _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    };
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_begun_after_an_error() {
+        let begun = AtomicUsize::new(0);
+        // The second item is under way until long after the first has failed.
+        let both = Barrier::new(2);
+        let worked = in_parallel(2, (0..100).collect(), |item| {
+            let _ = begun.fetch_add(1, Ordering::Relaxed);
+            if item < 2 {
+                let _ = both.wait();
+            }
+            if item == 0 {
+                return Err(item);
+            }
+            thread::sleep(Duration::from_millis(200));
+            Ok(())
+        });
+        assert_eq!(worked, Err(0));
+        assert_eq!(begun.into_inner(), 2);
+    }
+
+    #[test]
+    fn all_items_are_worked_on() {
+        let begun = AtomicUsize::new(0);
+        let work = |_: u32| {
+            let _ = begun.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, ()>(())
+        };
+        in_parallel(3, (0..100).collect(), work).unwrap();
+        in_parallel(3, Vec::new(), work).unwrap();
+        assert_eq!(begun.into_inner(), 100);
     }
 }

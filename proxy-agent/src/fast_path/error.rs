@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why the fast path is not taken, or netfilter cannot be read.
+//! Why the fast path is not taken, or the rules cannot be read.
 
 use std::{fmt, io};
 
@@ -12,42 +12,48 @@ use super::{found::Found, nftables::ATTEMPTS, socket::PATIENCE};
 /// How many rules are named.
 const NAMED: usize = 3;
 
-/// Why `--fast-path on` is refused.
+/// Why `--fast-path on` is refused, or ends.
 #[derive(Debug, Error)]
 pub enum Error {
     /// There are rules that it would go past.
     #[error(
-        "the fast path goes past netfilter, which may drop or reject what this node forwards ({0}): \
-         remove these rules, leave --fast-path off, or say --fast-path force if nothing depends on \
-         them, as network policies made by netfilter do"
+        "the fast path goes past netfilter and IPsec, which may drop, reject, translate or encrypt \
+         what this node forwards ({0}): remove these rules, leave --fast-path off, or say \
+         --fast-path force if no connection to a Service needs them, for then network policies made \
+         by netfilter do not hold, nothing is masqueraded for endpoints outside the pod network, \
+         whose answers may not find back, and no IPsec policy encrypts anything"
     )]
-    MayDrop(FoundList),
+    Found(FoundList),
     /// It is not known whether there are.
     #[error(
-        "the fast path goes past netfilter, and whether that may drop or reject what this node \
-         forwards cannot be told: leave --fast-path off, or say --fast-path force if nothing \
-         depends on netfilter, as network policies made by it do"
+        "the fast path goes past netfilter and IPsec, and whether these may drop, reject, translate \
+         or encrypt what this node forwards cannot be told: leave --fast-path off, or say \
+         --fast-path force if no connection to a Service needs them, as network policies made by \
+         netfilter, masquerading and IPsec between nodes do"
     )]
     Unknown(#[source] ReadError),
+    /// What looks out for rules has crashed.
+    #[error("nothing looks out any more for rules that the fast path must not go past")]
+    Unwatched,
 }
 
-/// Why netfilter cannot be read.
+/// Why the rules cannot be read. The texts name the subject: which rules.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// No socket.
-    #[error("cannot open a netlink socket for netfilter")]
-    Open(#[source] io::Error),
+    #[error("cannot open a netlink socket for {0}")]
+    Open(&'static str, #[source] io::Error),
     /// The request did not get out, or no answer in.
-    #[error("cannot ask the kernel for the rules of nftables")]
-    Exchange(#[source] io::Error),
+    #[error("cannot ask the kernel for {0}")]
+    Exchange(&'static str, #[source] io::Error),
     /// No answer in time.
-    #[error("the kernel did not answer a request for the rules of nftables within {PATIENCE:?}")]
-    Silent,
+    #[error("the kernel did not answer a request for {0} within {PATIENCE:?}")]
+    Silent(&'static str),
     /// The kernel answered with an error.
-    #[error("the kernel refused a request for the rules of nftables")]
-    Refused(#[source] Errno),
+    #[error("the kernel refused a request for {0}")]
+    Refused(&'static str, #[source] Errno),
     /// A message is not as the kernel writes it.
-    #[error("the kernel's list of the rules of nftables cannot be read")]
+    #[error("what the kernel says of the rules cannot be read")]
     Malformed(#[from] DecodeError),
     /// The rules changed each time while they were read.
     #[error("the rules of nftables changed while they were read, {ATTEMPTS} times")]

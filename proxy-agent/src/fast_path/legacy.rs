@@ -12,15 +12,12 @@ const NAMES: [(&str, &str); 2] = [
     ("ip6", "/proc/thread-self/net/ip6_tables_names"),
 ];
 
-/// Tables in which rules that drop belong; in `nat` the kernel's own tools take none.
-const FILTERING: [&str; 4] = ["filter", "mangle", "raw", "security"];
-
 /// The tables that there are.
 pub(super) fn tables() -> Result<Vec<Found>, ReadError> {
     let mut found = Vec::new();
     for (family, path) in NAMES {
         match fs::read_to_string(path) {
-            Ok(names) => found.extend(filtering(family, &names)),
+            Ok(names) => found.extend(named(family, &names)),
             // Without legacy iptables there is no such file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(ReadError::Legacy(path, error)),
@@ -29,9 +26,8 @@ pub(super) fn tables() -> Result<Vec<Found>, ReadError> {
     Ok(found)
 }
 
-fn filtering(family: &'static str, names: &str) -> impl Iterator<Item = Found> {
-    let tables = names.lines().filter(|name| FILTERING.contains(name));
-    tables.map(move |table| Found::LegacyTable { family, table: table.to_owned() })
+fn named(family: &'static str, names: &str) -> impl Iterator<Item = Found> {
+    names.lines().map(move |table| Found::LegacyTable { family, table: table.to_owned() })
 }
 
 #[cfg(test)]
@@ -39,10 +35,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_for_translation_alone_do_not_count() {
-        let found: Vec<_> = filtering("ip6", "nat\nfilter\nmangle\n").collect();
+    fn all_tables_count() {
+        let found: Vec<_> = named("ip6", "nat\nfilter\n").collect();
         let table = |table: &str| Found::LegacyTable { family: "ip6", table: table.to_owned() };
-        assert_eq!(found, [table("filter"), table("mangle")]);
-        assert_eq!(filtering("ip", "").count(), 0);
+        assert_eq!(found, [table("nat"), table("filter")]);
+        assert_eq!(named("ip", "").count(), 0);
     }
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rules of nftables, as far as they say where packets may end.
+//! The rules of nftables, as far as they drop, reject or translate packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use netlink_packet_core::parse_u32_be;
+use rtnetlink::sys::protocols::NETLINK_NETFILTER;
+
 use super::{
     error::ReadError,
-    found::{Chain, End, Found},
-    message::{Message, Objects},
+    found::{Action, Chain, Found},
+    message::{Message, Objects, find},
     parse::{self, Base, Effect, number},
-    socket::{Dump, Nfnetlink},
+    socket::{Channel, Dump},
 };
 
 /// How often the rules are read anew when they changed meanwhile.
@@ -27,15 +30,16 @@ impl Ruleset {
     /// Reads it from the kernel, in the calling thread's network namespace. A kernel without
     /// nftables has no rules.
     pub(super) fn read() -> Result<Self, ReadError> {
-        let Some(mut kernel) = Nfnetlink::open()? else { return Ok(Self::default()) };
+        let kernel = Channel::open(NETLINK_NETFILTER, "the rules of nftables")?;
+        let Some(mut kernel) = kernel else { return Ok(Self::default()) };
         for _ in 0..ATTEMPTS {
-            let (answer, generation) = kernel.generation()?;
+            let (answer, generation) = ask_generation(&mut kernel)?;
             if answer == Dump::Unknown {
                 return Ok(Self::default());
             }
             let mut rules = Self::default();
             // Lists of different rules must not be taken together.
-            if rules.fill(&mut kernel)? && kernel.generation()?.1 == generation {
+            if rules.fill(&mut kernel)? && ask_generation(&mut kernel)?.1 == generation {
                 return Ok(rules);
             }
         }
@@ -43,7 +47,7 @@ impl Ruleset {
     }
 
     /// Asks for all of it; whether that was not changed meanwhile.
-    fn fill(&mut self, kernel: &mut Nfnetlink) -> Result<bool, ReadError> {
+    fn fill(&mut self, kernel: &mut Channel<Message>) -> Result<bool, ReadError> {
         let [chains, rules] =
             [Objects::Chains, Objects::Rules].map(|objects| Message::request(objects, 0, &[]));
         let mut whole = kernel.dump(chains, |message| self.add_chain(&message))? == Dump::Whole
@@ -96,16 +100,16 @@ impl Ruleset {
         unread
     }
 
-    /// Where forwarded packets may end: each chain once, and in order.
-    pub(super) fn may_drop(&self) -> Vec<Found> {
+    /// What drops, rejects or translates forwarded packets: each chain once, and in order.
+    pub(super) fn found(&self) -> Vec<Found> {
         let found = self.reached().into_iter().filter_map(|chain| {
             let policy = self.bases.get(&chain).is_some_and(|base| base.drops);
             let rules = self.effects_of(&chain).filter_map(|effect| match effect {
-                Effect::Ends(end) => Some(*end),
+                Effect::Does(action) => Some(*action),
                 _ => None,
             });
-            let end = policy.then_some(End::Policy).into_iter().chain(rules).min()?;
-            Some(Found::Chain(chain, end))
+            let action = policy.then_some(Action::Policy).into_iter().chain(rules).min()?;
+            Some(Found::Chain(chain, action))
         });
         found.collect()
     }
@@ -139,6 +143,17 @@ impl Ruleset {
             std::iter::once(effect).chain(map.into_iter().flatten())
         })
     }
+}
+
+/// How often all rules have changed.
+fn ask_generation(kernel: &mut Channel<Message>) -> Result<(Dump, u32), ReadError> {
+    let mut generation = 0;
+    let answer = kernel.ask(Message::request(Objects::Generation, 0, &[]), |message| {
+        let id = find(&message.attributes, 1)?.unwrap_or_default();
+        generation = parse_u32_be(id)?;
+        Ok(())
+    })?;
+    Ok((answer, generation))
 }
 
 #[cfg(test)]

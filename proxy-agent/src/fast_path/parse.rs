@@ -5,7 +5,7 @@
 use netlink_packet_core::{DecodeError, parse_i32_be, parse_u32_be};
 
 use super::{
-    found::{Chain, End},
+    found::{Action, Chain},
     message::{Message, attributes, find, text},
 };
 
@@ -15,8 +15,8 @@ const ITEM: u16 = 1;
 /// What a rule, or an element of a map, may do with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
-    /// That is its end.
-    Ends(End),
+    /// It is kept from its way, or translated.
+    Does(Action),
     /// It goes to another chain of the table.
     Leads(String),
     /// What a map of the table says for it.
@@ -61,7 +61,7 @@ pub(super) fn chain(message: &Message) -> Result<Option<(Chain, Option<Base>)>, 
     let policy = find(all, 5)?.map(parse_i32_be).transpose()?;
     // Prerouting, forward, postrouting and, in inet tables, ingress; of devices, both.
     let forwards = family == NETDEV || [0, 2, 4, 5].contains(&number);
-    let drops = policy.and_then(verdict) == Some(End::Drop);
+    let drops = policy.and_then(verdict) == Some(Action::Drop);
     Ok(Some((chain, Some(Base { forwards, drops }))))
 }
 
@@ -105,17 +105,59 @@ fn expression_effect(expression: &[u8]) -> Result<Option<Effect>, DecodeError> {
             Some(0) => Some(Effect::Asks(text(data, 1)?)),
             _ => None,
         },
-        "reject" => Some(Effect::Ends(End::Reject)),
-        "queue" => Some(Effect::Ends(End::Queue)),
-        // A target of iptables.
-        "target" => match text(data, 1)?.as_str() {
-            "DROP" => Some(Effect::Ends(End::Drop)),
-            "REJECT" => Some(Effect::Ends(End::Reject)),
-            "NFQUEUE" => Some(Effect::Ends(End::Queue)),
-            _ => None,
+        "reject" => Some(Effect::Does(Action::Reject)),
+        "queue" => Some(Effect::Does(Action::Queue)),
+        "masq" => Some(Effect::Does(Action::Masquerade)),
+        "nat" => match find(data, 1)?.map(parse_u32_be).transpose()? {
+            Some(1) => Some(Effect::Does(Action::Dnat)),
+            _ => Some(Effect::Does(Action::Snat)),
         },
+        "redir" => Some(Effect::Does(Action::Redirect)),
+        "tproxy" => Some(Effect::Does(Action::Tproxy)),
+        "synproxy" => Some(Effect::Does(Action::Synproxy)),
+        "fwd" => Some(Effect::Does(Action::Fwd)),
+        "payload" => payload_effect(data)?,
+        "target" => target(&text(data, 1)?).map(Effect::Does),
         _ => None,
     })
+}
+
+/// What a target of iptables does. Those that mark, count, log or copy keep no packet from its way.
+fn target(name: &str) -> Option<Action> {
+    Some(match name {
+        "DROP" => Action::Drop,
+        "REJECT" => Action::Reject,
+        "NFQUEUE" => Action::Queue,
+        "MASQUERADE" => Action::Masquerade,
+        "SNAT" => Action::Snat,
+        "DNAT" => Action::Dnat,
+        "REDIRECT" => Action::Redirect,
+        // IPv6 has them without connection tracking, too (RFC 6296).
+        "NETMAP" | "SNPT" | "DNPT" => Action::Netmap,
+        "TPROXY" => Action::Tproxy,
+        "SYNPROXY" => Action::Synproxy,
+        _ => return None,
+    })
+}
+
+/// What an expression that reads or writes a packet does: translating is writing addresses or ports.
+fn payload_effect(data: &[u8]) -> Result<Option<Effect>, DecodeError> {
+    let number = |kind| find(data, kind)?.map(parse_u32_be).transpose();
+    // From which register it writes; without one, it reads.
+    let (Some(_), Some(base), Some(offset), Some(length)) =
+        (number(5)?, number(2)?, number(3)?, number(4)?)
+    else {
+        return Ok(None);
+    };
+    let translates = match base {
+        // `NFT_PAYLOAD_NETWORK_HEADER`. IPv4 has its addresses from byte 12 on, IPv6 16 bytes from
+        // byte 8 on; what of either comes before is no address.
+        1 => offset.saturating_add(length) > 12,
+        // `NFT_PAYLOAD_TRANSPORT_HEADER`, which begins with the ports.
+        2 => offset < 4,
+        _ => false,
+    };
+    Ok(translates.then_some(Effect::Does(Action::Set)))
 }
 
 /// What `NFTA_DATA_*` say, if they are a verdict.
@@ -125,17 +167,17 @@ fn data_effect(data: Option<&[u8]>) -> Result<Option<Effect>, DecodeError> {
     Ok(match code.ok_or_else(|| DecodeError::from("a verdict without a code"))? {
         // `NFT_JUMP` and `NFT_GOTO`.
         -3 | -4 => Some(Effect::Leads(text(found, 2)?)),
-        code => verdict(code).map(Effect::Ends),
+        code => verdict(code).map(Effect::Does),
     })
 }
 
 /// What a verdict means for a packet, if that is its end. Those below zero are no ends; above the
 /// lowest byte there is more about it.
-fn verdict(code: i32) -> Option<End> {
+fn verdict(code: i32) -> Option<Action> {
     match code & 0xff {
         _ if code < 0 => None,
-        0 => Some(End::Drop),
-        3 => Some(End::Queue),
+        0 => Some(Action::Drop),
+        3 => Some(Action::Queue),
         _ => None,
     }
 }

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Conversations with netfilter by nfnetlink: a request, and all messages of its answer.
+//! Conversations with the kernel by netlink: a request, and all messages of its answer.
 
-use std::{io, time::Duration};
+use std::{io, marker::PhantomData, time::Duration};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_ALIGNTO, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, parse_u32_be,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_ALIGNTO, NetlinkDeserializable,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::{
     io::Errno,
     net::sockopt::{Timeout, set_socket_timeout},
 };
 
-use super::{
-    error::ReadError,
-    message::{Message, Objects, find},
-};
+use super::error::ReadError;
 
 /// How long the kernel may take for one message.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A socket of nfnetlink that is connected to the kernel, so that nobody else can answer.
+/// A socket for messages of one kind that is connected to the kernel, so that nobody else can answer.
 #[derive(Debug)]
-pub(super) struct Nfnetlink {
+pub(super) struct Channel<M> {
     socket: Socket,
     sequence: u32,
+    /// What is asked for by it, as errors name it.
+    subject: &'static str,
+    message: PhantomData<M>,
 }
 
 /// How a dump has gone.
@@ -33,54 +33,54 @@ pub(super) struct Nfnetlink {
 pub(super) enum Dump {
     /// It is all there.
     Whole,
-    /// The rules changed while the kernel read them, or what was asked for is gone.
+    /// What was asked for changed while the kernel read it, or is gone.
     Torn,
-    /// The kernel does not know what is asked of it: it has no nftables.
+    /// The kernel does not know what is asked of it: it has no such part.
     Unknown,
 }
 
-impl Nfnetlink {
-    /// Opens one in the calling thread's network namespace; none if the kernel has no nfnetlink.
-    pub(super) fn open() -> Result<Option<Self>, ReadError> {
+impl<M> Channel<M>
+where
+    M: NetlinkSerializable + NetlinkDeserializable,
+{
+    /// Opens one in the calling thread's network namespace; none if the kernel lacks this protocol.
+    pub(super) fn open(protocol: isize, subject: &'static str) -> Result<Option<Self>, ReadError> {
         let open = || -> io::Result<Socket> {
-            let socket = Socket::new(NETLINK_NETFILTER)?;
+            let socket = Socket::new(protocol)?;
             set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
         };
         match open() {
-            Ok(socket) => Ok(Some(Self { socket, sequence: 0 })),
+            Ok(socket) => Ok(Some(Self { socket, sequence: 0, subject, message: PhantomData })),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::PROTONOSUPPORT) => Ok(None),
-            Err(error) => Err(ReadError::Open(error)),
+            Err(error) => Err(ReadError::Open(subject, error)),
         }
     }
 
     /// Asks for a list, and hands its objects to `each`, one by one.
     pub(super) fn dump(
         &mut self,
-        request: Message,
-        each: impl FnMut(Message) -> Result<(), ReadError>,
+        request: M,
+        each: impl FnMut(M) -> Result<(), ReadError>,
     ) -> Result<Dump, ReadError> {
         self.exchange(request, NLM_F_DUMP, each)
     }
 
-    /// How often all rules have changed.
-    pub(super) fn generation(&mut self) -> Result<(Dump, u32), ReadError> {
-        let mut generation = 0;
-        let request = Message::request(Objects::Generation, 0, &[]);
-        let dump = self.exchange(request, NLM_F_ACK, |message| {
-            let id = find(&message.attributes, 1)?.unwrap_or_default();
-            generation = parse_u32_be(id)?;
-            Ok(())
-        })?;
-        Ok((dump, generation))
+    /// Asks for one object, and hands it to `each`.
+    pub(super) fn ask(
+        &mut self,
+        request: M,
+        each: impl FnMut(M) -> Result<(), ReadError>,
+    ) -> Result<Dump, ReadError> {
+        self.exchange(request, NLM_F_ACK, each)
     }
 
     fn exchange(
         &mut self,
-        request: Message,
+        request: M,
         flags: u16,
-        mut each: impl FnMut(Message) -> Result<(), ReadError>,
+        mut each: impl FnMut(M) -> Result<(), ReadError>,
     ) -> Result<Dump, ReadError> {
         self.sequence += 1;
         let payload = NetlinkPayload::InnerMessage(request);
@@ -90,14 +90,15 @@ impl Nfnetlink {
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
-        let _ = self.socket.send(&bytes, 0).map_err(ReadError::Exchange)?;
+        let failed = |error| ReadError::Exchange(self.subject, error);
+        let _ = self.socket.send(&bytes, 0).map_err(failed)?;
 
         let mut dump = Dump::Whole;
         loop {
             let datagram = self.receive()?;
             let mut rest = &datagram[..];
             while !rest.is_empty() {
-                let message = NetlinkMessage::<Message>::deserialize(rest)?;
+                let message = NetlinkMessage::<M>::deserialize(rest)?;
                 let length = message.header.length as usize;
                 let next = length.next_multiple_of(usize::from(NLMSG_ALIGNTO));
                 rest = rest.get(next..).unwrap_or_default();
@@ -111,8 +112,10 @@ impl Nfnetlink {
                 match payload {
                     NetlinkPayload::InnerMessage(object) => each(object)?,
                     NetlinkPayload::Overrun(_) => dump = Dump::Torn,
-                    NetlinkPayload::Error(error) => return result(error.raw_code(), dump),
-                    NetlinkPayload::Done(done) => return result(done.code, dump),
+                    NetlinkPayload::Error(error) => {
+                        return self.result(error.raw_code(), dump);
+                    }
+                    NetlinkPayload::Done(done) => return self.result(done.code, dump),
                     _ => {}
                 }
             }
@@ -126,24 +129,28 @@ impl Nfnetlink {
                 Ok((datagram, _)) => return Ok(datagram),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(ReadError::Silent);
+                    return Err(ReadError::Silent(self.subject));
                 }
-                Err(error) => return Err(ReadError::Exchange(error)),
+                Err(error) => return Err(ReadError::Exchange(self.subject, error)),
             }
         }
+    }
+
+    fn result(&self, code: i32, dump: Dump) -> Result<Dump, ReadError> {
+        result(code, dump).map_err(|errno| ReadError::Refused(self.subject, errno))
     }
 }
 
 /// What a netlink error code, a negative error number or zero, says of a dump.
-fn result(code: i32, dump: Dump) -> Result<Dump, ReadError> {
+fn result(code: i32, dump: Dump) -> Result<Dump, Errno> {
     if code == 0 {
         return Ok(dump);
     }
     match Errno::from_raw_os_error(code.saturating_abs()) {
         Errno::NOENT | Errno::INTR => Ok(Dump::Torn),
-        // `nfnetlink_rcv_msg` says the first of these where no module has taken the subsystem.
+        // `nfnetlink_rcv_msg` and `xfrm_user_rcv_msg` say the first of these where no module has taken the subsystem.
         Errno::INVAL | Errno::OPNOTSUPP => Ok(Dump::Unknown),
-        errno => Err(ReadError::Refused(errno)),
+        errno => Err(errno),
     }
 }
 
@@ -158,6 +165,6 @@ mod tests {
         assert_eq!(result(0, Dump::Torn).unwrap(), Dump::Torn);
         assert_eq!(of(Errno::NOENT).unwrap(), Dump::Torn);
         assert_eq!(of(Errno::INVAL).unwrap(), Dump::Unknown);
-        assert!(matches!(of(Errno::PERM), Err(ReadError::Refused(Errno::PERM))));
+        assert_eq!(of(Errno::PERM), Err(Errno::PERM));
     }
 }

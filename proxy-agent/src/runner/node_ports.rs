@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Node ports among the ports that masqueraded flows take.
+//! Where node ports are served, and those among the ports that masqueraded flows take.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 
 use tracing::warn;
 
 use super::{
-    Runner,
+    Runner, tell,
     told::{Ports, Told},
 };
-use crate::model::{Service, ServiceName};
+use crate::{
+    model::{Service, ServiceName},
+    plan::{health_check_addresses, node_port_addresses},
+};
 
 /// The ports of masqueraded flows, and the node ports among them that have been told of.
 #[derive(Debug)]
@@ -24,6 +27,19 @@ impl Runner {
     pub fn with_source_ports(mut self, source_ports: RangeInclusive<u16>) -> Self {
         self.shared_ports = Some(Shared { source_ports, told: Told::default() });
         self
+    }
+
+    /// At which addresses node ports are served, if that has changed since the last call.
+    pub(super) fn take_node_port_addresses(&mut self) -> Option<BTreeSet<IpAddr>> {
+        let local = self.local_addresses.as_mut();
+        let local = local.map(|local| local.borrow_and_update().clone()).unwrap_or_default();
+        let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
+        let answered = health_check_addresses(&self.options.node_ports, &served);
+        tell(&self.health_check_addresses, answered);
+        (self.node_port_addresses != served).then(|| {
+            self.node_port_addresses.clone_from(&served);
+            served
+        })
     }
 
     /// Tells of such node ports of Services that may have changed.

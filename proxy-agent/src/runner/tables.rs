@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use proxy_common::Family;
 use tracing::warn;
 
+use super::rest::MANY;
 use crate::{
     dataplane::Dataplane,
     health_check::LocalEndpoints,
@@ -20,9 +21,6 @@ use crate::{
         Conflict, FamilyReconciler, Outcome, ReconcileError, Rows, ServiceCidrError, ServiceCidrs,
     },
 };
-
-/// How many Services are much work.
-const MANY: usize = 1024;
 
 /// The tables of a family, whichever it is.
 pub(super) trait Tables: Send {
@@ -40,6 +38,8 @@ pub(super) trait Tables: Send {
     fn pending(&self) -> usize;
     fn failing(&self) -> usize;
     fn is_stuck(&self) -> bool;
+    /// Gives back what was held for much work.
+    fn rest(&mut self);
 }
 
 /// What of the own Node bears on plans.
@@ -141,5 +141,9 @@ where
 
     fn is_stuck(&self) -> bool {
         self.reconciler.is_stuck() || self.service_cidrs.is_failing()
+    }
+
+    fn rest(&mut self) {
+        self.dataplane.rest();
     }
 }

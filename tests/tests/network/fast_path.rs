@@ -1,47 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The fast path is refused where netfilter may drop what is forwarded, and nowhere else.
+//! Which rules keep the fast path off: those that drop or translate what is forwarded, and no others.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use flate2::read::GzDecoder;
 use proxy_agent::fast_path;
-use proxy_tests::agent::cgroup_root;
 use proxy_tests::both_families;
-use proxy_tests::cluster::{Cluster, PORT, WEB};
 use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::netns::Namespace;
-use proxy_tests::protocol::Protocol;
-use proxy_tests::scratch::Scratch;
-use proxy_tests::topology::NodeSpec;
-use proxy_tests::traffic::Client;
-
-use super::lifecycle::binary;
 
 both_families!(
     rules_of_nftables_are_followed,
+    rules_that_translate_are_found,
     rules_of_iptables_are_followed,
     tables_of_legacy_iptables_are_found,
     the_rules_of_kube_proxy_are_found,
-    the_agent_refuses_and_can_be_forced,
+    policies_of_ipsec_are_found,
 );
 
 /// What nftables calls a family.
-fn table<F: TestFamily>() -> &'static str {
+pub(super) fn table<F: TestFamily>() -> &'static str {
     if F::FAMILY == IpFamily::V4 { "ip" } else { "ip6" }
 }
 
 /// `iptables` or `ip6tables`, with an ending.
-fn iptables<F: TestFamily>(ending: &str) -> String {
+pub(super) fn iptables<F: TestFamily>(ending: &str) -> String {
     format!("{}tables-{ending}", table::<F>())
 }
 
 fn found(namespace: &Namespace) -> Result<Vec<String>> {
-    namespace.run(|| Ok(fast_path::may_drop()?.iter().map(ToString::to_string).collect()))
+    namespace.run(|| Ok(fast_path::look()?.iter().map(ToString::to_string).collect()))
 }
 
 /// Loads rules in the place of those that a namespace has, and compares what is found.
@@ -96,6 +88,38 @@ fn rules_of_nftables_are_followed<F: TestFamily>() -> Result<()> {
     Ok(())
 }
 
+fn rules_that_translate_are_found<F: TestFamily>() -> Result<()> {
+    let node = Namespace::new("node")?;
+    let family = table::<F>();
+    let ip = family;
+    let address = if F::FAMILY == IpFamily::V4 { "192.0.2.1" } else { "2001:db8::1" };
+    let snat = format!("snat {ip} to {address}");
+    let dnat = format!("dnat {ip} to {address}");
+    let set = format!("{ip} daddr set {address}");
+    let sets = "sets an address or a port";
+    for (base, rule, action) in [
+        ("nat hook postrouting", "masquerade", Some("masquerade")),
+        ("nat hook postrouting", snat.as_str(), Some("snat")),
+        ("nat hook prerouting", &dnat, Some("dnat")),
+        ("nat hook prerouting", "redirect", Some("redirect")),
+        ("nat hook output", &dnat, None),
+        ("filter hook prerouting", "meta l4proto tcp tproxy to :1", Some("tproxy")),
+        ("filter hook forward", "meta l4proto tcp synproxy mss 1460", Some("synproxy")),
+        ("filter hook forward", &set, Some(sets)),
+        ("filter hook forward", "tcp dport set 1", Some(sets)),
+        ("filter hook forward", "meta mark set 1", None),
+        ("filter hook forward", "tcp option maxseg size set 1400", None),
+    ] {
+        for family in [family, "inet"] {
+            let chain = format!("chain c {{ type {base} priority 0; meta mark 1 {rule};\n}}");
+            let found = action.map(|action| format!("chain {family} t c: {action}"));
+            let found: Vec<_> = found.iter().map(String::as_str).collect();
+            expect(&node, &format!("table {family} t {{ {chain}\n}}"), &found)?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn rules_of_devices_and_of_frames_are_followed() -> Result<()> {
     let node = Namespace::new("node")?;
@@ -107,6 +131,8 @@ fn rules_of_devices_and_of_frames_are_followed() -> Result<()> {
         let end = (verdict == "drop").then_some("chain netdev t c: drop");
         expect(&node, &rules, &Vec::from_iter(end))?;
     }
+    let fwd = "table netdev t { chain c { type filter hook ingress device lo priority 0; fwd to lo;\n}\n}";
+    expect(&node, fwd, &["chain netdev t c: fwd"])?;
     let inet =
         "table inet t { chain c { type filter hook ingress device lo priority 0; drop;\n}\n}";
     expect(&node, inet, &["chain inet t c: drop"])?;
@@ -130,6 +156,10 @@ fn rules_of_iptables_are_followed<F: TestFamily>() -> Result<()> {
         (&["-A FORWARD -p tcp -j REJECT"], Some("filter FORWARD: reject")),
         (&["-A FORWARD -p tcp -j NFQUEUE"], Some("filter FORWARD: queue")),
         (&["-t raw -A PREROUTING -p udp -j DROP"], Some("raw PREROUTING: drop")),
+        (&["-t nat -A POSTROUTING -j MASQUERADE"], Some("nat POSTROUTING: masquerade")),
+        (&["-t nat -A PREROUTING -p tcp -j REDIRECT"], Some("nat PREROUTING: redirect")),
+        (&["-t nat -A OUTPUT -p tcp -j REDIRECT"], None),
+        (&["-t mangle -A PREROUTING -j MARK --set-mark 1"], None),
         (&["-N OWN", "-A OWN -j DROP", "-A INPUT -j OWN"], None),
         (&["-N OWN", "-A OWN -j DROP", "-A FORWARD -j OWN"], Some("filter OWN: drop")),
         (&["-N OWN", "-A OWN -j DROP", "-A FORWARD -g OWN"], Some("filter OWN: drop")),
@@ -147,16 +177,16 @@ fn rules_of_iptables_are_followed<F: TestFamily>() -> Result<()> {
 
 fn tables_of_legacy_iptables_are_found<F: TestFamily>() -> Result<()> {
     for (line, table) in [
-        ("-t nat -A POSTROUTING -j MASQUERADE", None),
-        ("-A FORWARD -j ACCEPT", Some("filter")),
-        ("-t raw -A PREROUTING -j DROP", Some("raw")),
+        ("-t nat -A POSTROUTING -j MASQUERADE", "nat"),
+        ("-A FORWARD -j ACCEPT", "filter"),
+        ("-t raw -A PREROUTING -j DROP", "raw"),
     ] {
         let node = Namespace::new("node")?;
         let _: String = node.output(&iptables::<F>("legacy"), line, "")?;
         let family = self::table::<F>();
-        let name = |table| format!("table {family} {table} of legacy iptables: not looked into");
-        let (expected, found) = (Vec::from_iter(table.map(name)), found(&node)?);
-        ensure!(found == expected, "{line}: {found:?} and not {expected:?}");
+        let expected = format!("table {family} {table} of legacy iptables: not looked into");
+        let found = found(&node)?;
+        ensure!(found == [expected], "{line}: {found:?}");
     }
     Ok(())
 }
@@ -179,8 +209,22 @@ fn the_rules_of_kube_proxy_are_found<F: TestFamily>() -> Result<()> {
         all.into_iter().filter_map(|found| Some(found.strip_prefix(&own)?.to_owned())).collect()
     };
     let nftables = of_family(found(&node)?);
-    let expected = ["kube-proxy cluster-ips-check: drop", "kube-proxy reject-chain: reject"];
-    ensure!(nftables == expected, "{nftables:?}");
+    // Beside these, those of the endpoints.
+    let has = |all: &[String], expected: &[&str]| {
+        let missing = expected.iter().find(|line| !all.iter().any(|found| found == *line));
+        ensure!(missing.is_none(), "{missing:?} is not in {all:?}");
+        let dnat = all.iter().filter(|found| found.ends_with(": dnat")).count();
+        ensure!(dnat >= 10, "{dnat} rules of endpoints: {all:?}");
+        Ok(())
+    };
+    has(
+        &nftables,
+        &[
+            "kube-proxy cluster-ips-check: drop",
+            "kube-proxy masquerading: masquerade",
+            "kube-proxy reject-chain: reject",
+        ],
+    )?;
 
     let node = Namespace::new("node")?;
     let rules = recorded(&format!("iptables.10.{}.gz", if family == "ip" { "v4" } else { "v6" }))?;
@@ -188,69 +232,35 @@ fn the_rules_of_kube_proxy_are_found<F: TestFamily>() -> Result<()> {
     let rules = rules.replace("-m nfacct --nfacct-name  ct_state_invalid_dropped_pkts", "");
     let _: String = node.output(&iptables::<F>("nft-restore"), "", &rules)?;
     let iptables = of_family(found(&node)?);
-    let expected = ["filter KUBE-FORWARD: drop", "filter KUBE-SERVICES: reject"];
-    ensure!(iptables == expected, "{iptables:?}");
-    Ok(())
+    has(
+        &iptables,
+        &[
+            "filter KUBE-FORWARD: drop",
+            "filter KUBE-SERVICES: reject",
+            "nat KUBE-POSTROUTING: masquerade",
+        ],
+    )
 }
 
-/// `sixfour run` with `--fast-path` and this value, which is to end by itself.
-fn run(cluster: &Cluster, value: &str) -> Result<Output> {
-    let namespace = cluster.topology.node("anc-node").host().namespace();
-    let scratch = Scratch::new("fast-path")?;
-    let pin_root = scratch.mount_bpffs()?.join("sixfour");
-    let mut command = namespace.command(binary()?);
-    let _ = command.args(["run", "--fast-path", value, "--hostname-override", "anc-node"]);
-    let _ = command.arg("--manifests").arg(cluster.manifests.directory());
-    let _ = command.arg("--pin-root").arg(&pin_root).args(cgroup_root(namespace)?);
-    let output = namespace.run(|| Ok(command.output()?))?;
-    ensure!(!pin_root.exists(), "it has been made");
-    Ok(output)
-}
-
-fn the_agent_refuses_and_can_be_forced<F: TestFamily>() -> Result<()> {
-    let cluster = Cluster::of(NodeSpec::routed("anc-node"))?;
-    let _servers = cluster.servers(&["web-1"])?;
-    cluster.serve_web(&["web-1"])?;
-    let client = Client::new(cluster.topology.pod("client"));
-    let is_served = || -> Result<()> {
-        let answer = client.ask(Protocol::Tcp, (WEB.of(F::FAMILY), PORT).into())?;
-        ensure!(answer.server == "web-1");
-        Ok(())
+fn policies_of_ipsec_are_found<F: TestFamily>() -> Result<()> {
+    let v4 = F::FAMILY == IpFamily::V4;
+    let (from, to) =
+        if v4 { ("192.0.2.1", "198.51.100.1") } else { ("2001:db8::1", "2001:db8::2") };
+    let policy = |direction: &str, rest: &str| {
+        format!("xfrm policy add src {from} dst {to} dir {direction} {rest}")
     };
-    let namespace = cluster.topology.node("anc-node").host().namespace();
-    let family = table::<F>();
-    let rules = |verdict: &str| {
-        format!(
-            "flush ruleset\ntable {family} policies {{ chain pods {{ type filter hook forward \
-             priority 0; meta mark 7 {verdict};\n}}\n}}"
-        )
-    };
-
-    let _: String = namespace.output("nft", "-f -", &rules("accept"))?;
-    let mut agent = cluster.agent("anc-node").argument("--fast-path=on").start()?;
-    ensure!(agent.log()?.contains("the fast path is on"), "{}", agent.log()?);
-    is_served()?;
-    ensure!(agent.stop()?.success());
-
-    let _: String = namespace.output("nft", "-f -", &rules("drop"))?;
-    let output = run(&cluster, "on")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let named = format!("(chain {family} policies pods: drop)");
-    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
-    ensure!(said.contains(&named) && said.contains("--fast-path force"), "{said}");
-    ensure!(said.trim_end().lines().count() == 1, "one sentence: {said}");
-
-    for (value, told) in [("force", true), ("off", false)] {
-        let argument = format!("--fast-path={value}");
-        let mut agent = cluster.agent("anc-node").argument(argument).start()?;
-        let log = agent.log()?;
-        let warnings = log.lines().filter(|line| line.contains("the fast path"));
-        let warnings: Vec<_> = warnings.filter(|line| line.contains("WARN")).collect();
-        ensure!(warnings.len() == usize::from(told), "{value}: {warnings:?}");
-        let chain = format!("chain {family} policies pods: drop");
-        ensure!(warnings.iter().all(|line| line.contains(&chain)), "{warnings:?}");
-        is_served()?;
-        ensure!(agent.stop()?.success());
+    let template = format!("tmpl src {from} dst {to} proto esp mode tunnel");
+    for (direction, rest, expected) in [
+        ("out", template.as_str(), Some("IPsec policies out: 1")),
+        ("fwd", &template, Some("IPsec policies fwd: 1")),
+        ("out", "action block", Some("IPsec policies out: 1")),
+        ("in", &template, None),
+        ("out", "action allow", None),
+    ] {
+        let node = Namespace::new("node")?;
+        let _: String = node.output("ip", &policy(direction, rest), "")?;
+        let found = found(&node)?;
+        ensure!(found == Vec::from_iter(expected), "{direction} {rest}: {found:?}");
     }
     Ok(())
 }

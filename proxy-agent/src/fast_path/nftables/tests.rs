@@ -53,7 +53,7 @@ fn recorded_rules_are_followed() {
         add(&mut rules, line).unwrap();
     }
     assert!(rules.unread_maps().is_empty(), "all maps are known");
-    let found: Vec<_> = rules.may_drop().iter().map(ToString::to_string).collect();
+    let found: Vec<_> = rules.found().iter().map(ToString::to_string).collect();
     assert_eq!(found, EXPECTED);
 }
 
@@ -86,9 +86,9 @@ fn circles_end() {
     let leads = |to: &str| BTreeSet::from([Effect::Leads(to.to_owned())]);
     let _ = rules.effects.insert(at("a"), leads("b"));
     let _ = rules.effects.insert(at("b"), leads("a"));
-    assert_eq!(rules.may_drop(), []);
-    let _ = rules.effects.get_mut(&at("b")).unwrap().insert(Effect::Ends(End::Drop));
-    assert_eq!(rules.may_drop(), [Found::Chain(at("b"), End::Drop)]);
+    assert_eq!(rules.found(), []);
+    let _ = rules.effects.get_mut(&at("b")).unwrap().insert(Effect::Does(Action::Drop));
+    assert_eq!(rules.found(), [Found::Chain(at("b"), Action::Drop)]);
 }
 
 #[test]
@@ -101,6 +101,6 @@ fn maps_that_maps_lead_to_are_asked_for() {
     assert_eq!(rules.unread_maps(), BTreeSet::from([at("m")]));
     let _ = rules.maps.insert(at("m"), BTreeSet::from([Effect::Leads("b".to_owned())]));
     assert_eq!(rules.unread_maps(), BTreeSet::from([at("n")]));
-    let _ = rules.maps.insert(at("n"), BTreeSet::from([Effect::Ends(End::Drop)]));
-    assert_eq!(rules.may_drop(), [Found::Chain(at("b"), End::Drop)]);
+    let _ = rules.maps.insert(at("n"), BTreeSet::from([Effect::Does(Action::Drop)]));
+    assert_eq!(rules.found(), [Found::Chain(at("b"), Action::Drop)]);
 }

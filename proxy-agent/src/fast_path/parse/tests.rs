@@ -36,11 +36,11 @@ fn message(family: u8, attributes: Vec<u8>) -> Message {
 #[test]
 fn verdicts_say_where_packets_go() {
     let of = |code, chain: &[_]| data_effect(Some(&judged(code, chain))).unwrap();
-    let ends = |end| Some(Effect::Ends(end));
-    assert_eq!(of(0, &[]), ends(End::Drop));
+    let does = |action| Some(Effect::Does(action));
+    assert_eq!(of(0, &[]), does(Action::Drop));
     // What the sender is told, and the number of the queue.
-    assert_eq!(of(0x0071_0000, &[]), ends(End::Drop));
-    assert_eq!(of(0x0001_0003, &[]), ends(End::Queue));
+    assert_eq!(of(0x0071_0000, &[]), does(Action::Drop));
+    assert_eq!(of(0x0001_0003, &[]), does(Action::Queue));
     for on in [1, -1, -2, -5] {
         assert_eq!(of(on, &[]), None, "{on}");
     }
@@ -53,23 +53,73 @@ fn verdicts_say_where_packets_go() {
 }
 
 #[test]
-fn expressions_end_packets_by_their_names() {
+fn expressions_and_targets_act_by_their_names() {
     let of = |name: &str, data: &[_]| expression_effect(&expression(name, data)).unwrap();
-    let ends = |end| Some(Effect::Ends(end));
-    assert_eq!(of("immediate", &[(2, judged(0, &[]))]), ends(End::Drop));
+    let does = |action| Some(Effect::Does(action));
+    assert_eq!(of("immediate", &[(2, judged(0, &[]))]), does(Action::Drop));
     assert_eq!(of("immediate", &[(2, list(&[(1, vec![0; 4])]))]), None, "a value");
-    assert_eq!(of("reject", &[]), ends(End::Reject));
-    assert_eq!(of("queue", &[]), ends(End::Queue));
+    assert_eq!(of("reject", &[]), does(Action::Reject));
+    assert_eq!(of("queue", &[]), does(Action::Queue));
     assert_eq!(of("counter", &[]), None);
-    for (target, end) in [("DROP", End::Drop), ("REJECT", End::Reject), ("NFQUEUE", End::Queue)] {
-        assert_eq!(of("target", &[(1, named(target))]), ends(end));
+    let kind = |number: u32| [(1, number.to_be_bytes().to_vec())];
+    assert_eq!(of("nat", &kind(0)), does(Action::Snat));
+    assert_eq!(of("nat", &kind(1)), does(Action::Dnat));
+    for (name, action) in [
+        ("masq", Action::Masquerade),
+        ("redir", Action::Redirect),
+        ("tproxy", Action::Tproxy),
+        ("synproxy", Action::Synproxy),
+        ("fwd", Action::Fwd),
+    ] {
+        assert_eq!(of(name, &[]), does(action), "{name}");
     }
-    assert_eq!(of("target", &[(1, named("MASQUERADE"))]), None);
+    for (target, action) in [
+        ("DROP", Action::Drop),
+        ("REJECT", Action::Reject),
+        ("NFQUEUE", Action::Queue),
+        ("MASQUERADE", Action::Masquerade),
+        ("SNAT", Action::Snat),
+        ("DNAT", Action::Dnat),
+        ("REDIRECT", Action::Redirect),
+        ("NETMAP", Action::Netmap),
+        ("DNPT", Action::Netmap),
+        ("TPROXY", Action::Tproxy),
+        ("SYNPROXY", Action::Synproxy),
+    ] {
+        assert_eq!(of("target", &[(1, named(target))]), does(action), "{target}");
+    }
+    for target in ["MARK", "CT", "LOG", "TCPMSS", "TEE"] {
+        assert_eq!(of("target", &[(1, named(target))]), None, "{target}");
+    }
     let asks =
         |register: &[(u16, Vec<u8>)]| of("lookup", &[&[(1, named("map"))], register].concat());
     assert_eq!(asks(&[(3, vec![0; 4])]), Some(Effect::Asks("map".to_owned())));
     assert_eq!(asks(&[(3, vec![0, 0, 0, 1])]), None, "a map of values");
     assert_eq!(asks(&[]), None, "a set");
+}
+
+#[test]
+fn writing_addresses_and_ports_translates() {
+    let of = |base: u32, offset: u32, length: u32, kind: u16| {
+        let numbers = [(2, base), (3, offset), (4, length), (kind, 1)];
+        let data = numbers.map(|(kind, number)| (kind, number.to_be_bytes().to_vec()));
+        expression_effect(&expression("payload", &data)).unwrap()
+    };
+    let [reads, writes] = [1, 5];
+    let [link, network, transport] = [0, 1, 2];
+    for (base, offset, length) in
+        [(network, 12, 4), (network, 16, 4), (network, 8, 16), (transport, 0, 2), (transport, 2, 2)]
+    {
+        let set = Some(Effect::Does(Action::Set));
+        assert_eq!(of(base, offset, length, writes), set, "{base} {offset}");
+        assert_eq!(of(base, offset, length, reads), None, "{base} {offset}");
+    }
+    // The class, the TTL with what follows, the hop limit; flags of TCP; the MAC address.
+    for (base, offset, length) in
+        [(network, 0, 2), (network, 8, 2), (network, 6, 2), (transport, 12, 2), (link, 0, 6)]
+    {
+        assert_eq!(of(base, offset, length, writes), None, "{base} {offset}");
+    }
 }
 
 #[test]
