@@ -202,6 +202,7 @@ impl Measured<'_> {
             digits: quantity.digits,
             axis: self.axis.map(str::to_owned),
             in_summary: quantity.in_summary,
+            rounds: self.rounds.iter().map(|(_, rounds)| rounds.count()).min().unwrap_or_default(),
             dropped: self.rounds.iter().map(|(_, rounds)| rounds.dropped).sum(),
             figures,
         })

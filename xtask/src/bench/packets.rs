@@ -154,6 +154,7 @@ fn in_nanoseconds(title: String, dropped: usize, figures: Vec<Figure>) -> Chart 
         digits: 0,
         axis: Some("flows".to_owned()),
         in_summary: true,
+        rounds: figures.iter().map(|figure| figure.values.len()).min().unwrap_or_default(),
         dropped,
         figures,
     }

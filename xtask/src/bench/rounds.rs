@@ -114,6 +114,11 @@ fn is_disturbed(windows: impl Iterator<Item = Load> + Clone, tolerated: f64) -> 
 }
 
 impl Rounds {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.windows.len()
+    }
+
     /// A quantity of a case in each round.
     pub(crate) fn values(&self, case: usize, quantity: usize) -> Vec<f64> {
         self.windows.iter().map(|round| round[case].0.values[quantity]).collect()

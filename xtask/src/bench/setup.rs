@@ -87,7 +87,7 @@ impl Setup {
 
     /// With works only whose titles contain this.
     pub(crate) fn with_works(mut self, title: Option<&str>) -> Self {
-        self.works = title.unwrap_or_default().to_owned();
+        title.unwrap_or_default().clone_into(&mut self.works);
         self
     }
 

@@ -16,7 +16,7 @@ use plotters::{
 };
 
 use super::{Chart, Figure};
-use crate::statistics::Estimate;
+use crate::statistics::{Estimate, Interval};
 
 /// Text and axes.
 const INK: RGBColor = RGBColor(0, 0, 0);
@@ -69,7 +69,7 @@ pub(super) fn svg(chart: &Chart) -> Result<String> {
 fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     let figures = &chart.figures;
     let cases = cases(chart);
-    let most = figures.iter().map(|figure| figure.estimate.high).fold(0.0, f64::max);
+    let most = figures.iter().map(|figure| figure.estimate.high()).fold(0.0, f64::max);
     // The first one is on top.
     let rows = (0..figures.len()).rev();
     let mut plot = ChartBuilder::on(canvas)
@@ -108,9 +108,11 @@ fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
         let mut bar = Rectangle::new(bar, colour.filled());
         let _ = bar.set_margin(3, 3, 0, 0);
         let _ = plot.draw_series([bar])?;
-        let ends = [figure.estimate.low, figure.estimate.high];
-        let whisker = ends.map(|end| (end, SegmentValue::CenterOf(row)));
-        let _ = plot.draw_series([PathElement::new(whisker, ink(2))])?;
+        let whisker = figure.estimate.interval.map(|interval| {
+            let ends = [interval.low, interval.high];
+            PathElement::new(ends.map(|end| (end, SegmentValue::CenterOf(row))), ink(2))
+        });
+        let _ = plot.draw_series(whisker)?;
     }
     Ok(())
 }
@@ -118,7 +120,7 @@ fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
 fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     let figures = &chart.figures;
     let cases = cases(chart);
-    let most = figures.iter().map(|figure| figure.estimate.high).fold(0.0, f64::max);
+    let most = figures.iter().map(|figure| figure.estimate.high()).fold(0.0, f64::max);
     let sizes = figures.iter().filter_map(size);
     let (first, last) =
         sizes.fold((f64::MAX, 1.0_f64), |(first, last), size| (first.min(size), last.max(size)));
@@ -156,7 +158,8 @@ fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
         });
         let _ = plot.draw_series(LineSeries::new(points, style))?;
         let bars = own.iter().filter_map(|figure| {
-            let Estimate { low, median, high, .. } = figure.estimate;
+            let Estimate { median, interval } = figure.estimate;
+            let Interval { low, high, .. } = interval?;
             Some(ErrorBar::new_vertical(size(figure)?, low, median, high, style, 6))
         });
         let _ = plot.draw_series(bars)?;

@@ -170,6 +170,7 @@ mod tests {
             digits: 1,
             axis: None,
             in_summary: true,
+            rounds: 15,
             dropped: 0,
             figures,
         };
