@@ -90,8 +90,9 @@ fn notes() -> Vec<String> {
         ),
         "Clients run on one half of the processors and servers on the other, but for connections \
          on one processor. Processors are kept awake while latency and connections are measured. \
-         Before a path is measured, the counters of all proxies must say that it is the one that it \
-         is called."
+         In each window, the counters of all agents must account for all that was done as the path \
+         that it is called, and for nothing else, and the server must have no socket in TIME_WAIT; \
+         before and after, the kernel must have translated what went through kube-proxy's rules."
             .to_owned(),
     ]
 }
