@@ -32,7 +32,7 @@ const FEW_WORKS: usize = 5;
 
 /// All paths, with what a work is to reach on them.
 pub(super) fn all(work: Work) -> Vec<Path> {
-    let past_stack = (work == Work::CONNECTIONS).then_some(Wanted::AtLeast(1.03));
+    let past_stack = (work == Work::CONNECTIONS).then_some(Wanted::Above(1.03));
     let (by_tc, beside_nftables, at_socket) = match work {
         Work::STREAM => (Some(Wanted::AtLeastFrom(0.97, 0.95)), None, Some(Wanted::Reaches(1.0))),
         Work::CONNECTIONS => (Some(Wanted::AtLeast(0.94)), Some(Wanted::AtLeast(1.1)), None),

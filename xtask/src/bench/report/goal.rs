@@ -20,7 +20,6 @@ pub(crate) enum Wanted {
     /// The median is at least this.
     AtLeast(f64),
     /// The median is above this.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a path that is not measured yet"))]
     Above(f64),
     /// The median is at most this.
     AtMost(f64),
