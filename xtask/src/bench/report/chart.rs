@@ -124,6 +124,7 @@ fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     let sizes = figures.iter().filter_map(size);
     let (first, last) =
         sizes.fold((f64::MAX, 1.0_f64), |(first, last), size| (first.min(size), last.max(size)));
+    let has_none = figures.iter().any(|figure| figure.size == Some(0));
     let (plot, legend) = canvas.split_horizontally(WIDTH - LABELS);
     let mut plot = ChartBuilder::on(&plot)
         .margin(8)
@@ -133,7 +134,10 @@ fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     plot.configure_mesh()
         .x_desc(chart.axis.as_deref().unwrap_or_default())
         .y_desc(&chart.unit)
-        .x_label_formatter(&|size| format!("{size:.0}"))
+        .x_label_formatter(&|size| {
+            let is_none = has_none && *size < 1.5;
+            format!("{:.0}", if is_none { 0.0 } else { *size })
+        })
         .y_label_formatter(&|value| number(*value, most))
         .bold_line_style(GRID)
         .light_line_style(GRID.mix(0.0))
@@ -176,9 +180,10 @@ fn number(value: f64, most: f64) -> String {
     if most < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
+/// The place on the axis, which has logarithms: none is where one is.
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
 fn size(figure: &Figure) -> Option<f64> {
-    figure.size.map(|size| size as f64)
+    figure.size.map(|size| size.max(1) as f64)
 }
 
 /// The cases, in the order in which they are met.
@@ -203,4 +208,40 @@ fn ink(width: u32) -> ShapeStyle {
 
 fn text() -> TextStyle<'static> {
     ("sans-serif", FONT).into_text_style(&(WIDTH, LINES_HEIGHT)).color(&INK)
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_tests::family::IpFamily;
+
+    use super::{Chart, Figure, svg};
+
+    /// A chart over these sizes, as text.
+    fn over(sizes: &[u64]) -> String {
+        let figure = |size: &u64| Figure::new("tc", IpFamily::V4, vec![1.0; 15]).unwrap().at(*size);
+        let chart = Chart {
+            title: "rate".to_owned(),
+            unit: "1/s".to_owned(),
+            digits: 0,
+            axis: Some("other flows".to_owned()),
+            in_summary: true,
+            rounds: 15,
+            dropped: 0,
+            figures: sizes.iter().map(figure).collect(),
+        };
+        svg(&chart).unwrap()
+    }
+
+    /// Whether something is labelled with a number.
+    fn has_label(svg: &str, number: &str) -> bool {
+        svg.lines().any(|line| line.trim() == number)
+    }
+
+    #[test]
+    fn an_axis_of_logarithms_has_a_place_for_none() {
+        let (none, one) = (over(&[0, 4096]), over(&[1, 4096]));
+        assert!(!none.contains("NaN") && !none.contains("inf"), "{none}");
+        assert!(has_label(&none, "0") && !has_label(&none, "1"), "{none}");
+        assert!(has_label(&one, "1") && !has_label(&one, "0"), "{one}");
+    }
 }
