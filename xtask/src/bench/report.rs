@@ -4,6 +4,7 @@
 
 mod chart;
 mod goal;
+mod goals;
 mod page;
 mod readme;
 mod summary;

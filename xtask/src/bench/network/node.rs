@@ -4,14 +4,12 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpStream},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use ipnet::IpNet;
 use proxy_tests::{
     agent::{Agent, AgentSpec},
-    family::{DualAddress, IpFamily},
+    family::IpFamily,
     manifests::Manifests,
     process::Process,
     protocol::Protocol,
@@ -29,9 +27,6 @@ use crate::{
     },
     iperf3,
 };
-
-/// How long the kernel may take for kube-proxy's rules of one family.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,24 +186,11 @@ fn load(mode: kube_proxy::Mode, kind: Kind, node: &topology::Node) -> Result<()>
         let measured =
             measured.into_iter().flat_map(|service| service.ports(node.number(), family));
         let ports = kube_proxy::many(family, kind.others()).chain(measured);
-        let rules = Rules { mode, node: kube_proxy_node(node.host(), family), ports };
-        let _ = rules.load_into(node.host().namespace(), PATIENCE)?;
+        let host = node.host();
+        let rules = Rules { mode, node: kube_proxy::Node::at(host.address(family)), ports };
+        let _ = rules.load_into(host.namespace())?;
     }
     Ok(())
-}
-
-/// What kube-proxy knows of a node, with ranges that hold all pods and Services of the benchmark.
-fn kube_proxy_node(node: &Host, family: IpFamily) -> kube_proxy::Node {
-    let (pods, services) = match family {
-        IpFamily::V4 => (16, 12),
-        IpFamily::V6 => (56, 108),
-    };
-    let net = |start: DualAddress, length| IpNet::new_assert(start.of(family), length).trunc();
-    kube_proxy::Node {
-        address: node.address(family),
-        pods: net(DualAddress::pod(1, 0), pods),
-        services: net(DualAddress::cluster_ip(0), services),
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use comfy_table::{
     presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
 };
 
-use super::{Chart, Figure, Goal, Ratio, Report, readme};
+use super::{Chart, Figure, Goal, Ratio, Report, goals};
 use crate::statistics::{CONFIDENCE, Estimate, Interval};
 
 /// How figures are made.
@@ -97,7 +97,7 @@ pub(super) fn print(report: &Report) {
             println!("\n{}, {} ({})\n{}", chart.title, chart.unit, rounds(chart), full(chart));
         }
     }
-    println!("\n{}\n{}.\n", machine(report), readme::count(&readme::rows(report)));
+    println!("\n{}\n{}.\n", machine(report), goals::count(&goals::rows(report)));
 }
 
 /// What figures are shown by.
