@@ -23,7 +23,7 @@ mod setup;
 mod sizes;
 mod work;
 
-use std::{path::PathBuf, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use anyhow::{Result, ensure};
 use clap::{Subcommand, ValueEnum};
@@ -32,6 +32,7 @@ use crate::report::step;
 use machine::Machine;
 use report::Report;
 use setup::Setup;
+use work::Work;
 
 /// How to measure.
 #[derive(clap::Args)]
@@ -45,16 +46,16 @@ pub(crate) struct Args {
     /// Measure these sections only
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<Section>,
-    /// Of the sections `paths` and `sizes`, measure only works with this in their title
+    /// Of the sections `paths` and `sizes`, measure only works with this in their titles
     #[arg(long, value_name = "TEXT")]
     work: Option<String>,
     /// Write into the README which goals are reached here
-    #[arg(long, conflicts_with_all = ["quick", "only", "work"])]
+    #[arg(long, conflicts_with_all = ["quick", "only", "work", "tolerate", "sixfour"])]
     readme: bool,
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     tolerate: f64,
-    /// Measure this agent instead of building one
+    /// Measure this agent instead of building one; the section `packets` builds its programs anyway
     #[arg(long, value_name = "FILE")]
     sixfour: Option<PathBuf>,
 }
@@ -69,7 +70,7 @@ enum Alone {
 }
 
 /// What can be measured.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Throughput, connections and latency on each path to a backend
     Paths,
@@ -82,6 +83,15 @@ enum Section {
 }
 
 impl Section {
+    /// Those of its works that are measured, if it has any, and if there is no time for all.
+    const fn works(self, is_quick: bool) -> &'static [Work] {
+        match self {
+            Self::Paths => paths::works(is_quick),
+            Self::Sizes => sizes::works(is_quick),
+            Self::Packets | Self::ControlPlane => &[],
+        }
+    }
+
     fn measure(self, setup: &Setup) -> Result<report::Section> {
         match self {
             Self::Paths => paths::run(setup),
@@ -89,6 +99,28 @@ impl Section {
             Self::Packets => packets::run(setup),
             Self::ControlPlane => control_plane::run(setup),
         }
+    }
+}
+
+impl Args {
+    /// The sections that are asked for, those aside that have works, but none with the title asked for.
+    ///
+    /// # Errors
+    ///
+    /// If no work of any has it.
+    fn sections(&self) -> Result<Vec<Section>> {
+        let is_wanted = |section: &Section| self.only.is_empty() || self.only.contains(section);
+        let sections = Section::value_variants().iter().copied().filter(is_wanted);
+        let Some(text) = &self.work else { return Ok(sections.collect()) };
+        let works = |section: Section| section.works(self.quick).iter();
+        let has = |section: Section| works(section).any(|work| work.title.contains(text));
+        let titles: BTreeSet<_> = sections.clone().flat_map(works).map(|work| work.title).collect();
+        let titles = titles.into_iter().collect::<Vec<_>>().join("; ");
+        ensure!(
+            sections.clone().any(has),
+            "--work {text}: it is in the title of no work that would be measured, which are: {titles}"
+        );
+        Ok(sections.filter(|section| works(*section).len() == 0 || has(*section)).collect())
     }
 }
 
@@ -107,14 +139,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn report(args: &Args) -> Result<()> {
+    let sections = args.sections()?;
     let setup = Setup::new(args.quick, part(args.tolerate)?, args.sixfour.as_deref())?;
     let setup = setup.with_works(args.work.as_deref());
     let start = Instant::now();
     let mut report = Report { machine: Machine::here()?, quick: args.quick, sections: Vec::new() };
-    for section in Section::value_variants() {
-        if args.only.is_empty() || args.only.contains(section) {
-            report.sections.push(section.measure(&setup)?);
-        }
+    for section in sections {
+        report.sections.push(section.measure(&setup)?);
     }
     report.publish()?;
     if args.readme {
@@ -128,4 +159,56 @@ fn report(args: &Args) -> Result<()> {
 fn part(percent: f64) -> Result<f64> {
     ensure!((0.0..=100.0).contains(&percent), "--tolerate is a part of 100");
     Ok(percent / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::{Args, Section};
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        let words = ["bench"].into_iter().chain(line.split_terminator('|'));
+        let matches = Args::augment_args(Command::new("bench")).try_get_matches_from(words)?;
+        Args::from_arg_matches(&matches)
+    }
+
+    fn sections(line: &str) -> Result<Vec<Section>, String> {
+        parse(line).unwrap().sections().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_readme_tells_of_everything_as_it_is_built_here() {
+        assert!(parse("--readme").is_ok());
+        for other in ["--quick", "--only|paths", "--work|UDP", "--tolerate|9", "--sixfour|/a"] {
+            assert!(parse(other).is_ok());
+            assert!(parse(&format!("--readme|{other}")).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn works_are_chosen_by_their_titles() {
+        let [paths, sizes, packets, control_plane] =
+            [Section::Paths, Section::Sizes, Section::Packets, Section::ControlPlane];
+        for (line, wanted) in [
+            ("", vec![paths, sizes, packets, control_plane]),
+            ("--only|packets,paths", vec![paths, packets]),
+            ("--work|connections", vec![paths, sizes, packets, control_plane]),
+            ("--work|UDP", vec![paths, packets, control_plane]),
+            ("--work|UDP|--only|paths,sizes", vec![paths]),
+            ("--work|requests|--quick", vec![paths, packets, control_plane]),
+        ] {
+            assert_eq!(sections(line).unwrap(), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn works_that_there_are_not_are_an_error_that_names_those_that_there_are() {
+        let error = sections("--work|four streams|--quick").unwrap_err();
+        assert!(error.contains("iperf3 TCP, one stream; iperf3 UDP, 64 bytes"), "{error}");
+        assert!(!error.contains("iperf3 TCP, four streams"), "{error}");
+        assert!(sections("--work|four streams").is_ok());
+        assert!(sections("--work|UDP|--only|sizes").is_err());
+        assert!(sections("--work|UDP|--only|packets").is_err());
+    }
 }

@@ -2,6 +2,7 @@
 
 //! What was measured.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -11,8 +12,8 @@ use serde::Serialize;
 /// All that was measured.
 #[derive(Default, Serialize)]
 pub(crate) struct Figures {
-    /// Rounds that were repeated, since the thread was not alone on its processor.
-    pub(crate) dropped: usize,
+    /// Rounds that were repeated, since the thread was not alone on its processor, by scenario.
+    pub(crate) dropped: BTreeMap<&'static str, usize>,
     figures: Vec<Figure>,
 }
 

@@ -137,7 +137,7 @@ fn measure<F: Family>(
             }
         }
         if disturbed > TOLERATED {
-            figures.dropped += 1;
+            *figures.dropped.entry(scenario.name).or_default() += 1;
             continue;
         }
         for (values, own) in values.iter_mut().zip(&raw) {

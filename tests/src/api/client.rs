@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http_body_util::{BodyExt as _, Full};
@@ -15,6 +16,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::kind::{Kind, name_of};
@@ -22,6 +24,9 @@ use super::watch::INITIAL_EVENTS_END;
 
 /// How many bytes the line at the end of a list has, at most.
 const LAST_LINE: usize = 400;
+
+/// How long a list may take.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An API server, as its administrator reaches it.
 #[derive(Clone, Debug)]
@@ -58,18 +63,23 @@ impl Upstream {
     /// Reads the objects of a kind as a stream, as far as these are a list, on a connection of its own,
     /// and returns how many bytes came.
     pub async fn stream_length(&self, kind: Kind) -> Result<usize> {
+        let path = kind.path();
+        let read = timeout(PATIENCE, self.read_stream(kind)).await;
+        read.with_context(|| format!("{path}: the list has not ended after {PATIENCE:?}"))?
+    }
+
+    async fn read_stream(&self, kind: Kind) -> Result<usize> {
         let path = format!(
             "{}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
              &resourceVersionMatch=NotOlderThan",
             kind.path(),
         );
         let mut body = self.send(self.get(&path)?).await?.into_body();
-        let mut length = 0;
+        let (mut length, mut tail) = (0, Tail::default());
         while let Some(frame) = body.frame().await {
             if let Ok(part) = frame?.into_data() {
                 length += part.len();
-                let end = part.len().saturating_sub(LAST_LINE);
-                if String::from_utf8_lossy(&part[end..]).contains(INITIAL_EVENTS_END) {
+                if tail.is_end_with(&part) {
                     return Ok(length);
                 }
             }
@@ -103,6 +113,20 @@ impl Upstream {
         let code = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
         Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+/// The last bytes of a stream that comes in parts.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    /// Whether a list ends with this part, which may have but a piece of the line that says so.
+    fn is_end_with(&mut self, part: &[u8]) -> bool {
+        self.0.extend_from_slice(&part[part.len().saturating_sub(LAST_LINE)..]);
+        drop(self.0.drain(..self.0.len().saturating_sub(LAST_LINE)));
+        let mark = INITIAL_EVENTS_END.as_bytes();
+        self.0.windows(mark.len()).any(|bytes| bytes == mark)
     }
 }
 
@@ -197,4 +221,26 @@ impl ApiClient {
 fn place(object: &Value) -> Result<(Kind, (String, String))> {
     let kind = Kind::of(object).with_context(|| format!("the kind of {object}"))?;
     Ok((kind, name_of(object)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{INITIAL_EVENTS_END, Tail};
+
+    #[test]
+    fn the_end_of_a_list_is_found_however_it_is_split() {
+        let events = r#"{"type":"ADDED"}"#.repeat(100);
+        let end = format!(r#"{{"annotations":{{"{INITIAL_EVENTS_END}":"true"}}}}"#);
+        let all = format!("{events}{end}\n");
+        let met = all.find(INITIAL_EVENTS_END).unwrap() + INITIAL_EVENTS_END.len();
+        for split in 0..met {
+            let (first, second) = all.as_bytes().split_at(split);
+            let mut tail = Tail::default();
+            assert!(!tail.is_end_with(first), "{split}");
+            assert!(tail.is_end_with(second), "{split}");
+        }
+        let mut tail = Tail::default();
+        let parts = all.as_bytes().chunks(7).position(|part| tail.is_end_with(part));
+        assert_eq!(parts, Some((met - 1) / 7));
+    }
 }

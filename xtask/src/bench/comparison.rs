@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Works on several paths, compared.
+//! Works on several paths, compared, and each window looked at: was it the path that it is called?
 
 use std::net::IpAddr;
 
@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use proxy_tests::family::IpFamily;
 
 use super::{
+    evidence::{Counted, Expected},
     network::{Client, Kind, Network, Proxy},
     report::{Chart, Figure, Wanted},
     rounds::{Case, Rounds},
@@ -69,13 +70,23 @@ impl Path {
         }
     }
 
+    /// Its name, with a family.
+    fn over(&self, family: IpFamily) -> String {
+        format!("{} over {family}", self.name)
+    }
+
     fn asker<'a>(&self, network: &Network<'a>, setup: &'a Setup) -> Result<Asker<'a>> {
         Asker::new(network.node(self.kind)?.client(self.client), &setup.processors)
     }
 
-    /// What the agent of a node must have done if this path was taken: for whom.
-    fn served_by(&self, node: Kind) -> Option<Client> {
-        (!self.is_direct && node == self.kind).then_some(self.client)
+    /// What the agent of a node must have done if this path was taken, and so many flows opened.
+    fn expected(&self, node: Kind, opened: f64) -> Expected {
+        match self.client {
+            _ if self.is_direct || node != self.kind => Expected::Nothing,
+            Client::Node => Expected::Sockets(opened),
+            Client::Pod if node.proxy == Proxy::FastSixfour => Expected::FastFlows(opened),
+            Client::Pod => Expected::Flows(opened),
+        }
     }
 }
 
@@ -127,44 +138,86 @@ fn rounds(
     part: &Part,
 ) -> Result<Rounds> {
     let askers = paths.iter().map(|path| path.asker(network, setup)).collect::<Result<Vec<_>>>()?;
+    let watches =
+        paths.iter().map(|path| Watch { network, work, path, family, before: Vec::new() });
     let mut amount = None;
-    for (path, asker) in paths.iter().zip(&askers) {
-        let name = format!("{} over {family}", path.name);
+    for (watch, asker) in watches.clone().zip(&askers) {
+        let name = watch.path.over(family);
         part.on(format_args!("{name}: is it that path?"));
-        let first = try_out(setup, network, work, path, asker, family).context(name)?;
+        let first = try_out(setup, watch, asker).context(name)?;
         amount = amount.or(Some(first));
     }
     let amount = amount.context("there are no paths")?;
-    let case = |(path, asker): (&Path, _)| {
-        let target = path.target(network, work, family)?;
-        let name = format!("{} over {family}", path.name);
-        Ok(Case::new(name, move || work.measure(asker, target, amount)))
-    };
-    let mut cases = paths.iter().zip(&askers).map(case).collect::<Result<Vec<_>>>()?;
-    setup.plan.run(&setup.meter, part, &mut cases)
+    let pairs = watches.clone().zip(&askers);
+    let cases = pairs.map(|(watch, asker)| watch.case(asker, amount));
+    let mut cases = cases.collect::<Result<Vec<_>>>()?;
+    let rounds = setup.plan.run(&setup.meter, part, &mut cases)?;
+    for watch in watches {
+        watch.check_rules().with_context(|| watch.path.over(family))?;
+    }
+    Ok(rounds)
 }
 
-/// Does a little of a work, looks by the counters of all proxies whether it went the path, and
-/// returns how much of it fills a window.
-fn try_out(
-    setup: &Setup,
-    network: &Network<'_>,
-    work: Work,
-    path: &Path,
-    asker: &Asker<'_>,
-    family: IpFamily,
-) -> Result<Amount> {
-    let before = network.counted(family)?;
-    let amount = work.amount(asker, path.target(network, work, family)?, setup.window())?;
-    let after = network.counted(family)?;
-    for ((kind, before), (_, after)) in before.into_iter().zip(after) {
-        after.ensure(before, path.served_by(kind), kind.proxy == Proxy::FastSixfour)?;
-    }
-    if let Proxy::Rules(_) = path.kind.proxy {
-        ensure!(!path.is_direct, "what netfilter does to a direct path is not looked at");
-        network.node(path.kind)?.check_rules(family, work.protocol(), work.port())?;
-    }
+/// Does a little of a work, looks whether it went the path, and returns how much of it fills a
+/// window.
+fn try_out(setup: &Setup, mut watch: Watch<'_, '_>, asker: &Asker<'_>) -> Result<Amount> {
+    let Watch { network, work, path, family, .. } = watch;
+    let target = path.target(network, work, family)?;
+    let some = || work.amount(asker, target, setup.window());
+    // The first flow has the kernel ask for its neighbours. The fast path does not wait for them.
+    let _ = some()?;
+    watch.begin()?;
+    let amount = some()?;
+    watch.end(1.0)?;
+    watch.check_rules()?;
     Ok(amount)
+}
+
+/// Looks by the counters of all agents whether what is done goes the path that it is called.
+struct Watch<'a, 'n> {
+    network: &'a Network<'n>,
+    work: Work,
+    path: &'a Path,
+    family: IpFamily,
+    before: Vec<(Kind, Counted)>,
+}
+
+impl<'a, 'n: 'a> Watch<'a, 'n> {
+    /// The work on the path, looked at.
+    fn case(mut self, asker: &'a Asker<'n>, amount: Amount) -> Result<Case<'a>> {
+        let Self { network, work, path, family, .. } = self;
+        let target = path.target(network, work, family)?;
+        let case = Case::new(path.over(family), move || work.measure(asker, target, amount));
+        Ok(case.watched(move |done| match done {
+            None => self.begin(),
+            Some(done) => self.end(work.opened(done)),
+        }))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.before = self.network.counted(self.family)?;
+        Ok(())
+    }
+
+    /// That since the beginning so many flows have gone the path, and nothing another one; and that no
+    /// closed connections were in their way.
+    fn end(&self, opened: f64) -> Result<()> {
+        let after = self.network.counted(self.family)?;
+        for ((kind, before), (_, after)) in self.before.iter().zip(after) {
+            self.path.expected(*kind, opened).ensure(*before, after)?;
+        }
+        self.network.node(self.path.kind)?.ensure_no_time_wait()
+    }
+
+    /// That rules of netfilter have translated what was done by now, where there are any.
+    fn check_rules(&self) -> Result<()> {
+        let Self { network, work, path, family, .. } = self;
+        if let Proxy::Rules(_) = path.kind.proxy {
+            ensure!(!path.is_direct, "what netfilter does to a direct path is not looked at");
+            network.node(path.kind)?.check_rules(*family, work.protocol(), work.port())?;
+        }
+        Ok(())
+    }
 }
 
 /// A work that was measured on all paths.
@@ -202,6 +255,7 @@ impl Measured<'_> {
             digits: quantity.digits,
             axis: self.axis.map(str::to_owned),
             in_summary: quantity.in_summary,
+            rounds: self.rounds.iter().map(|(_, rounds)| rounds.count()).min().unwrap_or_default(),
             dropped: self.rounds.iter().map(|(_, rounds)| rounds.dropped).sum(),
             figures,
         })

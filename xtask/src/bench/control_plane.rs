@@ -40,8 +40,26 @@ struct Measured {
     services: u32,
     starts: Starts,
     changes: Changes,
-    /// In MiB, after the changes.
-    resident: f64,
+}
+
+/// From which of them a chart is.
+#[derive(Clone, Copy)]
+enum Origin {
+    Starts,
+    Changes,
+    Both,
+}
+
+impl Origin {
+    /// How many rounds there were at a number of Services, and how many were dropped.
+    fn rounds(self, measured: &Measured) -> (usize, usize) {
+        let Measured { starts, changes, .. } = measured;
+        match self {
+            Self::Starts => (starts.rounds, starts.dropped),
+            Self::Changes => (changes.rounds, changes.dropped),
+            Self::Both => (starts.rounds.min(changes.rounds), starts.dropped + changes.dropped),
+        }
+    }
 }
 
 /// Measures at all numbers of Services.
@@ -62,9 +80,8 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         let mut stage = Stage::start(&ground, setup)?;
         let starts = start::measure(&mut stage, setup)?;
         let changes = changes::measure(&stage, setup)?;
-        let resident = stage.memory()?.resident;
         stage.stop()?;
-        measured.push(Measured { services, starts, changes, resident });
+        measured.push(Measured { services, starts, changes });
     }
     let charts = vec![sent(&measured)?, made(&measured)?, work(&measured)?, starts(&measured)?];
     let charts = charts.into_iter().chain([memory(&measured)?]).collect();
@@ -103,7 +120,7 @@ fn latency(
             }
         }
     }
-    Ok(chart(title, "ms", 2, measured, figures))
+    Ok(chart(title, ("ms", 2), (measured, Origin::Changes), figures))
 }
 
 /// Processor time of the agent for each change.
@@ -115,7 +132,7 @@ fn work(measured: &[Measured]) -> Result<Chart> {
             figures.push(at(Figure::new("a change", family, values)?, *services, None));
         }
     }
-    Ok(chart("Processor time of the agent", "us", 0, measured, figures))
+    Ok(chart("Processor time of the agent", ("µs", 0), (measured, Origin::Changes), figures))
 }
 
 fn starts(measured: &[Measured]) -> Result<Chart> {
@@ -142,25 +159,26 @@ fn starts(measured: &[Measured]) -> Result<Chart> {
         let figure = Figure::new("the lists, by a bare client", None, starts.lists.clone())?;
         figures.push(at(figure, *services, None));
     }
-    Ok(chart("Start of the agent", "s", 2, measured, figures))
+    Ok(chart("Start of the agent", ("s", 2), (measured, Origin::Starts), figures))
 }
 
 fn memory(measured: &[Measured]) -> Result<Chart> {
     let mut figures = Vec::new();
+    let wanted = |services| (services == MANY).then_some(Wanted::AtMost(RESIDENT));
     for Measured { services, starts, .. } in measured {
         let figure = Figure::new("resident, after the start", None, starts.resident.clone())?;
-        let wanted = (*services == MANY).then_some(Wanted::AtMost(RESIDENT));
-        figures.push(at(figure, *services, wanted));
+        figures.push(at(figure, *services, wanted(*services)));
     }
     for Measured { services, starts, .. } in measured {
         let figure = Figure::new("at most, until then", None, starts.peak.clone())?;
         figures.push(at(figure, *services, None));
     }
-    for Measured { services, resident, .. } in measured {
-        let figure = Figure::new("resident, after the changes", None, vec![*resident])?;
-        figures.push(at(figure, *services, None));
+    for Measured { services, changes, .. } in measured {
+        let resident = changes.resident.clone();
+        let figure = Figure::new("resident, after a round of changes", None, resident)?;
+        figures.push(at(figure, *services, wanted(*services)));
     }
-    Ok(chart("Memory of the agent", "MiB", 0, measured, figures))
+    Ok(chart("Memory of the agent", ("MiB", 0), (measured, Origin::Both), figures))
 }
 
 /// A figure at a number of Services, with what is wanted there.
@@ -174,22 +192,19 @@ fn at(figure: Figure, services: u32, wanted: Option<Wanted>) -> Figure {
 
 fn chart(
     title: &str,
-    unit: &str,
-    digits: usize,
-    measured: &[Measured],
+    (unit, digits): (&str, usize),
+    (measured, origin): (&[Measured], Origin),
     figures: Vec<Figure>,
 ) -> Chart {
-    let dropped = |one: &Measured| match unit {
-        "s" | "MiB" => one.starts.dropped,
-        _ => one.changes.dropped,
-    };
+    let rounds = || measured.iter().map(|one| origin.rounds(one));
     Chart {
         title: title.to_owned(),
         unit: unit.to_owned(),
         digits,
         axis: Some("Services".to_owned()),
         in_summary: true,
-        dropped: measured.iter().map(dropped).sum(),
+        rounds: rounds().map(|(rounds, _)| rounds).min().unwrap_or_default(),
+        dropped: rounds().map(|(_, dropped)| dropped).sum(),
         figures,
     }
 }
@@ -203,7 +218,8 @@ fn notes() -> Vec<String> {
              to the Service again and again, and the answer says which range it comes from. The time \
              goes from when the API server writes the change into the agent's stream (or from when it \
              was asked to make it) to the first answer from the new range, and so has a connection in \
-             it. p50 and p99 are of all changes of all rounds."
+             it. p50 and p99 are of all changes of all rounds; fewer than 348 are too few for an \
+             interval of p99."
         ),
         "A start goes from the start of the process to the first answer that a pod gets through a \
          Service, in each family. The bare client reads the same lists, all at once, and does nothing \

@@ -9,17 +9,30 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use proxy_common::{ABI_VERSION, V4, V6, counter::Reason, map_names};
 use proxy_tests::{agent::Agent, family::IpFamily, topology::Host};
 
-use super::network::Client;
+use crate::statistics::real;
 
 /// What the programs of an agent have done, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     /// Flows that packets have opened.
-    flows: u64,
+    flows: usize,
     /// Those of them that go past the host's stack.
-    fast: u64,
+    fast: usize,
     /// Sockets that were given a backend.
-    sockets: u64,
+    sockets: usize,
+}
+
+/// What the programs of an agent must have done in a window, in one family: so much, or more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Expected {
+    /// Nothing: what was measured is another path.
+    Nothing,
+    /// Opened flows, none of which goes past the host's stack.
+    Flows(f64),
+    /// Opened flows, all of which go past it.
+    FastFlows(f64),
+    /// Given sockets a backend.
+    Sockets(f64),
 }
 
 impl Counted {
@@ -37,7 +50,7 @@ impl Counted {
                 IpFamily::V4 => reason.row::<V4>(),
                 IpFamily::V6 => reason.row::<V6>(),
             };
-            anyhow::Ok(counters.get(&row, 0)?.iter().sum())
+            anyhow::Ok(usize::try_from(counters.get(&row, 0)?.iter().sum::<u64>())?)
         };
         Ok(Self {
             flows: count(Reason::FlowCreated)?,
@@ -45,21 +58,30 @@ impl Counted {
             sockets: count(Reason::SocketTranslated)?,
         })
     }
+}
 
-    /// That since `before` the programs have done what a path through a Service takes, by the fast path
-    /// if `is_fast`, and nothing if the path is another one.
+impl Expected {
+    /// That this was done between two looks at the counters, all of it, and nothing else.
     ///
     /// # Errors
     ///
     /// If that is not so.
-    pub(crate) fn ensure(self, before: Self, path: Option<Client>, is_fast: bool) -> Result<()> {
-        let moved =
-            [self.flows > before.flows, self.fast > before.fast, self.sockets > before.sockets];
-        let opens = path == Some(Client::Pod);
-        let wanted = [opens, opens && is_fast, path == Some(Client::Node)];
+    pub(crate) fn ensure(self, before: Counted, after: Counted) -> Result<()> {
+        let since = |count: fn(Counted) -> usize| count(after).checked_sub(count(before));
+        let moved = [since(|it| it.flows), since(|it| it.fast), since(|it| it.sockets)];
+        let is_so = match (self, moved) {
+            (Self::Nothing, moved) => moved == [Some(0); 3],
+            (Self::Flows(least), [Some(flows), Some(0), Some(0)])
+            | (Self::Sockets(least), [Some(0), Some(0), Some(flows)]) => real(flows) >= least,
+            (Self::FastFlows(least), [Some(flows), Some(fast), Some(0)]) => {
+                real(flows) >= least && fast == flows
+            }
+            _ => false,
+        };
         ensure!(
-            moved == wanted,
-            "another path than it should be: before, the agent had counted {before:?}, then {self:?}"
+            is_so,
+            "another path than it should be, which is {self:?}: the agent had counted {before:?}, \
+             then {after:?}"
         );
         Ok(())
     }
@@ -79,4 +101,48 @@ pub(crate) fn ensure_no_rules(node: &Host) -> Result<()> {
     let rules = node.namespace().output("nft", "list ruleset", "")?;
     ensure!(rules.trim().is_empty(), "netfilter has rules on {}: {rules}", node.name());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counted, Expected};
+
+    const BEFORE: Counted = Counted { flows: 7, fast: 3, sockets: 5 };
+
+    /// Whether it is what was expected if so much was done.
+    fn is_so(expected: Expected, [flows, fast, sockets]: [usize; 3]) -> bool {
+        let after = Counted {
+            flows: BEFORE.flows + flows,
+            fast: BEFORE.fast + fast,
+            sockets: BEFORE.sockets + sockets,
+        };
+        expected.ensure(BEFORE, after).is_ok()
+    }
+
+    #[test]
+    fn a_path_accounts_for_all_that_was_done() {
+        for (expected, done) in [
+            (Expected::Nothing, [0, 0, 0]),
+            (Expected::Flows(10.0), [10, 0, 0]),
+            (Expected::FastFlows(10.0), [10, 10, 0]),
+            (Expected::Sockets(10.0), [0, 0, 10]),
+        ] {
+            assert!(is_so(expected, done), "{expected:?}");
+            if expected != Expected::Nothing {
+                assert!(is_so(expected, done.map(|count| count * 2)), "{expected:?} is the least");
+                assert!(!is_so(expected, done.map(|count| count / 10)), "one, and a fall-back");
+            }
+            for place in 0..done.len() {
+                let mut other = done;
+                other[place] = if done[place] == 0 { 1 } else { 9 };
+                assert!(!is_so(expected, other), "{expected:?} is not {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn counters_that_begin_anew_are_no_evidence() {
+        let after = Counted { flows: 0, ..BEFORE };
+        assert!(Expected::Flows(0.0).ensure(BEFORE, after).is_err());
+    }
 }

@@ -5,6 +5,9 @@
 //! Time of the benchmark is that of its control group and of the kernel's threads, which handle its
 //! packets; interrupts are its own, too, where the kernel keeps their time apart. All other time that
 //! processors were not idle is foreign, and so is time that the hypervisor gave to others.
+//!
+//! Where the kernel does not keep their time apart, interrupts pass for work of what they interrupt. If
+//! that is a spinner, which is taken off, the packets handled then are nobody's.
 
 use std::{
     fs,

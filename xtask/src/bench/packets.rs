@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The section on single packets: nanoseconds of each compiled program, beside floors.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use proxy_tests::{family::IpFamily, scratch::Scratch};
@@ -12,6 +12,7 @@ use super::{
     setup::Setup,
 };
 use crate::{
+    bpf,
     process::{Run as _, command},
     report::step,
     test::built::{PACKAGES, built},
@@ -27,14 +28,15 @@ const FEW_FLOWS: &str = "1,4096";
 const PACKETS: &str = "200000";
 const FEW_PACKETS: &str = "20000";
 
-/// What is wanted of the two programs that a packet of no Service goes through, over empty ones.
-const NO_SERVICE: f64 = 100.0;
+/// The scenarios of a packet of no Service, and what is wanted of both programs over empty ones.
+const NO_SERVICE: [&str; 2] = ["no Service, sent", "no Service, received"];
+const BOTH: f64 = 100.0;
 
 /// What the benchmark says.
 #[derive(Deserialize)]
 struct Measured {
-    /// Rounds that others disturbed.
-    dropped: usize,
+    /// Rounds that others disturbed, by scenario; none of those that are not named.
+    dropped: BTreeMap<String, usize>,
     figures: Vec<Timed>,
 }
 
@@ -49,12 +51,21 @@ struct Timed {
     nanoseconds: Vec<f64>,
 }
 
+impl Measured {
+    /// How many rounds of these scenarios were disturbed.
+    fn dropped(&self, scenarios: &[&str]) -> usize {
+        scenarios.iter().filter_map(|scenario| self.dropped.get(*scenario)).sum()
+    }
+}
+
 /// Measures all programs.
 ///
 /// # Errors
 ///
 /// If a program does not do what it is measured for.
 pub(super) fn run(setup: &Setup) -> Result<Section> {
+    // The programs are those of the source, whichever agent other sections measure.
+    let _: PathBuf = bpf::build()?;
     let program = built(&[&["build", "--bench", NAME], &PACKAGES[..]].concat(), NAME)?;
     let scratch = Scratch::new("bench")?;
     let json = scratch.path().join("packets.json");
@@ -119,11 +130,12 @@ fn chart(measured: &Measured, scenario: &str) -> Result<Chart> {
         figures.push(figure);
     }
     figures.sort_by(|one, other| (&one.case, &one.family).cmp(&(&other.case, &other.family)));
-    Ok(self::in_nanoseconds(format!("A packet: {scenario}"), measured.dropped, figures))
+    Ok(in_nanoseconds(format!("A packet: {scenario}"), measured.dropped(&[scenario]), figures))
 }
 
 /// Both programs of a packet that is of no Service.
 fn no_service(measured: &Measured) -> Result<Chart> {
+    let [sent, received] = NO_SERVICE;
     let of_scenario = |scenario: &'static str| {
         measured
             .figures
@@ -131,20 +143,18 @@ fn no_service(measured: &Measured) -> Result<Chart> {
             .filter(move |figure| figure.scenario == scenario && figure.floor.is_some())
     };
     let mut figures = Vec::new();
-    for sent in of_scenario("no Service, sent") {
-        let received = of_scenario("no Service, received")
+    for sent in of_scenario(sent) {
+        let received = of_scenario(received)
             .find(|other| (&other.family, other.flows) == (&sent.family, sent.flows))
             .context("the other program was not measured")?;
         let both = sent.nanoseconds.iter().zip(&received.nanoseconds);
         let both = both.map(|(sent, received)| sent + received).collect();
-        let mut figure = Figure::new("ingress and egress", family(sent)?, both)?.at(sent.flows);
-        if sent.flows == 1 {
-            figure = figure.wanted(Wanted::AtMost(NO_SERVICE));
-        }
-        figures.push(figure);
+        let figure = Figure::new("ingress and egress", family(sent)?, both)?.at(sent.flows);
+        figures.push(figure.wanted(Wanted::AtMost(BOTH)));
     }
     figures.sort_by(|one, other| one.family.cmp(&other.family));
-    Ok(in_nanoseconds("A packet: no Service, both programs".to_owned(), measured.dropped, figures))
+    let title = "A packet: no Service, both programs".to_owned();
+    Ok(in_nanoseconds(title, measured.dropped(&NO_SERVICE), figures))
 }
 
 fn in_nanoseconds(title: String, dropped: usize, figures: Vec<Figure>) -> Chart {
@@ -154,6 +164,7 @@ fn in_nanoseconds(title: String, dropped: usize, figures: Vec<Figure>) -> Chart 
         digits: 0,
         axis: Some("flows".to_owned()),
         in_summary: true,
+        rounds: figures.iter().map(|figure| figure.values.len()).min().unwrap_or_default(),
         dropped,
         figures,
     }
@@ -173,4 +184,52 @@ fn family(figure: &Timed) -> Result<IpFamily> {
         .into_iter()
         .find(|family| family.name() == figure.family)
         .context("a family that there is not")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Measured, NO_SERVICE, chart, no_service};
+
+    /// What the benchmark says of packets of no Service that each take a program so long.
+    fn measured(nanoseconds: f64) -> Measured {
+        let values = &[nanoseconds; 15];
+        let figures = ["IPv4", "IPv6"].into_iter().flat_map(|family| {
+            [1, 4096, 65_536, 1_048_576].into_iter().flat_map(move |flows| {
+                NO_SERVICE.into_iter().flat_map(move |scenario| {
+                    [("own", Some("miss")), ("miss", None)].map(|(program, floor)| {
+                        json!({
+                            "family": family, "scenario": scenario, "flows": flows,
+                            "program": program, "floor": floor, "nanoseconds": values,
+                        })
+                    })
+                })
+            })
+        });
+        let figures: Vec<_> = figures.collect();
+        let [sent, received] = NO_SERVICE;
+        let dropped = json!({ sent: 2, received: 3, "new flow": 90 });
+        serde_json::from_value(json!({ "dropped": dropped, "figures": figures })).unwrap()
+    }
+
+    #[test]
+    fn what_is_wanted_of_packets_of_no_service_is_wanted_at_all_sizes() {
+        for (nanoseconds, reached) in [(50.0, true), (50.1, false)] {
+            let chart = no_service(&measured(nanoseconds)).unwrap();
+            assert_eq!(chart.figures.len(), 8);
+            let goals: Vec<_> = { chart.figures.iter() }
+                .map(|figure| figure.goal.as_ref().is_some_and(|goal| goal.reached))
+                .collect();
+            assert_eq!(goals, [reached; 8]);
+        }
+    }
+
+    #[test]
+    fn rounds_are_dropped_of_a_scenario() {
+        let measured = measured(1.0);
+        assert_eq!(chart(&measured, NO_SERVICE[0]).unwrap().dropped, 2);
+        assert_eq!(no_service(&measured).unwrap().dropped, 5);
+        assert_eq!(chart(&measured, "established request").unwrap().dropped, 0);
+    }
 }

@@ -4,6 +4,7 @@
 
 mod chart;
 mod goal;
+mod goals;
 mod page;
 mod readme;
 mod summary;
@@ -55,6 +56,8 @@ pub(crate) struct Chart {
     pub(crate) axis: Option<String>,
     /// Whether the summary shows it.
     pub(crate) in_summary: bool,
+    /// How many rounds there are; where its figures have different numbers, the fewest.
+    pub(crate) rounds: usize,
     /// How many rounds were dropped because others had too much of the machine.
     pub(crate) dropped: usize,
     /// The figures, those of one case one after the other.
@@ -70,9 +73,9 @@ pub(crate) struct Figure {
     pub(crate) family: String,
     /// How many there were of what the chart's axis counts.
     pub(crate) size: Option<u64>,
-    /// The value of each round.
+    /// The value of each round; of p50 and p99, all values of all rounds.
     pub(crate) values: Vec<f64>,
-    /// Their median.
+    /// Their median, or what else was asked for.
     pub(crate) estimate: Estimate,
     /// What it is to be, if it is to be anything.
     pub(crate) goal: Option<Goal>,
@@ -104,7 +107,8 @@ impl Figure {
         family: impl Into<Option<IpFamily>>,
         values: Vec<f64>,
     ) -> Result<Self> {
-        Self::quantile(case, family, values, 0.5)
+        let estimate = Estimate::of(&values);
+        Self::estimated(case, family.into(), values, estimate)
     }
 
     /// A figure with the value below which this part of its values lies.
@@ -118,13 +122,23 @@ impl Figure {
         values: Vec<f64>,
         part: f64,
     ) -> Result<Self> {
-        let estimate = Estimate::at(&values, part).with_context(|| {
+        let estimate = Estimate::at(&values, part);
+        Self::estimated(case, family.into(), values, estimate)
+    }
+
+    fn estimated(
+        case: &str,
+        family: Option<IpFamily>,
+        values: Vec<f64>,
+        estimate: Option<Estimate>,
+    ) -> Result<Self> {
+        let estimate = estimate.with_context(|| {
             format!(
                 "{case}: the machine was busy with other work all the time (`--tolerate` lets it be)"
             )
         })?;
         let case = case.to_owned();
-        let family = family.into().map_or("both", IpFamily::name).to_owned();
+        let family = family.map_or("both", IpFamily::name).to_owned();
         Ok(Self { case, family, size: None, values, estimate, goal: None, ratios: Vec::new() })
     }
 

@@ -27,7 +27,11 @@ pub(crate) struct Case<'a> {
     /// Its name, as it is shown.
     pub(crate) name: String,
     measure: Box<dyn FnMut() -> Result<Sample> + 'a>,
+    watch: Box<Watch<'a>>,
 }
+
+/// Looks at a window: before it, and then at what was done in it.
+type Watch<'a> = dyn FnMut(Option<&Sample>) -> Result<()> + 'a;
 
 impl<'a> Case<'a> {
     /// A case that `measure` measures, in a short window.
@@ -35,7 +39,24 @@ impl<'a> Case<'a> {
         name: impl Into<String>,
         measure: impl FnMut() -> Result<Sample> + 'a,
     ) -> Self {
-        Self { name: name.into(), measure: Box::new(measure) }
+        Self { name: name.into(), measure: Box::new(measure), watch: Box::new(|_| Ok(())) }
+    }
+
+    /// With one who looks at each window, in time that is not measured: before it, and then at what
+    /// was done in it.
+    pub(crate) fn watched(mut self, watch: impl FnMut(Option<&Sample>) -> Result<()> + 'a) -> Self {
+        self.watch = Box::new(watch);
+        self
+    }
+
+    /// Measures it once.
+    fn window(&mut self, meter: &Meter) -> Result<(Sample, Load)> {
+        (self.watch)(None)?;
+        let mark = meter.start()?;
+        let sample = (self.measure)()?;
+        let load = meter.end(&mark)?;
+        (self.watch)(Some(&sample))?;
+        Ok((sample, load))
     }
 }
 
@@ -73,9 +94,8 @@ impl Plan {
             for place in order(cases.len(), attempt) {
                 let case = &mut cases[place];
                 part.on(format_args!("{}, round {number} of {}", case.name, self.rounds));
-                let mark = meter.start()?;
-                let sample = (case.measure)().with_context(|| case.name.clone())?;
-                windows[place] = Some((sample, meter.end(&mark)?));
+                let window = case.window(meter);
+                windows[place] = Some(window.with_context(|| case.name.clone())?);
             }
             let windows: Vec<_> = windows.into_iter().flatten().collect();
             if is_disturbed(windows.iter().map(|(_, load)| *load), self.tolerated) {
@@ -114,6 +134,11 @@ fn is_disturbed(windows: impl Iterator<Item = Load> + Clone, tolerated: f64) -> 
 }
 
 impl Rounds {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.windows.len()
+    }
+
     /// A quantity of a case in each round.
     pub(crate) fn values(&self, case: usize, quantity: usize) -> Vec<f64> {
         self.windows.iter().map(|round| round[case].0.values[quantity]).collect()

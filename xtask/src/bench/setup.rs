@@ -87,15 +87,13 @@ impl Setup {
 
     /// With works only whose titles contain this.
     pub(crate) fn with_works(mut self, title: Option<&str>) -> Self {
-        self.works = title.unwrap_or_default().to_owned();
+        title.unwrap_or_default().clone_into(&mut self.works);
         self
     }
 
-    /// Those of `works` that are measured; in a hurry, of the first `few`.
-    pub(crate) fn chosen(&self, works: &[Work], few: usize) -> Vec<Work> {
-        let is_chosen = |work: &&Work| work.title.contains(&self.works);
-        let few = if self.quick { few } else { works.len() };
-        works[..few].iter().filter(is_chosen).copied().collect()
+    /// Those of `works` that are measured.
+    pub(crate) fn chosen(&self, works: &[Work]) -> impl Iterator<Item = Work> {
+        works.iter().copied().filter(|work| work.title.contains(&self.works))
     }
 
     /// How long a case is measured in each round.

@@ -15,7 +15,10 @@ use super::{
     processors::{Place, Processors},
     rounds::Sample,
 };
-use crate::iperf3::{self, Arrived, Client};
+use crate::{
+    iperf3::{self, Arrived, Client},
+    statistics::real,
+};
 
 /// What is done to learn how much fills a window: bytes sent, and exchanges.
 const FEW_EXCHANGES: Duration = Duration::from_millis(20);
@@ -52,8 +55,8 @@ pub(crate) struct Work {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
-    /// iperf3 with these arguments.
-    Iperf3(&'static [&'static str]),
+    /// iperf3 with these arguments, which have it send so many streams.
+    Iperf3(&'static [&'static str], u8),
     /// Exchanges with the lean server, by so many threads, in a place.
     Peer(Exchange, usize, Place),
 }
@@ -92,13 +95,13 @@ impl Work {
         title: "iperf3 TCP, one stream",
         quantities: &THROUGHPUT,
         efficiency: GIGABITS,
-        tool: Tool::Iperf3(&[]),
+        tool: Tool::Iperf3(&[], 1),
     };
 
     /// iperf3 over TCP, several streams.
     pub(crate) const STREAMS: Self = Self {
         title: "iperf3 TCP, four streams",
-        tool: Tool::Iperf3(&["--parallel=4"]),
+        tool: Tool::Iperf3(&["--parallel=4"], 4),
         ..Self::STREAM
     };
 
@@ -107,7 +110,7 @@ impl Work {
         title: "iperf3 UDP, 64 bytes",
         quantities: &RECEIVED,
         efficiency: DATAGRAMS,
-        tool: Tool::Iperf3(&[UDP, "--bitrate=0", "--length=64"]),
+        tool: Tool::Iperf3(&[UDP, "--bitrate=0", "--length=64"], 1),
     };
 
     /// Connections with a request each, by several threads.
@@ -142,7 +145,7 @@ impl Work {
     /// What iperf3 is told, if it is done by that.
     pub(crate) const fn iperf3(self) -> Option<&'static [&'static str]> {
         match self.tool {
-            Tool::Iperf3(arguments) => Some(arguments),
+            Tool::Iperf3(arguments, _) => Some(arguments),
             Tool::Peer(..) => None,
         }
     }
@@ -150,7 +153,7 @@ impl Work {
     /// The protocol that it is done over.
     pub(crate) fn protocol(self) -> Protocol {
         match self.tool {
-            Tool::Iperf3(arguments) if arguments.contains(&UDP) => Protocol::Udp,
+            Tool::Iperf3(arguments, _) if arguments.contains(&UDP) => Protocol::Udp,
             _ => Protocol::Tcp,
         }
     }
@@ -158,7 +161,7 @@ impl Work {
     /// The Service that it is done with.
     pub(crate) const fn service(self) -> Measured {
         match self.tool {
-            Tool::Iperf3(_) => STREAMS,
+            Tool::Iperf3(..) => STREAMS,
             Tool::Peer(..) => EXCHANGES,
         }
     }
@@ -166,9 +169,19 @@ impl Work {
     /// The port that it is done at.
     pub(crate) const fn port(self) -> u16 {
         match self.tool {
-            Tool::Iperf3(_) => iperf3::PORT,
+            Tool::Iperf3(..) => iperf3::PORT,
             Tool::Peer(_, _, Place::First) => peer::PORT_BESIDE,
             Tool::Peer(..) => peer::PORT,
+        }
+    }
+
+    /// How many flows what was done has opened, at least; iperf3 has one more, over which both ends
+    /// agree, and tries again if the server is at another run.
+    pub(crate) fn opened(self, done: &Sample) -> f64 {
+        match self.tool {
+            Tool::Iperf3(_, streams) => f64::from(streams) + 1.0,
+            Tool::Peer(Exchange::Connection, ..) => done.work,
+            Tool::Peer(Exchange::Request, threads, _) => real(threads),
         }
     }
 
@@ -183,7 +196,7 @@ impl Work {
         target: IpAddr,
         time: Duration,
     ) -> Result<Amount> {
-        let Tool::Iperf3(arguments) = self.tool else {
+        let Tool::Iperf3(arguments, _) = self.tool else {
             let _ = self.measure(asker, target, Amount::Time(FEW_EXCHANGES))?;
             return Ok(Amount::Time(time));
         };
@@ -206,7 +219,7 @@ impl Work {
         amount: Amount,
     ) -> Result<Sample> {
         match (self.tool, amount) {
-            (Tool::Iperf3(arguments), Amount::Bytes(bytes)) => {
+            (Tool::Iperf3(arguments, _), Amount::Bytes(bytes)) => {
                 Ok(arrived(asker.stream(target, arguments, bytes)?))
             }
             (Tool::Peer(exchange, threads, place), Amount::Time(time)) => {

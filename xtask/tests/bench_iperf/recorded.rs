@@ -37,13 +37,28 @@ impl Recorded {
     /// The medians of what arrived at `target` in two rounds: Gbit/s by one stream, and by four, and
     /// datagrams a second.
     pub(crate) fn medians(&self, target: &str) -> [f64; 3] {
+        self.arrived(target).map(|[one, other]| f64::midpoint(one, other))
+    }
+
+    /// The medians of what arrived at `target` in a round as a part of what arrived at `reference`.
+    pub(crate) fn ratios(&self, target: &str, reference: &str) -> [f64; 3] {
+        let (targets, references) = (self.arrived(target), self.arrived(reference));
+        [0, 1, 2].map(|work| {
+            let ratio = |round: usize| targets[work][round] / references[work][round];
+            f64::midpoint(ratio(0), ratio(1))
+        })
+    }
+
+    /// What arrived at `target` in each of two rounds, by each work.
+    fn arrived(&self, target: &str) -> [[f64; 2]; 3] {
         ["3000", "--parallel=4", "--length=64"].map(|last| {
             let runs = self
                 .0
                 .iter()
                 .filter(|(run, _)| run.contains(&format!(" {target} ")) && run.ends_with(last));
             let [(_, reports)] = runs.collect::<Vec<_>>()[..] else { panic!("{target} {last}") };
-            reports.iter().map(|report| arrived(report)).sum::<f64>() / 2.0
+            let [one, other] = &reports[..] else { panic!("{target} {last}: two rounds") };
+            [one, other].map(|report| arrived(report))
         })
     }
 }

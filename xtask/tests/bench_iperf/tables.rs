@@ -20,22 +20,22 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 fn check_rows(text: &str, family: IpFamily) {
     let place = IpFamily::ALL.iter().position(|it| *it == family).unwrap();
     let recorded = Recorded::new();
-    let [direct, service] =
-        [POD_IPS, CLUSTER_IPS].map(|ips| recorded.medians(ips[place]).map(Some));
-    for (path, medians) in [("direct, to the pod", direct), ("ClusterIP", service)] {
+    let [direct, service] = [POD_IPS, CLUSTER_IPS].map(|ips| ips[place]);
+    for (path, medians, ratios) in [
+        ("direct, to the pod", recorded.medians(direct), None),
+        ("ClusterIP", recorded.medians(service), Some(recorded.ratios(service, direct))),
+    ] {
         let rows: Vec<_> = rows(text)
             .into_iter()
             .filter(|row| (row[1].as_str(), row[2].as_str()) == (path, family.name()))
             .collect();
         assert_eq!(rows.len(), 3, "{path} over {family}:\n{text}");
-        for ((row, median), digits) in rows.iter().zip(medians).zip([2, 2, 0]) {
-            assert_eq!(row[3], format!("{:.digits$}", median.unwrap()), "{row:?}");
-            let ratio: Option<f64> = row[5].parse().ok();
-            assert_eq!(ratio.is_some(), path == "ClusterIP", "{row:?}");
-            if let Some(ratio) = ratio {
-                assert!((0.5..2.0).contains(&ratio), "{row:?}");
-                assert_eq!(row[7], "direct, to the pod");
-            }
+        for (work, digits) in [2, 2, 0].into_iter().enumerate() {
+            let row = &rows[work];
+            assert_eq!(row[3], format!("{:.digits$}", medians[work]), "{row:?}");
+            let ratio = ratios.map(|ratios| format!("{:.3}", ratios[work]));
+            assert_eq!(row[5], ratio.unwrap_or_default(), "{row:?}");
+            assert_eq!(row[7], if ratios.is_some() { "direct, to the pod" } else { "" });
         }
     }
 }

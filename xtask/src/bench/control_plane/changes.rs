@@ -39,12 +39,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a change may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// The places of what is measured of a round: the processor time of a change, what is resident
+/// afterwards, and then of each change how long it took since it was sent, and since it was made.
+const WORK: usize = 0;
+const RESIDENT: usize = 1;
+const SINCE_SENT: usize = 2;
+
 /// What was measured.
 pub(super) struct Changes {
+    /// How many rounds there are.
+    pub(super) rounds: usize,
     /// How many rounds others disturbed.
     pub(super) dropped: usize,
     /// In the order of the families.
     pub(super) families: Vec<Changed>,
+    /// The most that was resident of the agent after a family's changes, in MiB, in each round.
+    pub(super) resident: Vec<f64>,
 }
 
 /// What was measured in a family.
@@ -74,14 +84,29 @@ pub(super) fn measure(stage: &Stage<'_>, setup: &Setup) -> Result<Changes> {
     };
     let rounds = setup.plan.run(&setup.meter, &part, &mut IpFamily::ALL.map(case))?;
     awake.stop()?;
-    let families = (0..IpFamily::ALL.len()).map(|case| Changed::of(&rounds, case, count));
-    Ok(Changes { dropped: rounds.dropped, families: families.collect() })
+    let families = || 0..IpFamily::ALL.len();
+    let mut resident = vec![0.0; rounds.count()];
+    for case in families() {
+        for (most, value) in resident.iter_mut().zip(rounds.values(case, RESIDENT)) {
+            *most = value.max(*most);
+        }
+    }
+    Ok(Changes {
+        rounds: rounds.count(),
+        dropped: rounds.dropped,
+        families: families().map(|case| Changed::of(&rounds, case, count)).collect(),
+        resident,
+    })
 }
 
 impl Changed {
     fn of(rounds: &Rounds, case: usize, count: usize) -> Self {
         let all = |first| (first..first + count).flat_map(|at| rounds.values(case, at)).collect();
-        Self { since_sent: all(1), since_made: all(1 + count), work: rounds.values(case, 0) }
+        Self {
+            since_sent: all(SINCE_SENT),
+            since_made: all(SINCE_SENT + count),
+            work: rounds.values(case, WORK),
+        }
     }
 }
 
@@ -95,21 +120,20 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// So many changes: the processor time for one, then how long each took since it was sent, then
-    /// since it was made.
+    /// So many changes.
     fn round(&mut self, count: usize) -> Result<Sample> {
         let before = usage::processor_time(&self.stage.agent)?;
         let (mut since_sent, mut since_made) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let Change { made, sent, seen } = self.change()?;
-            ensure!(sent >= made, "a change was seen before it was sent");
+            ensure!(made <= sent && sent <= seen, "a change was seen before it was sent");
             since_sent.push((seen - sent).as_secs_f64() * 1e3);
             since_made.push((seen - made).as_secs_f64() * 1e3);
             thread::sleep(PAUSE);
         }
         let after = usage::processor_time(&self.stage.agent)?;
         let work = after.saturating_sub(before).as_secs_f64() * 1e6;
-        let mut values = vec![work / real(count)];
+        let mut values = vec![work / real(count), self.stage.memory()?.resident];
         values.extend(since_sent);
         values.extend(since_made);
         Ok(Sample { values, work: real(count) })

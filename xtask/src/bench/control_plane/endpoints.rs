@@ -9,9 +9,11 @@ use std::{
 };
 
 use anyhow::Result;
+use ipnet::IpNet;
 use proxy_tests::{
     api::crowd::{Side, TARGET},
     family::IpFamily,
+    netns::Prefix,
     topology::{Host, Node, pod_device},
 };
 use socket2::SockRef;
@@ -70,16 +72,8 @@ fn mark(address: SocketAddr) -> Option<u8> {
 }
 
 fn is_on(side: Side, address: IpAddr) -> bool {
-    let prefix = side.prefix(IpFamily::of(address));
-    match (prefix.0, address) {
-        (IpAddr::V4(start), IpAddr::V4(address)) => {
-            (start.to_bits() ^ address.to_bits()).leading_zeros() >= prefix.1.into()
-        }
-        (IpAddr::V6(start), IpAddr::V6(address)) => {
-            (start.to_bits() ^ address.to_bits()).leading_zeros() >= prefix.1.into()
-        }
-        _ => false,
-    }
+    let Prefix(start, length) = side.prefix(IpFamily::of(address));
+    IpNet::new(start, length).is_ok_and(|range| range.contains(&address))
 }
 
 const fn byte(side: Side) -> u8 {

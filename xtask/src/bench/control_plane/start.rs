@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(2);
 
 /// What was measured, in each round.
 pub(super) struct Starts {
+    /// How many rounds there are.
+    pub(super) rounds: usize,
     /// How many rounds others disturbed.
     pub(super) dropped: usize,
     /// How long a bare client took for the lists, in seconds.
@@ -48,7 +50,8 @@ pub(super) fn measure(stage: &mut Stage<'_>, setup: &Setup) -> Result<Starts> {
     let case = Case::new("start", || once(stage));
     let rounds = setup.plan.run(&setup.meter, &part, &mut [case])?;
     let [lists, v4, v6, resident, peak] = [0, 1, 2, 3, 4].map(|at| rounds.values(0, at));
-    Ok(Starts { dropped: rounds.dropped, lists, served: [v4, v6], resident, peak })
+    let (count, dropped) = (rounds.count(), rounds.dropped);
+    Ok(Starts { rounds: count, dropped, lists, served: [v4, v6], resident, peak })
 }
 
 /// The quantities of [`Starts`], in its order.

@@ -24,6 +24,9 @@ pub(crate) const TOOLS: [&str; 5] =
 /// so far for each part of it, and 10,000 Services take it the longer part of a minute.
 const AT_ONCE: usize = 500;
 
+/// How long the kernel may take for the rules of one family.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// What it took to have rules in the kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loaded {
@@ -38,9 +41,9 @@ impl<S: Iterator<Item = ServicePort> + Clone + Sync> Rules<S> {
     ///
     /// # Errors
     ///
-    /// If the kernel does not take them, or not within `patience`.
-    pub(crate) fn load_into(&self, namespace: &Namespace, patience: Duration) -> Result<Loaded> {
-        let mut loading = Loading { namespace, patience, loaded: Loaded::default() };
+    /// If the kernel does not take them, or takes too long.
+    pub(crate) fn load_into(&self, namespace: &Namespace) -> Result<Loaded> {
+        let mut loading = Loading { namespace, loaded: Loaded::default() };
         let node = &self.node;
         match (self.mode, node.family()) {
             (Mode::Nftables, _) => {
@@ -71,7 +74,6 @@ impl<S: Iterator<Item = ServicePort> + Clone + Sync> Rules<S> {
 /// Rules on their way into a namespace.
 struct Loading<'a> {
     namespace: &'a Namespace,
-    patience: Duration,
     loaded: Loaded,
 }
 
@@ -100,7 +102,7 @@ impl Loading<'_> {
                 drop(sink.inner);
                 io::Result::Ok(sink.bytes)
             });
-            let status = process.wait(self.patience.saturating_sub(self.loaded.time));
+            let status = process.wait(PATIENCE.saturating_sub(self.loaded.time));
             self.loaded.time += start.elapsed();
             // If it has not ended, it ends here, and then the thread that writes to it.
             drop(process);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use proxy_tests::{family::IpFamily, protocol::Protocol};
+use proxy_tests::{
+    family::{DualAddress, IpFamily},
+    protocol::Protocol,
+};
 
 /// What kube-proxy's configuration and the cluster say of a node, in the family of its address.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,21 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A node of the networks that are measured, with ranges that hold all their pods and as many
+    /// Services as Kubernetes allows.
+    pub(crate) fn at(address: IpAddr) -> Self {
+        let family = IpFamily::of(address);
+        let net = |start: DualAddress, [v4, v6]: [u8; 2]| {
+            let length = if family == IpFamily::V4 { v4 } else { v6 };
+            IpNet::new_assert(start.of(family), length).trunc()
+        };
+        Self {
+            address,
+            pods: net(DualAddress::pod(1, 0), [16, 56]),
+            services: net(DualAddress::cluster_ip(0), [12, 108]),
+        }
+    }
+
     /// The family that rules for it are of.
     pub(super) const fn family(&self) -> IpFamily {
         IpFamily::of(self.address)

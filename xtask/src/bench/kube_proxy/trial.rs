@@ -2,15 +2,10 @@
 //! `cargo xtask bench kube-proxy`: loads the rules into namespaces of its own and checks what they do
 //! to the connections of pods.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use ipnet::IpNet;
 use proxy_tests::{
     family::{DualAddress, IpFamily},
     protocol::Protocol,
@@ -29,9 +24,6 @@ const SERVER: &str = "server";
 /// The port of Services, and that of the server.
 const PORT: u16 = 80;
 const TARGET: u16 = 8080;
-
-/// How long the kernel may take for the rules of one family.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Which rules to try.
 #[derive(clap::Args)]
@@ -78,11 +70,12 @@ fn try_one(mode: Mode, services: u32) -> Result<Vec<[String; 6]>> {
         .into_iter()
         .map(|family| {
             let ports = many(family, services).chain(own(&topology, family));
-            let rules = Rules { mode, node: self::node(family), ports };
+            let node = topology.node(NODE).host();
+            let rules = Rules { mode, node: Node::at(node.address(family)), ports };
             let start = Instant::now();
             rules.write(&mut io::sink())?;
             let written = start.elapsed();
-            let loaded = rules.load_into(topology.node(NODE).host().namespace(), PATIENCE)?;
+            let loaded = rules.load_into(node.namespace())?;
             check(&topology, family)
                 .with_context(|| format!("{mode} rules for {services} Services, {family}"))?;
             Ok([
@@ -95,19 +88,6 @@ fn try_one(mode: Mode, services: u32) -> Result<Vec<[String; 6]>> {
             ])
         })
         .collect()
-}
-
-/// The node, in Service CIDRs that hold as many as Kubernetes allows.
-fn node(family: IpFamily) -> Node {
-    let net = |address: DualAddress, [v4, v6]: [u8; 2]| {
-        let length = if family == IpFamily::V4 { v4 } else { v6 };
-        IpNet::new_assert(address.of(family), length).trunc()
-    };
-    Node {
-        address: DualAddress::underlay(1).of(family),
-        pods: net(DualAddress::pod(1, 0), [16, 56]),
-        services: net(DualAddress::cluster_ip(0), [12, 108]),
-    }
 }
 
 /// A Service that the server serves, and one that nobody serves: the last of all, which iptables

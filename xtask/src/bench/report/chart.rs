@@ -16,7 +16,7 @@ use plotters::{
 };
 
 use super::{Chart, Figure};
-use crate::statistics::Estimate;
+use crate::statistics::{Estimate, Interval};
 
 /// Text and axes.
 const INK: RGBColor = RGBColor(0, 0, 0);
@@ -69,7 +69,7 @@ pub(super) fn svg(chart: &Chart) -> Result<String> {
 fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     let figures = &chart.figures;
     let cases = cases(chart);
-    let most = figures.iter().map(|figure| figure.estimate.high).fold(0.0, f64::max);
+    let most = figures.iter().map(|figure| figure.estimate.high()).fold(0.0, f64::max);
     // The first one is on top.
     let rows = (0..figures.len()).rev();
     let mut plot = ChartBuilder::on(canvas)
@@ -108,9 +108,11 @@ fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
         let mut bar = Rectangle::new(bar, colour.filled());
         let _ = bar.set_margin(3, 3, 0, 0);
         let _ = plot.draw_series([bar])?;
-        let ends = [figure.estimate.low, figure.estimate.high];
-        let whisker = ends.map(|end| (end, SegmentValue::CenterOf(row)));
-        let _ = plot.draw_series([PathElement::new(whisker, ink(2))])?;
+        let whisker = figure.estimate.interval.map(|interval| {
+            let ends = [interval.low, interval.high];
+            PathElement::new(ends.map(|end| (end, SegmentValue::CenterOf(row))), ink(2))
+        });
+        let _ = plot.draw_series(whisker)?;
     }
     Ok(())
 }
@@ -118,10 +120,11 @@ fn bars(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
 fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     let figures = &chart.figures;
     let cases = cases(chart);
-    let most = figures.iter().map(|figure| figure.estimate.high).fold(0.0, f64::max);
+    let most = figures.iter().map(|figure| figure.estimate.high()).fold(0.0, f64::max);
     let sizes = figures.iter().filter_map(size);
     let (first, last) =
         sizes.fold((f64::MAX, 1.0_f64), |(first, last), size| (first.min(size), last.max(size)));
+    let has_none = figures.iter().any(|figure| figure.size == Some(0));
     let (plot, legend) = canvas.split_horizontally(WIDTH - LABELS);
     let mut plot = ChartBuilder::on(&plot)
         .margin(8)
@@ -131,7 +134,10 @@ fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
     plot.configure_mesh()
         .x_desc(chart.axis.as_deref().unwrap_or_default())
         .y_desc(&chart.unit)
-        .x_label_formatter(&|size| format!("{size:.0}"))
+        .x_label_formatter(&|size| {
+            let is_none = has_none && *size < 1.5;
+            format!("{:.0}", if is_none { 0.0 } else { *size })
+        })
         .y_label_formatter(&|value| number(*value, most))
         .bold_line_style(GRID)
         .light_line_style(GRID.mix(0.0))
@@ -156,7 +162,8 @@ fn lines(chart: &Chart, canvas: &Canvas<'_>) -> Result<()> {
         });
         let _ = plot.draw_series(LineSeries::new(points, style))?;
         let bars = own.iter().filter_map(|figure| {
-            let Estimate { low, median, high, .. } = figure.estimate;
+            let Estimate { median, interval } = figure.estimate;
+            let Interval { low, high, .. } = interval?;
             Some(ErrorBar::new_vertical(size(figure)?, low, median, high, style, 6))
         });
         let _ = plot.draw_series(bars)?;
@@ -173,9 +180,10 @@ fn number(value: f64, most: f64) -> String {
     if most < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
+/// The place on the axis, which has logarithms: none is where one is.
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
 fn size(figure: &Figure) -> Option<f64> {
-    figure.size.map(|size| size as f64)
+    figure.size.map(|size| size.max(1) as f64)
 }
 
 /// The cases, in the order in which they are met.
@@ -200,4 +208,40 @@ fn ink(width: u32) -> ShapeStyle {
 
 fn text() -> TextStyle<'static> {
     ("sans-serif", FONT).into_text_style(&(WIDTH, LINES_HEIGHT)).color(&INK)
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_tests::family::IpFamily;
+
+    use super::{Chart, Figure, svg};
+
+    /// A chart over these sizes, as text.
+    fn over(sizes: &[u64]) -> String {
+        let figure = |size: &u64| Figure::new("tc", IpFamily::V4, vec![1.0; 15]).unwrap().at(*size);
+        let chart = Chart {
+            title: "rate".to_owned(),
+            unit: "1/s".to_owned(),
+            digits: 0,
+            axis: Some("other flows".to_owned()),
+            in_summary: true,
+            rounds: 15,
+            dropped: 0,
+            figures: sizes.iter().map(figure).collect(),
+        };
+        svg(&chart).unwrap()
+    }
+
+    /// Whether something is labelled with a number.
+    fn has_label(svg: &str, number: &str) -> bool {
+        svg.lines().any(|line| line.trim() == number)
+    }
+
+    #[test]
+    fn an_axis_of_logarithms_has_a_place_for_none() {
+        let (none, one) = (over(&[0, 4096]), over(&[1, 4096]));
+        assert!(!none.contains("NaN") && !none.contains("inf"), "{none}");
+        assert!(has_label(&none, "0") && !has_label(&none, "1"), "{none}");
+        assert!(has_label(&one, "1") && !has_label(&one, "0"), "{one}");
+    }
 }

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Chart, Figure, Goal, Ratio, Report, Section, chart, readme, summary};
+use super::{Chart, Figure, Goal, Ratio, Report, Section, chart, goals, summary};
 
 /// The colours of charts are attributes, which any rule overrides.
 const STYLE: &str = "
@@ -66,12 +66,12 @@ pub(super) fn page(report: &Report) -> Result<String> {
 
 /// All goals at a glance.
 fn goals(report: &Report) -> Markup {
-    let rows = readme::rows(report);
-    let families = readme::families(&rows);
+    let rows = goals::rows(report);
+    let families = goals::families(&rows);
     html! {
         @if !rows.is_empty() {
             h2 { "Goals" }
-            p { (readme::count(&rows)) "." }
+            p { (goals::count(&rows)) "." }
             table {
                 tr {
                     th { "measured" } th { "case" }

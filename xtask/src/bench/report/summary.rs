@@ -9,22 +9,48 @@ use comfy_table::{
     presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
 };
 
-use super::{Chart, Figure, Goal, Ratio, Report, readme};
-use crate::statistics::{CONFIDENCE, Estimate};
+use super::{Chart, Figure, Goal, Ratio, Report, goals};
+use crate::statistics::{CONFIDENCE, Estimate, Interval};
 
 /// How figures are made.
 const HOW: &str = "Figures are medians of rounds; each round measured all cases of a chart, \
-     one after the other. Ratios are medians of the ratios within a round. Intervals hold the true \
-     median with a confidence of 95 % or more, whatever the distribution (order statistics).";
+     one after the other. p50 and p99 are of all values of all rounds together. Ratios are medians of \
+     the ratios within a round. Intervals hold the true value with a confidence of 95 % or more, \
+     whatever the distribution (order statistics).";
 
 /// How figures are made, and whether there were rounds enough.
 pub(super) fn how<'a>(charts: impl IntoIterator<Item = &'a Chart>) -> String {
-    let figures = charts.into_iter().flat_map(|chart| &chart.figures);
-    let confidence = figures.map(|figure| figure.estimate.confidence).fold(1.0, f64::min);
-    let percent = confidence * 100.0;
+    let intervals = Intervals::of(charts.into_iter().flat_map(|chart| &chart.figures));
+    let percent = intervals.confidence * 100.0;
     let few =
         format!(" There were too few rounds for that: some hold it with {percent:.1} % only.");
-    format!("{HOW}{}", if confidence < CONFIDENCE { &few } else { "" })
+    let none = " Where there is none, there were too few values for one.";
+    [
+        HOW,
+        if intervals.confidence < CONFIDENCE { &few } else { "" },
+        if intervals.are_all { "" } else { none },
+    ]
+    .concat()
+}
+
+/// The intervals of some figures.
+struct Intervals {
+    /// How sure the least sure of them is.
+    confidence: f64,
+    /// Whether each figure has one.
+    are_all: bool,
+}
+
+impl Intervals {
+    fn of<'a>(figures: impl IntoIterator<Item = &'a Figure>) -> Self {
+        figures.into_iter().map(|figure| figure.estimate.interval).fold(
+            Self { confidence: 1.0, are_all: true },
+            |all, interval| Self {
+                confidence: interval.map_or(1.0, |one| one.confidence).min(all.confidence),
+                are_all: all.are_all && interval.is_some(),
+            },
+        )
+    }
 }
 
 /// What was measured, where and when, in a sentence.
@@ -40,16 +66,19 @@ pub(super) fn machine(report: &Report) -> String {
 
 /// How many rounds a chart has.
 pub(super) fn rounds(chart: &Chart) -> String {
-    let rounds = chart.figures.iter().map(|figure| figure.values.len()).max().unwrap_or_default();
-    let confidence =
-        chart.figures.iter().map(|figure| figure.estimate.confidence).fold(1.0, f64::min);
-    let dropped = chart.dropped;
-    format!("{rounds} rounds, {dropped} more dropped, {:.1} % intervals", confidence * 100.0)
+    let Chart { rounds, dropped, figures, .. } = chart;
+    let intervals = Intervals::of(figures);
+    let percent = intervals.confidence * 100.0;
+    let none = if intervals.are_all { "" } else { " where there are values enough" };
+    format!("{rounds} rounds, {dropped} more dropped, {percent:.1} % intervals{none}")
 }
 
 /// An interval, with so many digits.
 pub(super) fn interval(estimate: &Estimate, digits: usize) -> String {
-    format!("{:.digits$} to {:.digits$}", estimate.low, estimate.high)
+    estimate.interval.map_or_else(
+        || "no interval".to_owned(),
+        |Interval { low, high, .. }| format!("{low:.digits$} to {high:.digits$}"),
+    )
 }
 
 /// A goal, and whether it is reached.
@@ -68,7 +97,7 @@ pub(super) fn print(report: &Report) {
             println!("\n{}, {} ({})\n{}", chart.title, chart.unit, rounds(chart), full(chart));
         }
     }
-    println!("\n{}\n{}.\n", machine(report), readme::count(&readme::rows(report)));
+    println!("\n{}\n{}.\n", machine(report), goals::count(&goals::rows(report)));
 }
 
 /// What figures are shown by.
@@ -209,5 +238,52 @@ fn marked(value: String, goal: Option<&Goal>) -> String {
         None => value,
         Some(Goal { reached: true, .. }) => format!("{value} ✓"),
         Some(Goal { reached: false, .. }) => format!("{value} missed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chart, Figure, how, rounds};
+
+    fn chart(rounds: usize, figures: Vec<Figure>) -> Chart {
+        Chart {
+            title: "latency".to_owned(),
+            unit: "ms".to_owned(),
+            digits: 1,
+            axis: None,
+            in_summary: true,
+            rounds,
+            dropped: 2,
+            figures,
+        }
+    }
+
+    fn quantile(part: f64, values: usize) -> Figure {
+        Figure::quantile("p", None, vec![1.0; values], part).unwrap()
+    }
+
+    #[test]
+    fn rounds_are_not_values() {
+        let chart = chart(15, vec![quantile(0.5, 450), quantile(0.99, 450)]);
+        assert_eq!(rounds(&chart), "15 rounds, 2 more dropped, 95.7 % intervals");
+        assert!(how([&chart]).ends_with("(order statistics)."));
+    }
+
+    #[test]
+    fn what_has_no_interval_is_said_to_have_none() {
+        let median = Figure::new("median", None, vec![1.0; 6]).unwrap();
+        let chart = chart(6, vec![median, quantile(0.99, 60)]);
+        let some = "6 rounds, 2 more dropped, 96.9 % intervals where there are values enough";
+        assert_eq!(rounds(&chart), some);
+        assert!(
+            how([&chart]).ends_with(" Where there is none, there were too few values for one.")
+        );
+    }
+
+    #[test]
+    fn rounds_that_are_too_few_are_called_so() {
+        let median = Figure::new("median", None, vec![1.0; 2]).unwrap();
+        let how = how([&chart(2, vec![median])]);
+        assert!(how.ends_with("too few rounds for that: some hold it with 50.0 % only."), "{how}");
     }
 }

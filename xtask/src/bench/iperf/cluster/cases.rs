@@ -159,6 +159,7 @@ impl Cases {
             digits: quantity.digits,
             axis: None,
             in_summary: true,
+            rounds: figures.iter().map(|figure| figure.values.len()).min().unwrap_or_default(),
             dropped: 0,
             figures,
         })
