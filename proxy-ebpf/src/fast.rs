@@ -145,8 +145,7 @@ pub(crate) fn keep_way<F: Datapath>(
         return;
     }
     update(work, entry);
-    work.reply_key =
-        FlowKey::new(work.flow.to.reversed(), work.packet.protocol, Hook::EGRESS);
+    work.reply_key = FlowKey::new(work.flow.to.reversed(), work.packet.protocol, Hook::EGRESS);
     let tables = F::tables();
     let replies = if confirmed {
         tables.flows.get_ptr_mut(&work.reply_key)

@@ -33,6 +33,7 @@ mod blame;
 mod bridge;
 mod choice;
 mod claim;
+mod confirm;
 mod counter;
 mod crc32c;
 mod egress;

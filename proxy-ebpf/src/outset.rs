@@ -127,33 +127,44 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         // The way that has been found.
         ..work.flow
     };
+    if !enter(work, &to, Kind(kind)) {
+        return Way::Long;
+    }
+    match known::translate(context, network, &work.key, &to) {
+        Way::Done if is_fast => known::send::<F>(context, work.flow.device, &work.flow.mac),
+        way => way,
+    }
+}
+
+/// Enters [`Work::flow`], which is that of its replies, into the tables, and then as that of the requests,
+/// which leads there and is of this kind. Says whether neither was in the way of another.
+#[inline(always)]
+fn enter<F: Datapath>(work: &mut Work<F>, to: &Tuple<F>, kind: Kind) -> bool {
+    let tables = F::tables();
+    let is_fast = kind.has(Kind::FAST);
     work.flow.label(&work.reply_key);
     if tables.flows.get_ptr(&work.reply_key).is_some()
         || tables.half_open.insert(&work.reply_key, &work.flow, NEW).is_err()
     {
-        return Way::Long;
+        return false;
     }
     passing::forget::<F>(work.flow.tag);
     if is_fast {
         fast::expect_replies(work);
     }
-    let key = &work.key;
-    work.flow.to = to;
-    work.flow.kind = Kind(kind);
+    work.flow.to = *to;
+    work.flow.kind = kind;
     // What is remembered of requests was so before there was this frontend, in an epoch that has ended.
-    work.flow.label(key);
-    if tables.half_open.insert(key, &work.flow, NEW).is_err() {
+    work.flow.label(&work.key);
+    if tables.half_open.insert(&work.key, &work.flow, NEW).is_err() {
         withdraw(work);
-        return Way::Long;
+        return false;
     }
     count::<F>(Reason::FlowCreated);
     if is_fast {
         count::<F>(Reason::FlowFast);
     }
-    match known::translate(context, network, key, &to) {
-        Way::Done if is_fast => known::send::<F>(context, work.flow.device, &work.flow.mac),
-        way => way,
-    }
+    true
 }
 
 /// Lets a packet through that is amid a connection and has no confirmed flow, if it has none at all, and

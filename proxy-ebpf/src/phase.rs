@@ -12,8 +12,8 @@ use proxy_common::{V4, V6};
 
 use crate::{
     claim::{self, Entered},
+    confirm,
     family::Datapath,
-    flow,
     open::{self, Opening},
     rewrite::rewrite,
     work::Work,
@@ -33,7 +33,7 @@ pub(crate) trait Phases: Sized {
     fn enter(context: &TcContext, work: &mut Work<Self>) -> Entered
     where
         Self: Datapath;
-    /// See [`flow::confirm`]; the flow is found again.
+    /// See [`confirm::confirm`]; the flow is found again.
     fn confirm(context: &TcContext, work: &mut Work<Self>)
     where
         Self: Datapath;
@@ -59,7 +59,7 @@ macro_rules! phases {
         #[inline(never)]
         extern "C" fn $confirm(frame: *mut __sk_buff) -> u32 {
             with_work::<$family>(frame, |_, work| {
-                flow::confirm(work);
+                confirm::confirm(work);
                 0
             })
         }
