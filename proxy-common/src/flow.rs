@@ -115,6 +115,13 @@ impl Kind {
         self.0 & bits != 0
     }
 
+    /// Whether this is the entry of requests to which no more is done once they have been translated here.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_final(self) -> bool {
+        !self.has(Self::REPLY | Self::HAIRPIN | Self::DIRECT | Self::MASQUERADE | Self::MASQUERADED)
+    }
+
     /// The hook at which the client's packets of such a flow are translated.
     #[must_use]
     #[inline(always)]

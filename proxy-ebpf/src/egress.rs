@@ -8,7 +8,9 @@ use crate::{
     blame::{self, blame},
     family::Datapath,
     flow::{self, Found, Side},
-    fragment, icmp_error, known,
+    fragment,
+    frame::take_request_mark,
+    icmp_error, known,
     packet::{Parsed, Part},
     passing,
     rewrite::failure,
@@ -19,6 +21,9 @@ use crate::{
 /// Handles a frame to a client, with its network header at `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    if take_request_mark(context) {
+        return Verdict::Pass.to_action();
+    }
     match known::follow::<F, true, false>(context, network).verdict() {
         Some(verdict) => verdict.to_action(),
         None => go_through::<F>(context, network),

@@ -15,7 +15,7 @@ use crate::{
     fast,
     flow::{Found, Side},
     fragment,
-    frame::store,
+    frame::{mark_request, store},
     packet::Part,
     rewrite::failure,
     tcp,
@@ -178,6 +178,9 @@ fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &
     }
     if kind.has(Kind::SAME_BRIDGE) {
         let _: Result<(), ()> = store(context, 0, mac, 0);
+    }
+    if kind.is_final() && work.key.hook == Hook::INGRESS {
+        mark_request(context);
     }
     Follow::Pass
 }

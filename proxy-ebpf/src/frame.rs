@@ -55,6 +55,36 @@ pub(crate) fn came_by(context: &TcContext) -> u32 {
     unsafe { (*context.skb.skb).ingress_ifindex }
 }
 
+/// The bit of `skb->tc_index` that a request has from where it has been translated to where it leaves the
+/// host's stack. Nobody else uses it, and the field is one that netfilter, routing and queues do not know.
+const REQUEST: u32 = 1 << 14;
+
+/// Marks a packet as a request to which no more is to be done: where it leaves, it is of no use to look for
+/// it, and it might even be taken for an answer, of a flow whose client is the backend.
+#[inline(always)]
+pub(crate) fn mark_request(context: &TcContext) {
+    // SAFETY: the kernel gives programs a valid context, of which this field may be written.
+    unsafe {
+        let field = &raw mut (*context.skb.skb).tc_index;
+        field.write_volatile(field.read_volatile() | REQUEST);
+    }
+}
+
+/// Takes that mark off; says whether it was there.
+#[inline(always)]
+pub(crate) fn take_request_mark(context: &TcContext) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let field = &raw mut (*context.skb.skb).tc_index;
+        let index = field.read_volatile();
+        let is_marked = index & REQUEST != 0;
+        if is_marked {
+            field.write_volatile(index & !REQUEST);
+        }
+        is_marked
+    }
+}
+
 /// Makes sure that the first bytes of a frame are in its linear part, where they can be read, as
 /// far as it has them. What a local socket sends has its headers there: to ask the kernel without
 /// need would cost a copy of each such packet's head. No more than is read may be wanted: behind it,

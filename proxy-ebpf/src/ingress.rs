@@ -16,7 +16,9 @@ use crate::{
     fast::{self, Reply},
     flow,
     follow::{self, Follow, Serving},
-    fragment, guard,
+    fragment,
+    frame::take_request_mark,
+    guard,
     hairpin::{self, Back},
     icmp_error,
     known::{self, Way},
@@ -32,6 +34,8 @@ use crate::{
 /// `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    // Who is behind the device may have put it there.
+    let _: bool = take_request_mark(context);
     let mut way = known::follow::<F, false, false>(context, network);
     if way == Way::Again {
         outset::clear::<F>();
@@ -57,6 +61,8 @@ fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 /// Handles a frame that comes from outside: from a client there, or an answer to a client anywhere.
 #[inline(always)]
 pub(crate) fn from_outside<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    // Who is behind the device may have put it there.
+    let _: bool = take_request_mark(context);
     if let Some(verdict) = known::follow::<F, false, true>(context, network).verdict() {
         return verdict.to_action();
     }

@@ -19,7 +19,7 @@ use crate::{
     family::Datapath,
     fast,
     flow::{self, Found},
-    frame::{ETHERNET, read},
+    frame::{ETHERNET, mark_request, read},
     passing,
     rewrite::rewrite_whole,
     tcp::{self, TcpHeader},
@@ -88,6 +88,7 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         return if opens { leave_key(&key, Way::Again) } else { Way::Long };
     }
     let to = found.flow().to;
+    let is_final = !EGRESS && found.flow().kind.is_final();
     let is_fast = !EGRESS && fast::is_on() && found.flow().kind.has(Kind::FAST);
     let past = is_fast.then(|| fast::next(found.flow()));
     let has_header = network >= ETHERNET;
@@ -109,6 +110,10 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     }
     match (translate(context, network, &key, &to), past) {
         (Way::Done, Some((device, mac))) => send::<F>(context, device, &mac),
+        (Way::Done, None) if is_final => {
+            mark_request(context);
+            Way::Done
+        }
         (way, _) => way,
     }
 }

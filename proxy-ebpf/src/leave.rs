@@ -15,7 +15,9 @@ use crate::{
     family::Datapath,
     flow,
     follow::{self, Follow, Serving},
-    fragment, guard, icmp_error, known,
+    fragment,
+    frame::take_request_mark,
+    guard, icmp_error, known,
     masquerade::{self, Masquerading},
     packet::{Parsed, Part},
     passing,
@@ -26,6 +28,9 @@ use crate::{
 /// Handles a frame that leaves the node, with its network header at `network`.
 #[inline(always)]
 pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
+    if take_request_mark(context) {
+        return Verdict::Pass.to_action();
+    }
     match known::follow::<F, true, true>(context, network).verdict() {
         Some(verdict) => verdict.to_action(),
         None => go_through::<F>(context, network),

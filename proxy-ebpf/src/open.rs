@@ -125,6 +125,9 @@ pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Op
         if !packet.opens_flow() || packet.tuple.source == packet.tuple.destination {
             return Opening::Pass;
         }
+        if packet.is_datagram() && is_answer(packet, work.now) {
+            return Opening::Pass;
+        }
         // Of those that come from elsewhere there may be many, which no client's device here
         // translates: they are only kept out of the way of flows.
         if work.outside != 0 && !is_in_the_way(packet, work.now) {
@@ -186,6 +189,16 @@ pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Op
         affinity::remember(&affinity, id, flow.generation, now);
     }
     Opening::Opened
+}
+
+/// Whether a datagram to an endpoint is an answer in a flow whose client that is. Nothing in the datagram
+/// says so.
+#[inline(never)]
+fn is_answer<F: Datapath>(packet: &Packet<F>, now: Tick) -> bool {
+    let key = FlowKey::new(packet.tuple, packet.protocol, Hook::EGRESS);
+    find(&key).is_some_and(|found| {
+        found.flow().kind.has(Kind::REPLY) && !found.is_expired(packet.protocol, now)
+    })
 }
 
 /// Whether a flow of a client from outside has the replies of a direct connection that begins with

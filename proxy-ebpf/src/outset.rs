@@ -20,7 +20,7 @@ use crate::{
     family::Datapath,
     fast,
     flow::{self, Found, NEW},
-    frame::device,
+    frame::{device, mark_request},
     known::{self, Way},
     maps::DEVICES,
     masquerade, passing,
@@ -132,6 +132,12 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     }
     match known::translate(context, network, &work.key, &to) {
         Way::Done if is_fast => known::send::<F>(context, work.flow.device, &work.flow.mac),
+        Way::Done => {
+            if !is_masqueraded {
+                mark_request(context);
+            }
+            Way::Done
+        }
         way => way,
     }
 }

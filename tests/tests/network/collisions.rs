@@ -2,10 +2,10 @@
 
 //! Connections that would share a tuple at the backend all work.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
-use anyhow::{Result, ensure};
-use proxy_tests::cluster::{Cluster, PORT, TARGET, WEB, web};
+use anyhow::{Context as _, Result, ensure};
+use proxy_tests::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, web};
 use proxy_tests::{
     both_families,
     family::{DualAddress, TestFamily},
@@ -16,6 +16,7 @@ use proxy_tests::{
 both_families!(
     two_vips_and_a_direct_connection_share_a_port,
     closed_connections_give_their_port_up,
+    peers_that_are_each_others_backends_are_told_apart,
 );
 
 /// A second Service with the same backend.
@@ -78,5 +79,40 @@ fn closed_connections_give_their_port_up<F: TestFamily>() -> Result<()> {
         ensure!(stream.source().port() == CLIENT_PORT, "{target} saw {}", stream.source());
     }
     ensure!(agents.remove(0).stop()?.success());
+    Ok(())
+}
+
+/// Two pods of a node with one port each, as peers of NTP have, ask each other by Services. A request then has
+/// the addresses and ports of an answer in the other one's flow, but is none.
+fn peers_that_are_each_others_backends_are_told_apart<F: TestFamily>() -> Result<()> {
+    for node in [NodeSpec::bridge("anc-node"), NodeSpec::routed("anc-node")] {
+        let cluster = Cluster::of(node)?;
+        let peers = ["client", "web-1"].map(|name| cluster.topology.pod(name));
+        cluster.manifests.apply(&web(WEB, "web").pods([peers[1]]))?;
+        cluster.manifests.apply(&web(OTHER, "other").pods([peers[0]]))?;
+        let mut agents = cluster.agents()?;
+        let addresses = peers.map(|peer| peer.socket::<F>(TARGET));
+        let vips = [WEB, OTHER].map(|vip| SocketAddr::new(vip.of(F::FAMILY), PORT));
+        let bind = |place: usize| -> Result<UdpSocket> {
+            let socket = peers[place].namespace().run(|| Ok(UdpSocket::bind(addresses[place])?))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        };
+        let sockets = [bind(0)?, bind(1)?];
+        for round in 0..3 {
+            for (asking, answering) in [(0, 1), (1, 0)] {
+                let context = || format!("round {round}, of {}", peers[asking].name());
+                let _: usize = sockets[asking].send_to(b"ask", vips[asking])?;
+                let (_, from) = sockets[answering].recv_from(&mut [0; 16]).with_context(context)?;
+                ensure!(from == addresses[asking], "{}: {from} has asked", context());
+            }
+            for (asking, answering) in [(0, 1), (1, 0)] {
+                let _: usize = sockets[answering].send_to(b"answer", addresses[asking])?;
+                let (_, from) = sockets[asking].recv_from(&mut [0; 16])?;
+                ensure!(from == vips[asking], "round {round}: {from} has answered");
+            }
+        }
+        ensure!(agents.remove(0).stop()?.success());
+    }
     Ok(())
 }
