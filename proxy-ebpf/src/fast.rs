@@ -190,15 +190,15 @@ pub(crate) fn find_reply<F: Datapath>(key: &mut FlowKey<F>) -> Option<*mut Flow<
     entry
 }
 
-/// Whether a packet that belongs to no flow at ingress may be a reply of one past the stack that is
-/// half-open. [`Work::key`] is its key there.
+/// Whether a packet that belongs to no flow at ingress may be a reply of one past the stack that
+/// [`find_reply`] was not asked about or does not find. [`Work::key`] is its key there.
 #[inline(always)]
 pub(crate) fn is_reply<F: Datapath>(work: &mut Work<F>) -> bool {
     if !is_on() {
         return false;
     }
     work.key.hook = Hook::EGRESS;
-    let is_reply = F::tables().half_open.get_ptr(&work.key).is_some();
+    let is_reply = find(&work.key).is_some();
     work.key.hook = Hook::INGRESS;
     is_reply
 }

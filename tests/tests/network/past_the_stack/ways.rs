@@ -20,7 +20,7 @@ use proxy_tests::{
 use super::{FEW, NODE, fast, forwarded, one_node, stop};
 
 both_families!(
-    answers_to_single_datagrams_go_past_the_stack,
+    short_exchanges_go_past_the_stack,
     a_route_that_moves_is_followed_whoever_speaks,
     who_comes_by_another_device_is_answered_there,
     nobody_speaks_for_another,
@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A client's port.
 const CLIENT_PORT: u16 = 46_000;
 
-/// A flow of one question and its answer is never confirmed.
-fn answers_to_single_datagrams_go_past_the_stack<F: TestFamily>() -> Result<()> {
+/// A flow of one datagram and its answer is never confirmed, and most segments of a short connection begin or
+/// end it.
+fn short_exchanges_go_past_the_stack<F: TestFamily>() -> Result<()> {
     let cluster = one_node(NodeSpec::routed(NODE))?;
     let agents = fast(&cluster)?;
     let _servers = cluster.servers(&["web-1"])?;
@@ -43,12 +44,14 @@ fn answers_to_single_datagrams_go_past_the_stack<F: TestFamily>() -> Result<()> 
     // Neighbours are learned.
     let _ = client.ask(Protocol::Udp, target)?;
     let node = cluster.topology.node(NODE).host();
-    let before = forwarded(node, F::FAMILY)?;
-    for _ in 0..20 {
-        let _ = client.ask(Protocol::Udp, target)?;
+    for protocol in Protocol::OF_SOCKETS {
+        let before = forwarded(node, F::FAMILY)?;
+        for _ in 0..20 {
+            let _ = client.ask(protocol, target)?;
+        }
+        let packets = forwarded(node, F::FAMILY)? - before;
+        ensure!(packets <= FEW, "{packets} packets of {} were forwarded", protocol.name());
     }
-    let packets = forwarded(node, F::FAMILY)? - before;
-    ensure!(packets <= FEW, "{packets} packets were forwarded");
     stop(agents)
 }
 
