@@ -22,8 +22,8 @@ pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 ///
 /// The pointer stays readable while the program runs, but the entry may be deleted and recycled
 /// meanwhile: what is read is to be believed only if [`Found::is`] says so afterwards, and what is
-/// written may at worst keep another flow alive or shorten its time-out, which its next packet
-/// mends.
+/// written may at worst keep another flow alive, shorten its time-out, or lead it past the stack by
+/// another's way for a second, which its next packets mend.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<F: Datapath> {
     pub(crate) entry: *mut Flow<F>,

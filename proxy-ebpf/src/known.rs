@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The short way of most packets: whole ones without options, of flows that are confirmed, go on, and
-//! have just been noted to. They change nothing of their flow, but for a FIN. One look-up, one rewrite;
-//! the working memory is not touched. Of those that open flows, or are amid connections of none, it says
+//! have just been noted to. They change nothing of their flow, but for a FIN, which takes a second look-up.
+//! One look-up, one rewrite; the working memory gets no more than a key. Of those that open flows, or are amid connections of none, it says
 //! so: see [`outset`](crate::outset). What is anything else goes the long way, from its beginning.
 
 use aya_ebpf::programs::TcContext;

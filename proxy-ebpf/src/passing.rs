@@ -3,9 +3,9 @@
 //! such, and each of them would be looked up in all tables. A cache: what is not in it is looked up.
 //!
 //! Only packets amid TCP connections are let through by it, and only those of no confirmed flow. What
-//! opens a flow is always looked up, and takes its own packets and their answers out of the cache; a
-//! frontend that is new empties it. Where a packet is looked up while another processor opens a flow
-//! with its very addresses and ports, it may be remembered all the same: that flow then waits for a
+//! opens a flow is always looked up, and takes its answers out of the cache. Its own packets cannot be in
+//! there: a frontend that is new empties it. Where a packet is looked up while another processor opens a
+//! flow with its very addresses and ports, it may be remembered all the same: that flow then waits for a
 //! second, as for a lost packet.
 
 use proxy_common::{

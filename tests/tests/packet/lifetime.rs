@@ -53,6 +53,13 @@ fn a_lost_reply_entry_comes_back_with_a_repeated_packet<F: Tabled>() -> Result<(
         connection.answer(&rig.programs)?;
         assert!(connection.is_confirmed(&rig)?);
     }
+    // And one that ends at once.
+    let connection =
+        Connection::establish(&rig.programs, Protocol::Tcp, client::<F>(12, 40_002), vip::<F>(1))?;
+    rig.tables.remove_flow(true, &connection.reply_key::<F>())?;
+    let end = tcp(connection.client, connection.frontend, TcpFlags::FIN | TcpFlags::ACK);
+    connection.request(&rig.programs, &end)?;
+    assert!(connection.is_confirmed(&rig)?);
     Ok(())
 }
 

@@ -10,13 +10,14 @@ use proxy_common::affinity::AffinityKey;
 use proxy_common::backend::{Backend, BackendId, Standing};
 use proxy_common::clock::{Tick, seconds};
 use proxy_common::counter::Reason;
+use proxy_common::device::Device;
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::service::Policy;
 use proxy_tests::both_families;
 use proxy_tests::protocol::Protocol;
 
 use super::{load_balancer, node_port, outsider, rig};
-use crate::frames::{backends, opening, vip};
+use crate::frames::{backends, client, opening, vip};
 use crate::programs::Verdict;
 use crate::rig::{Rig, Tabled};
 
@@ -27,6 +28,7 @@ both_families!(
     a_new_flow_renews_the_time,
     a_backend_that_has_gone_is_left,
     without_affinity_nothing_is_remembered,
+    a_pod_stays_too,
 );
 
 const SECONDS: u32 = 100;
@@ -171,5 +173,21 @@ fn without_affinity_nothing_is_remembered<F: Tabled>() -> Result<()> {
         assert!(choices(&rig, protocol, 40_000, node_port::<F>())?.len() > 1);
     }
     assert_eq!(rig.affinities.iter().count(), 0);
+    Ok(())
+}
+
+/// At a device where most new flows take a short way.
+fn a_pod_stays_too<F: Tabled>() -> Result<()> {
+    let mut rig = sticky::<F>()?;
+    rig.set_device(Device::routed().with_local_clients(true))?;
+    for protocol in Protocol::ALL {
+        let chosen = (40_000..40_020).map(|port| {
+            let sent = opening(protocol, client::<F>(12, port), load_balancer::<F>());
+            let packet = rig.programs.ingress(&sent)?.packet(Verdict::Pass)?;
+            packet.destination_socket().context("ports")
+        });
+        let chosen = chosen.collect::<Result<BTreeSet<_>>>()?;
+        assert_eq!(chosen.len(), 1, "{protocol:?}: {chosen:?}");
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 use aya::maps::lpm_trie::Key;
 use proxy_common::counter::Reason;
+use proxy_common::device::Device;
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::service::Policy;
 use proxy_common::source_range::{Admitted, Ranged};
@@ -14,7 +15,7 @@ use proxy_tests::both_families;
 use proxy_tests::protocol::Protocol;
 
 use super::{load_balancer, node_port, outsider, rig};
-use crate::frames::{backend, opening, vip};
+use crate::frames::{backend, client, opening, vip};
 use crate::programs::Verdict;
 use crate::rig::{Rig, Tabled, address};
 
@@ -22,6 +23,7 @@ both_families!(
     who_is_in_no_range_is_dropped,
     ranges_are_of_one_service_port,
     ranges_count_where_the_policy_says_so,
+    pods_must_be_in_a_range_too,
 );
 
 /// Admits the clients that share this many bits with an address, at the Service port of TCP.
@@ -50,20 +52,20 @@ fn passes<F: Tabled>(
 
 fn who_is_in_no_range_is_dropped<F: Tabled>() -> Result<()> {
     let mut rig = rig::<F>(&[backend::<F>(1)], Policy::SOURCE_RANGES)?;
-    let client = |host, port| SocketAddr::new(F::underlay(host), port);
+    let of_host = |host, port| SocketAddr::new(F::underlay(host), port);
     let to = load_balancer::<F>();
     assert!(!passes(&rig, Protocol::Tcp, outsider::<F>(40_000), to)?);
     let all_bits = if to.is_ipv4() { 32 } else { 128 };
     admit(&mut rig, F::underlay(100), all_bits)?;
     assert!(passes(&rig, Protocol::Tcp, outsider::<F>(40_001), to)?);
-    assert!(!passes(&rig, Protocol::Tcp, client(101, 40_000), to)?);
+    assert!(!passes(&rig, Protocol::Tcp, of_host(101, 40_000), to)?);
     // The last three bits may be anything.
     admit(&mut rig, F::underlay(16), all_bits - 3)?;
-    assert!(passes(&rig, Protocol::Tcp, client(17, 40_000), to)?);
-    assert!(!passes(&rig, Protocol::Tcp, client(9, 40_000), to)?);
+    assert!(passes(&rig, Protocol::Tcp, of_host(17, 40_000), to)?);
+    assert!(!passes(&rig, Protocol::Tcp, of_host(9, 40_000), to)?);
     // All other frontends are open to everybody.
     for (port, open) in (41_000..).zip([node_port::<F>(), vip::<F>(1)]) {
-        assert!(passes(&rig, Protocol::Tcp, client(101, port), open)?);
+        assert!(passes(&rig, Protocol::Tcp, of_host(101, port), open)?);
     }
     Ok(())
 }
@@ -82,5 +84,19 @@ fn ranges_are_of_one_service_port<F: Tabled>() -> Result<()> {
 fn ranges_count_where_the_policy_says_so<F: Tabled>() -> Result<()> {
     let rig = rig::<F>(&[backend::<F>(1)], Policy::NODE_IN_RANGES)?;
     assert!(passes(&rig, Protocol::Tcp, outsider::<F>(40_000), load_balancer::<F>())?);
+    Ok(())
+}
+
+/// At a device where most new flows take a short way.
+fn pods_must_be_in_a_range_too<F: Tabled>() -> Result<()> {
+    let mut rig = rig::<F>(&[backend::<F>(1)], Policy::SOURCE_RANGES)?;
+    rig.set_device(Device::routed().with_local_clients(true))?;
+    let [pod, other] = [12, 13].map(|host| client::<F>(host, 40_000));
+    let all_bits = if pod.is_ipv4() { 32 } else { 128 };
+    admit(&mut rig, pod.ip(), all_bits)?;
+    let sent = |client| opening(Protocol::Tcp, client, load_balancer::<F>());
+    let _ = rig.programs.ingress(&sent(pod))?.packet(Verdict::Pass)?;
+    rig.programs.ingress(&sent(other))?.is_dropped();
+    assert_eq!(rig.count(Reason::DropSourceRange)?, 1);
     Ok(())
 }
