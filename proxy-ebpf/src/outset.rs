@@ -28,11 +28,13 @@ use crate::{
 };
 
 /// Makes room for a flow where one has ended: with a port that the client has used before. What else may
-/// be left of that one is in the way, if it is there at all.
+/// be left of that one is in the way, if it is there at all; and so is a flow that another processor has
+/// opened and confirmed meanwhile.
 #[inline(never)]
 pub(crate) fn clear<F: Datapath>() {
     if let Some(work) = Work::<F>::get()
         && let Some(entry) = F::tables().flows.get_ptr_mut(&work.key)
+        && (Found { entry, confirmed: true }).flow().is_closed(true)
     {
         let _: Option<FlowKey<F>> = flow::forget_confirmed(&work.key, entry);
     }
