@@ -118,7 +118,9 @@ impl<'a> Client<'a> {
     fn connect_by(&self, protocol: Protocol, target: SocketAddr) -> io::Result<TcpStream> {
         let target = self.form.of(target);
         let socket = self.socket(target, protocol)?;
-        socket.connect_timeout(&target.into(), self.patience)?;
+        socket::once_released(io::ErrorKind::AddrNotAvailable, || {
+            socket.connect_timeout(&target.into(), self.patience)
+        })?;
         if self.source_port.is_some() && protocol == Protocol::Tcp {
             socket.set_linger(Some(Duration::ZERO))?;
         }
@@ -152,9 +154,9 @@ impl<'a> Client<'a> {
         if protocol == Protocol::Sctp {
             // It would tell the server of the host's other addresses.
             let own = SocketAddr::new(self.host.address(family), self.source_port.unwrap_or(0));
-            socket.bind(&own.into())?;
+            socket::name(&socket, own)?;
         } else if let Some(port) = self.source_port {
-            socket.bind(&SocketAddr::new(family.unspecified(), port).into())?;
+            socket::name(&socket, SocketAddr::new(family.unspecified(), port))?;
         }
         Ok(socket)
     }

@@ -27,3 +27,4 @@ pub use datagrams::DatagramSocket;
 pub use greeted::Greeted;
 pub use server::{HttpServer, SctpServer, TcpServer, UdpServer};
 pub use shares::Shares;
+pub use socket::once_released;

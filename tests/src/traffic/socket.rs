@@ -4,6 +4,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
@@ -31,11 +33,32 @@ pub(super) fn open(host: &Host, address: SocketAddr, protocol: Protocol) -> Resu
     socket.with_context(|| format!("opening a socket in {}", host.name()))
 }
 
+/// Gives a socket an address.
+pub(super) fn name(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    once_released(io::ErrorKind::AddrInUse, || socket.bind(&address.into()))
+}
+
+/// Takes a port, again and again for a second while that fails with `held`.
+///
+/// The socket that had the port before is closed, but children of this process hold it, too, between
+/// their `fork` and their `exec`.
+pub fn once_released<T>(held: io::ErrorKind, take: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let start = Instant::now();
+    loop {
+        match take() {
+            Err(error) if error.kind() == held && start.elapsed() < Duration::from_secs(1) => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            taken => return taken,
+        }
+    }
+}
+
 /// A socket of `host` that is bound to `address` and does not block, as
 /// tokio wants it.
 pub(super) fn bind(host: &Host, address: SocketAddr, protocol: Protocol) -> Result<Socket> {
     let socket = open(host, address, protocol)?;
-    let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&address.into()));
+    let bound = socket.set_nonblocking(true).and_then(|()| name(&socket, address));
     bound.with_context(|| format!("binding {address} in {}", host.name()))?;
     Ok(socket)
 }

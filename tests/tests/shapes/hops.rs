@@ -6,7 +6,7 @@ use std::io::{ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::cmsg_space;
@@ -14,6 +14,7 @@ use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvHopLimit, Ipv6Ttl}
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
 use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::topology::Host;
+use proxy_tests::traffic::once_released;
 
 use crate::rig::{HOPS_PORT, HOPS_TARGET, Place, Rig, vip_at};
 
@@ -73,7 +74,10 @@ fn measure<F: TestFamily>(rig: &Rig, backend: &Host, target: SocketAddr) -> Resu
 
 /// A socket whose packets have `hops`, and that learns how many those have that it receives.
 fn open<F: TestFamily>(host: &Host, address: SocketAddr, hops: u8) -> Result<UdpSocket> {
-    let socket = host.namespace().run(|| bind(address))?;
+    let socket = host.namespace().run(|| {
+        once_released(ErrorKind::AddrInUse, || UdpSocket::bind(address))
+            .with_context(|| format!("binding {address}"))
+    })?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     match F::FAMILY {
         IpFamily::V4 => {
@@ -86,20 +90,6 @@ fn open<F: TestFamily>(host: &Host, address: SocketAddr, hops: u8) -> Result<Udp
         }
     }
     Ok(socket)
-}
-
-/// Binds a socket, also where one was bound that is closed: a process that another test is just
-/// starting holds it open until it runs its own program.
-fn bind(address: SocketAddr) -> Result<UdpSocket> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        match UdpSocket::bind(address) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            result => return result.with_context(|| format!("binding {address}")),
-        }
-    }
 }
 
 /// Waits for a datagram, and returns its hops and where it came from.
