@@ -10,6 +10,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::netns::Prefix;
+
 /// An IP family as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IpFamily {
@@ -147,6 +149,13 @@ impl DualAddress {
     pub const fn cluster_ip(host: u8) -> Self {
         let prefix = Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0).to_bits();
         Self::new([10, 96, 0, host], prefix | digits_as_hex(host))
+    }
+
+    /// The Service CIDR, as in the recorded cluster.
+    #[must_use]
+    pub const fn service_ranges() -> [Prefix; 2] {
+        let Self { v4, v6 } = Self::cluster_ip(0);
+        [Prefix(IpAddr::V4(v4), 16), Prefix(IpAddr::V6(v6), 112)]
     }
 }
 

@@ -9,16 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, client, header};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, header};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::connection::Connection;
 use super::kind::{Kind, name_of};
 use super::watch::INITIAL_EVENTS_END;
 
@@ -40,24 +37,7 @@ pub struct Upstream {
 impl Upstream {
     /// Sends a request on a connection of its own.
     pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
-        let stream = TcpStream::connect(self.address).await?;
-        let mut sender = match &self.tls {
-            None => {
-                let (sender, connection) =
-                    client::conn::http1::handshake(TokioIo::new(stream)).await?;
-                drop(tokio::spawn(connection));
-                sender
-            }
-            Some(tls) => {
-                let name = ServerName::from(self.address.ip());
-                let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
-                let (sender, connection) =
-                    client::conn::http1::handshake(TokioIo::new(stream)).await?;
-                drop(tokio::spawn(connection));
-                sender
-            }
-        };
-        Ok(sender.send_request(request).await?)
+        Connection::open(self).await?.send(request).await
     }
 
     /// Reads the objects of a kind as a stream, as far as these are a list, on a connection of its own,
@@ -89,30 +69,11 @@ impl Upstream {
 
     /// A request without a body.
     pub(super) fn get(&self, path: &str) -> Result<Request<Full<Bytes>>> {
-        self.request(Method::GET, path, None)
-    }
-
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Request<Full<Bytes>>> {
-        let body = body.map(Value::to_string).unwrap_or_default();
         Ok(Request::builder()
-            .method(method)
             .uri(path)
             .header(header::HOST, self.address.to_string())
-            .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
-            .body(Full::new(Bytes::from(body)))?)
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
-        let response = self.send(self.request(method, path, body)?).await?;
-        let code = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
+            .body(Full::default())?)
     }
 }
 
@@ -145,7 +106,7 @@ impl ApiClient {
     }
 
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
-        let asked = self.upstream.ask(method, path, body);
+        let asked = async { self.upstream.connect().await?.ask(method, path, body).await };
         self.runtime.block_on(asked).with_context(|| format!("asking for {path}"))
     }
 
@@ -218,7 +179,8 @@ impl ApiClient {
     }
 }
 
-fn place(object: &Value) -> Result<(Kind, (String, String))> {
+/// The kind of an object that says what it is, its namespace and its name.
+pub(super) fn place(object: &Value) -> Result<(Kind, (String, String))> {
     let kind = Kind::of(object).with_context(|| format!("the kind of {object}"))?;
     Ok((kind, name_of(object)))
 }

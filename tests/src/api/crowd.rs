@@ -23,7 +23,8 @@ pub const TARGET: u16 = 8080;
 const PODS: u32 = 150_000;
 /// How many nodes the pods are on.
 const NODES: u32 = 1000;
-const NAMESPACE: &str = "shop";
+/// The namespace of all Services.
+pub const NAMESPACE: &str = "shop";
 const CREATED: &str = "2026-11-20T23:19:38Z";
 
 /// Where the endpoints of a slice are.
@@ -208,7 +209,7 @@ impl Crowd {
     }
 }
 
-/// The ranges of cluster IPs, as large as the API allows in IPv6.
+/// The object of the ranges of cluster IPs.
 fn service_cidr() -> Value {
     let ranges = IpFamily::ALL.map(|family| service_range(family).to_string());
     json!({
@@ -218,7 +219,9 @@ fn service_cidr() -> Value {
     })
 }
 
-const fn service_range(family: IpFamily) -> Prefix {
+/// The range of a family's cluster IPs, as large as the API allows in IPv6.
+#[must_use]
+pub const fn service_range(family: IpFamily) -> Prefix {
     match family {
         IpFamily::V4 => Prefix(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), 12),
         IpFamily::V6 => Prefix(IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0)), 108),

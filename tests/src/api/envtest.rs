@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rcgen::KeyPair;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::client::{ApiClient, Upstream};
-use super::pki::Authority;
+use super::pki::{Authority, Identity};
 use crate::cleanup::{self, Lease};
+use crate::netns::Prefix;
 
 /// Names the directory.
 pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
@@ -25,13 +27,12 @@ pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
 /// How long the two may take to be ready.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The ranges of cluster IPs, as in the recorded cluster.
-const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/112";
-
 /// A kube-apiserver with its etcd, without controllers. Both end when this is dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
     upstream: Upstream,
+    authority: Authority,
+    admin: Identity,
     /// In the order in which they end.
     _programs: [Program; 2],
     _directory: TempDir,
@@ -46,14 +47,15 @@ struct Program {
 }
 
 impl ControlPlane {
-    /// Starts both and waits until they are ready.
-    pub fn start(assets: &Path, runtime: &Handle) -> Result<Self> {
+    /// Starts both, with these ranges of cluster IPs, and waits until they are ready.
+    pub fn start(assets: &Path, ranges: [Prefix; 2], runtime: &Handle) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let [peers, clients, api] = free_ports()?;
         let etcd = Self::etcd(assets, directory.path(), peers, clients)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, api));
         let authority = Authority::new()?;
-        let server = Self::api_server(assets, directory.path(), clients, address, &authority)?;
+        let ends = (clients, address);
+        let server = Self::api_server(assets, directory.path(), ends, ranges, &authority)?;
         let admin = authority.client("admin", "system:masters")?;
         let upstream = Upstream { address, tls: Some(authority.client_config(&admin)?) };
         let programs = [server, etcd];
@@ -68,13 +70,27 @@ impl ControlPlane {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        Ok(Self { upstream, _programs: programs, _directory: directory })
+        Ok(Self { upstream, authority, admin, _programs: programs, _directory: directory })
     }
 
     /// The API, as its administrator reaches it.
     #[must_use]
     pub fn upstream(&self) -> Upstream {
         self.upstream.clone()
+    }
+
+    /// What a kubeconfig says of the cluster, and of its administrator. Their files are in a directory
+    /// that is there.
+    pub fn kubeconfig(&self, directory: &Path) -> Result<(Value, Value)> {
+        let file = |name: &str, text: &str| write_in(directory, name, text);
+        let cluster = json!({
+            "certificate-authority": file("authority.pem", &self.authority.certificate())?,
+        });
+        let user = json!({
+            "client-certificate": file("admin.pem", &self.admin.certificate)?,
+            "client-key": file("admin.key", &self.admin.key)?,
+        });
+        Ok((cluster, user))
     }
 
     fn etcd(assets: &Path, directory: &Path, peers: u16, clients: u16) -> Result<Program> {
@@ -95,26 +111,22 @@ impl ControlPlane {
     fn api_server(
         assets: &Path,
         directory: &Path,
-        etcd: u16,
-        address: SocketAddr,
+        (etcd, address): (u16, SocketAddr),
+        [first, second]: [Prefix; 2],
         authority: &Authority,
     ) -> Result<Program> {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         let server = authority.server(&[loopback], &names)?;
         let accounts = KeyPair::generate()?;
-        let file = |name: &str, text: &str| -> Result<PathBuf> {
-            let path = directory.join(name);
-            fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-            Ok(path)
-        };
+        let file = |name: &str, text: &str| write_in(directory, name, text);
         let mut command = Command::new(assets.join("kube-apiserver"));
         let _ = command
             .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
             .arg(format!("--bind-address={loopback}"))
             .arg(format!("--advertise-address={loopback}"))
             .arg(format!("--secure-port={}", address.port()))
-            .arg(format!("--service-cluster-ip-range={SERVICE_CIDRS}"))
+            .arg(format!("--service-cluster-ip-range={first},{second}"))
             .args([
                 "--authorization-mode=RBAC",
                 "--allow-privileged=true",
@@ -175,6 +187,13 @@ impl Program {
         let lines: Vec<_> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Writes a file of a directory, and says where it is.
+fn write_in(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = directory.join(name);
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
 }
 
 /// Ports of `127.0.0.1` that nobody listens on.

@@ -6,6 +6,7 @@
 pub mod crowd;
 pub mod envtest;
 pub mod fault;
+pub mod forwarder;
 pub mod kind;
 pub mod kubeconfig;
 pub mod pki;
@@ -17,6 +18,7 @@ pub mod rules;
 pub mod workloads;
 
 mod client;
+mod connection;
 mod events;
 mod list;
 mod listener;
@@ -27,3 +29,4 @@ mod store;
 mod watch;
 
 pub use client::{ApiClient, Upstream};
+pub use connection::Connection;

@@ -53,12 +53,11 @@ impl Manifests {
 
     /// Writes the Service CIDR that cluster IPs of the tests are of, in both families.
     pub fn apply_service_cidr(&self) -> Result<()> {
-        let start = DualAddress::cluster_ip(0);
         let object = json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "ServiceCIDR",
             "metadata": { "name": "kubernetes" },
-            "spec": { "cidrs": [format!("{}/16", start.v4), format!("{}/112", start.v6)] },
+            "spec": { "cidrs": DualAddress::service_ranges().map(|range| range.to_string()) },
         });
         self.write_list("kubernetes", &[object])
     }

@@ -48,7 +48,7 @@ pub(crate) struct Stage {
 /// What the proxy is in front of.
 enum Api {
     Replay(ReplayServer),
-    Real(#[expect(dead_code, reason = "it runs as long as it is held")] ControlPlane),
+    Real(#[expect(dead_code, reason = "it runs as long as it is held")] Box<ControlPlane>),
 }
 
 /// Times that suit a server which sends bookmarks five times a second.
@@ -87,12 +87,13 @@ impl Stage {
         let mut timing = TIMING;
         let (api, upstream) = if let Some(assets) = assets {
             SAID.call_once(|| println!("the API is that of {}", assets.display()));
-            let control_plane = ControlPlane::start(&assets, runtime)?;
+            let control_plane =
+                ControlPlane::start(&assets, DualAddress::service_ranges(), runtime)?;
             // It sends bookmarks once a minute.
             timing.silence = Duration::from_secs(4);
             timing.answer = Duration::from_secs(8);
             let upstream = control_plane.upstream();
-            (Api::Real(control_plane), upstream)
+            (Api::Real(Box::new(control_plane)), upstream)
         } else {
             SAID.call_once(|| println!("{ASSETS} is not set: the API replays recordings"));
             let server = ReplayServer::start(Door::default(), runtime)?;

@@ -5,6 +5,7 @@
 mod api;
 mod changes;
 mod endpoints;
+mod real;
 mod stage;
 mod start;
 mod usage;
@@ -212,14 +213,15 @@ fn chart(
 fn notes() -> Vec<String> {
     vec![
         format!(
-            "All Services have {ENDPOINTS} endpoints in each family. Objects are as large as those of \
-             a real cluster, with what was applied and who manages which field. A change sends a \
-             Service's endpoints of one family from one range of addresses to another; a pod connects \
-             to the Service again and again, and the answer says which range it comes from. The time \
-             goes from when the API server writes the change into the agent's stream (or from when it \
-             was asked to make it) to the first answer from the new range, and so has a connection in \
-             it. p50 and p99 are of all changes of all rounds; fewer than 348 are too few for an \
-             interval of p99."
+            "The API is {}. All Services have {ENDPOINTS} endpoints in each family. Objects are as \
+             large as those of a real cluster, with what was applied and who manages which field. \
+             A change sends a Service's endpoints of one family from one range of addresses to \
+             another; a pod connects to the Service again and again, and the answer says which \
+             range it comes from. The time goes from when the API server writes the change into \
+             the agent's stream (or from when it was asked to make it) to the first answer from \
+             the new range, and so has a connection in it. p50 and p99 are of all changes of all \
+             rounds; fewer than 348 are too few for an interval of p99.",
+            api::name(),
         ),
         "A start goes from the start of the process to the first answer that a pod gets through a \
          Service, in each family. The bare client reads the same lists, all at once, and does nothing \

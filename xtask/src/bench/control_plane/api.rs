@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The API that the agent follows, with all objects.
+//! The API that the agent follows, with all objects: a real one where the environment names its
+//! programs, or that of the tests.
 
-use std::{net::SocketAddr, path::Path, time::Instant};
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use proxy_tests::{
     api::{
         Upstream,
-        crowd::Crowd,
+        crowd::{Crowd, service_range},
+        envtest::{ASSETS, ControlPlane},
         kind::Kind,
         kubeconfig,
         replay::{Door, ReplayServer},
     },
+    family::IpFamily,
     manifests::node_object,
     netns::Namespace,
     topology::Node,
@@ -20,9 +28,24 @@ use proxy_tests::{
 use serde_json::{Value, json};
 use tokio::runtime::{self, Handle};
 
-/// An API server in the namespace of a node.
-pub(super) struct Api {
-    server: ReplayServer,
+use super::real::Real;
+
+/// An API server that a node reaches.
+pub(super) enum Api {
+    Replaying(ReplayServer),
+    Real { api: Box<Real>, _programs: Box<ControlPlane> },
+}
+
+/// Whose API this is, as a note says it.
+pub(super) fn name() -> String {
+    match assets() {
+        Some(assets) => format!("the kube-apiserver of {}", assets.display()),
+        None => "that of the tests, which replays".to_owned(),
+    }
+}
+
+fn assets() -> Option<PathBuf> {
+    env::var_os(ASSETS).map(PathBuf::from)
 }
 
 impl Api {
@@ -30,37 +53,67 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// If it cannot listen.
-    pub(super) fn start(crowd: Crowd, node: &Node, runtime: &Handle) -> Result<Self> {
+    /// If it does not start, or refuses an object.
+    pub(super) fn start(
+        crowd: Crowd,
+        node: &Node,
+        scratch: &Path,
+        runtime: &Handle,
+    ) -> Result<Self> {
+        let namespace = node.host().namespace();
+        let node = node_object(node, None);
+        if let Some(assets) = assets() {
+            let programs = ControlPlane::start(&assets, IpFamily::ALL.map(service_range), runtime)?;
+            let (cluster, user) = programs.kubeconfig(scratch)?;
+            let api = Real::start(programs.upstream(), (cluster, user), namespace, runtime)?;
+            api.fill(crowd, &node)?;
+            return Ok(Self::Real { api: Box::new(api), _programs: Box::new(programs) });
+        }
         let door = Door {
             address: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-            namespace: Some(node.host().namespace()),
+            namespace: Some(namespace),
             ..Door::default()
         };
         let server = ReplayServer::start(door, runtime)?;
-        server.fill(crowd.objects().chain([node_object(node, None)]));
-        Ok(Self { server })
+        server.fill(crowd.objects().chain([node]));
+        Ok(Self::Replaying(server))
     }
 
     /// Writes a kubeconfig that names it.
     pub(super) fn write_kubeconfig(&self, path: &Path) -> Result<()> {
-        kubeconfig::write(path, "http", self.server.address(), &json!({}), &json!({}))
+        match self {
+            Self::Replaying(server) => {
+                kubeconfig::write(path, "http", server.address(), &json!({}), &json!({}))
+            }
+            Self::Real { api, .. } => api.write_kubeconfig(path),
+        }
     }
 
-    /// Makes an object, or replaces it.
-    pub(super) fn apply(&self, object: &Value) -> Result<()> {
-        self.server.apply(object)
+    /// Replaces an object.
+    pub(super) fn replace(&self, object: &Value) -> Result<()> {
+        match self {
+            Self::Replaying(server) => server.apply(object),
+            Self::Real { api, .. } => api.replace(object),
+        }
     }
 
-    /// When a change was last written into a stream.
-    pub(super) fn last_sent(&self) -> Result<Instant> {
-        self.server.last_sent().context("the API has sent no change")
+    /// When the change that was asked for at this time was written into the agent's stream: the only
+    /// change since.
+    pub(super) fn sent_since(&self, time: Instant) -> Result<Instant> {
+        let sent = match self {
+            Self::Replaying(server) => server.last_sent(),
+            Self::Real { api, .. } => api.sent_since(time),
+        };
+        sent.context("the API has sent no change")
     }
 
     /// Reads the lists of all kinds at once, as the agent does, and returns how many bytes they have.
     /// What is read is thrown away.
     pub(super) fn read_lists(&self, namespace: &Namespace) -> Result<usize> {
-        let upstream = Upstream { address: self.server.address(), tls: None };
+        let upstream = match self {
+            Self::Replaying(server) => Upstream { address: server.address(), tls: None },
+            Self::Real { api, .. } => api.upstream_of_node(),
+        };
         namespace.run(|| {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             let lists = Kind::ALL.map(|kind| upstream.stream_length(kind));

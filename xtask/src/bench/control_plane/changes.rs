@@ -152,9 +152,9 @@ impl Walk<'_> {
         thread::scope(|scope| {
             let asking = scope.spawn(move || client.run(|| wait_for(side, target)));
             let made = Instant::now();
-            stage.api.apply(&object)?;
+            stage.api.replace(&object)?;
             let seen = asking.join().map_err(|_| anyhow!("asking has crashed"))??;
-            Ok(Change { made, sent: stage.api.last_sent()?, seen })
+            Ok(Change { made, sent: stage.api.sent_since(made)?, seen })
         })
     }
 }

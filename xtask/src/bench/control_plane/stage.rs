@@ -56,8 +56,8 @@ impl Ground {
         let endpoints = Endpoints::start(node, topology.pod(SERVER), runtime)?;
         part.done();
         part.on("objects");
-        let api = Api::start(crowd, node, runtime)?;
         let scratch = Scratch::new("bench")?;
+        let api = Api::start(crowd, node, scratch.path(), runtime)?;
         let kubeconfig = scratch.path().join("kubeconfig");
         api.write_kubeconfig(&kubeconfig)?;
         part.done();
