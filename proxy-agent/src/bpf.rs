@@ -5,6 +5,7 @@ mod apply;
 pub mod clock;
 pub mod device_tables;
 mod embedded;
+mod frontends;
 pub mod kernel_log;
 mod left_out;
 mod locality;

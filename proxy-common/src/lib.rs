@@ -21,6 +21,7 @@ pub mod family;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
+pub mod frontend_filter;
 pub mod gauge;
 pub mod locality;
 pub mod map_names;
@@ -39,7 +40,7 @@ pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

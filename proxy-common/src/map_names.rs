@@ -5,6 +5,8 @@
 
 /// Frontends of a family, without the family's ending.
 pub const FRONTENDS: &str = "FRONTENDS";
+/// Which addresses may be frontends', per family.
+pub const FILTER: &str = "FILTER";
 /// Service ports of a family.
 pub const SERVICES: &str = "SERVICES";
 /// Names of the service ports of a family.

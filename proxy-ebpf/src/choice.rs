@@ -9,6 +9,7 @@ use proxy_common::{
     backend::{Backend, BackendId, Standing},
     device::DeviceTraits,
     frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex},
+    frontend_filter::FilterBit,
     service::{BackendSet, Policy, Service},
     source_range::Ranged,
 };
@@ -24,7 +25,7 @@ pub(crate) fn look_up<F: Datapath>(
     protocol: Protocol,
 ) -> Option<Frontend> {
     // Node ports are kept there, and are nobody's to dial by it.
-    if address == <F as Family>::Addr::UNSPECIFIED {
+    if address == <F as Family>::Addr::UNSPECIFIED || !may_be_frontend::<F>(&address) {
         return None;
     }
     let frontends = F::tables().frontends;
@@ -36,6 +37,17 @@ pub(crate) fn look_up<F: Datapath>(
         Some(mark) if mark.service() == ServiceIndex::NODE => node_port::<F>(port, protocol),
         found => found,
     }
+}
+
+/// Whether an address may be a frontend's: what is for none is spared two look-ups, each of which would have
+/// to wait for memory.
+#[inline(always)]
+fn may_be_frontend<F: Datapath>(address: &<F as Family>::Addr) -> bool {
+    let bit = FilterBit::of(address);
+    F::tables().filter.get_ptr(bit.row()).is_some_and(|row| {
+        // SAFETY: a row of an array is never freed; its word is read whole.
+        unsafe { row.read_volatile() }.has(bit)
+    })
 }
 
 /// The entry of a node port.

@@ -19,6 +19,7 @@ use proxy_common::{
     flow::{Flow, FlowKey, MAX_FLOWS, MAX_HALF_OPEN},
     fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
     frontend::{Frontend, FrontendKey, MAX_FRONTENDS, ServiceIndex},
+    frontend_filter::{FILTER_ROWS, FilterRow},
     locality::Locality,
     name::ServiceName,
     passing::{Epoch, PASSING_ROWS, Passing},
@@ -34,6 +35,7 @@ use crate::{family::Datapath, work::Work};
 /// The tables of one family.
 pub(crate) struct Tables<F: Datapath> {
     pub(crate) frontends: &'static HashMap<FrontendKey<F>, Frontend>,
+    pub(crate) filter: &'static Array<FilterRow>,
     pub(crate) services: &'static Array<Service>,
     pub(crate) slots: &'static Array<BackendId>,
     pub(crate) backends: &'static Array<Backend<F>>,
@@ -53,13 +55,15 @@ pub(crate) struct Tables<F: Datapath> {
 
 /// Declares the tables of one family, and the way to them.
 macro_rules! tables {
-    ($family:ty, $accessor:ident: $frontends:ident, $services:ident, $names:ident, $slots:ident,
-     $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
+    ($family:ty, $accessor:ident: $frontends:ident, $filter:ident, $services:ident, $names:ident,
+     $slots:ident, $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
      $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $affinities:ident,
      $locality:ident, $passing:ident, $epoch:ident, $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
+        #[map]
+        static $filter: Array<FilterRow> = Array::pinned(FILTER_ROWS, BPF_F_MMAPABLE);
         #[map]
         static $services: Array<Service> = Array::pinned(MAX_SERVICES, BPF_F_MMAPABLE);
         // Read by people only; here so that it is created and pinned with the others.
@@ -107,6 +111,7 @@ macro_rules! tables {
         pub(crate) fn $accessor() -> Tables<$family> {
             Tables {
                 frontends: &$frontends,
+                filter: &$filter,
                 services: &$services,
                 slots: &$slots,
                 backends: &$backends,
@@ -127,11 +132,11 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, v4: FRONTENDS_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4,
-    HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
+tables!(V4, v4: FRONTENDS_V4, FILTER_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4,
+    FLOWS_V4, HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
     AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, WORK_V4);
-tables!(V6, v6: FRONTENDS_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6,
-    HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
+tables!(V6, v6: FRONTENDS_V6, FILTER_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6,
+    FLOWS_V6, HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
     AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, WORK_V6);
 
 /// Devices with programs, by interface index.

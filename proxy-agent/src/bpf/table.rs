@@ -10,6 +10,9 @@ use aya::{
 
 use super::{Error, object::pinned};
 
+/// `BPF_NOEXIST` of `linux/bpf.h`.
+const BPF_NOEXIST: u64 = 1;
+
 /// A BPF hash with its name, for errors.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
@@ -30,6 +33,19 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.map.insert(key, value, 0).map_err(|error| Error::Map(self.name.clone(), error))
     }
 
+    /// Writes an entry where there is none; says whether there was none.
+    pub(super) fn enter(&mut self, key: K, value: V) -> Result<bool, Error> {
+        match self.map.insert(key, value, BPF_NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
     /// Reads an entry.
     pub(super) fn get(&self, key: &K) -> Result<Option<V>, Error> {
         match self.map.get(key, 0) {
@@ -41,12 +57,18 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
     /// Removes a key; one that is not there is as good.
     pub(super) fn remove(&mut self, key: &K) -> Result<(), Error> {
+        self.take(key).map(drop)
+    }
+
+    /// Removes a key, and says whether it was there.
+    pub(super) fn take(&mut self, key: &K) -> Result<bool, Error> {
         match self.map.remove(key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::NotFound =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(self.error(error)),
         }

@@ -22,12 +22,18 @@ use proxy_common::{
     source_range::{Admitted, Ranged},
 };
 
-use super::{Error, mapped::MappedArray, object::pinned, table::Table};
+use super::{
+    Error,
+    frontends::{Frontends, Kernel},
+    mapped::MappedArray,
+    object::pinned,
+    table::Table,
+};
 
 /// The tables of one family.
 #[derive(Debug)]
 pub struct Tables<F: Family> {
-    frontends: Table<FrontendKey<F>, Frontend>,
+    frontends: Frontends<Kernel<F>>,
     names: Table<ServiceIndex, ServiceName>,
     flows: Table<FlowKey<F>, Flow<F>>,
     half_open: Table<FlowKey<F>, Flow<F>>,
@@ -40,11 +46,12 @@ pub struct Tables<F: Family> {
 }
 
 /// The name of a family's map.
-fn of_family<F: Family>(base: &str) -> String {
+pub(super) fn of_family<F: Family>(base: &str) -> String {
     format!("{base}{}", family_ending::<F>())
 }
 
-fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
+/// Opens a family's array.
+pub(super) fn mapped<F: Family, T: Pod>(pins: &Path, base: &str) -> Result<MappedArray<T>, Error> {
     let name = of_family::<F>(base);
     match pinned(pins, &name)? {
         Map::Array(data) => MappedArray::new(&name, data),
@@ -60,7 +67,7 @@ impl<F: Family> Tables<F> {
     /// If one is not there or cannot be opened.
     pub fn open(pins: &Path) -> Result<Self, Error> {
         Ok(Self {
-            frontends: Table::open(pins, &of_family::<F>(map_names::FRONTENDS))?,
+            frontends: Frontends::open(pins)?,
             names: Table::open(pins, &of_family::<F>(map_names::NAMES))?,
             flows: Table::open(pins, &of_family::<F>(map_names::FLOWS))?,
             half_open: Table::open(pins, &of_family::<F>(map_names::HALF_OPEN))?,
@@ -99,6 +106,7 @@ impl<F: Family> Tables<F> {
 
     /// Gives memory back after much work.
     pub(super) fn rest(&mut self) {
+        self.frontends.rest();
         self.services.rest();
         self.slots.rest();
         self.backends.rest();

@@ -170,6 +170,9 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
     // Of clients that have no flows yet, and none twice.
     new.recipe.address = new.recipe.address.wrapping_add(1 << 10);
     new.recipe.clients = u32::MAX;
+    // To as many clients. Nothing is remembered of such a packet.
+    let first = Packet::tcp(elsewhere, client, TcpFlags::SYN).numbers(1, 0);
+    let first = packets::<F>(&first, true, u32::MAX, PASS)?;
     let anywhere = |socket: SocketAddr| SocketAddr::new(socket.ip(), 0);
     let scenario = |name, program, packets, floors, to| Scenario {
         name,
@@ -188,6 +191,8 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
         scenario("established reply", EGRESS, reply(backend)?, &[], anywhere(client)),
         scenario("from outside", UPLINK_INGRESS, request(vip::<F>(10))?, follow, backend),
         scenario("to outside", UPLINK_EGRESS, reply(backend)?, &[], anywhere(client)),
+        // Before others leave flows in the tables, whose entries it would meet.
+        scenario("no Service, first", INGRESS, first, miss, anywhere(client)),
         Scenario {
             counted: Some(Reason::FlowCreated),
             // Warm by themselves.

@@ -21,6 +21,7 @@ use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::fragment::{FragmentKey, Fragmented};
 use proxy_common::frontend::ServiceIndex;
+use proxy_common::frontend_filter::FilterRow;
 use proxy_common::locality::Locality;
 use proxy_common::reject::Budget;
 use proxy_common::service_cidr::{Outsider, Prefix as ServicePrefix};
@@ -41,6 +42,7 @@ pub(crate) const ROWS: u32 = 1 << 12;
 pub(crate) struct Loaded<F: Tabled> {
     pub(crate) programs: Programs,
     pub(crate) tables: Tables<F::Abi>,
+    pub(crate) filter: Array<MapData, FilterRow>,
     pub(crate) flows: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
     pub(crate) half_open: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
     pub(crate) devices: HashMap<MapData, u32, Device>,
@@ -86,6 +88,7 @@ impl<F: Tabled> Loaded<F> {
         Ok(Self {
             programs,
             tables: Tables::open(pins)?,
+            filter: pinned(pins, &of_family(map_names::FILTER))?.try_into()?,
             flows: pinned(pins, &of_family(map_names::FLOWS))?.try_into()?,
             half_open: pinned(pins, &of_family(map_names::HALF_OPEN))?.try_into()?,
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,

@@ -21,6 +21,7 @@ mod checksums;
 mod choice;
 mod confirmation;
 mod fragments;
+mod frontend_filter;
 mod guard;
 mod hairpin;
 mod histories;
