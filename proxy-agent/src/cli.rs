@@ -218,7 +218,7 @@ pub enum Listing {
     Services,
     /// The backends of each Service port.
     Backends,
-    /// Flows, confirmed and half-open.
+    /// Flows that are alive.
     Flows,
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Collecting flows that have been silent too long.
 //!
-//! The programs check the time-out of each flow that they meet, so nothing depends on this but
-//! the room in the table of confirmed flows; half-open flows make room for each other.
+//! The programs check the time-out of each flow that they meet, and half-open and closed flows make room
+//! for each other, so nothing depends on this but the room for flows that go on.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -51,23 +51,23 @@ where
     }
 }
 
-/// Removes the confirmed entries of a family that have been silent too long, and says how many.
+/// Removes the entries of a family that have been silent too long, and says how many.
 fn collect<F: Family>(tables: &mut Tables<F>) -> Result<usize, Error> {
     let started = clock::now();
     let mut silent = Vec::new();
-    for entry in tables.flows(true) {
+    for entry in tables.flows() {
         let (key, flow) = entry?;
-        if flow.is_expired(key.protocol, true, started) {
+        if flow.is_expired(key.protocol, started) {
             silent.push(key);
         }
     }
     let mut removed = 0;
     for key in silent {
         // A packet may have come since.
-        if let Some(flow) = tables.flow(true, &key)?
-            && flow.is_expired(key.protocol, true, clock::now())
+        if let Some(flow) = tables.flow(&key)?
+            && flow.is_expired(key.protocol, clock::now())
         {
-            tables.remove_flow(true, &key)?;
+            tables.remove_flow(&key)?;
             removed += 1;
         }
     }

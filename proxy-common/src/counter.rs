@@ -34,8 +34,8 @@ reasons! {
     FlowConfirmed = "flow-confirmed",
     /// A flow was created whose packets go past the host's stack.
     FlowFast = "flow-fast",
-    /// The table of confirmed flows is full: the flow goes on half-open.
-    FlowTableFull = "flow-table-full",
+    /// A flow that was half-open or closed has made room for another one.
+    FlowEvicted = "flow-evicted",
     /// A flow was given another source port than its client's.
     SourcePortTranslated = "source-port-translated",
     /// A flow was given the node's address as its source, as it leaves the node.

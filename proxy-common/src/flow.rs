@@ -7,8 +7,10 @@
 //! they can keep each other alive. Only in a hairpin both apply at ingress.
 
 mod key;
+mod waiting;
 
 pub use key::{FlowKey, Hook};
+pub use waiting::{PLACES, QUEUES, Queue, Waiting};
 
 use crate::{
     Family, Port, Protocol,
@@ -18,10 +20,8 @@ use crate::{
     pod,
 };
 
-/// The most confirmed entries of one family.
-pub const MAX_FLOWS: u32 = 1 << 19;
-/// The most half-open entries of one family; the least recently used make room for new ones.
-pub const MAX_HALF_OPEN: u32 = 1 << 17;
+/// The most entries of one family; a flow has two.
+pub const MAX_FLOWS: u32 = 1 << 20;
 
 /// Addresses and ports of a packet.
 #[repr(C)]
@@ -49,10 +49,19 @@ impl<F: Family> Tuple<F> {
             destination_port: self.source_port,
         }
     }
+
+    /// Whether this is the tuple of packets that answer those with the other one.
+    #[must_use]
+    #[inline(always)]
+    pub fn answers(&self, other: &Self) -> bool {
+        self.source == other.destination
+            && self.destination == other.source
+            && self.source_port == other.destination_port
+            && self.destination_port == other.source_port
+    }
 }
 
-/// What one side of a flow has been seen to do, as bits. Written by packets of that side, so that
-/// two processors do not write one byte for different reasons; but any packet takes a RST back.
+/// What one side of a flow has been seen to do, as bits.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seen(pub u8);
@@ -64,6 +73,8 @@ impl Seen {
     pub const FIN: u8 = 1 << 1;
     /// A TCP RST, or an SCTP ABORT or SHUTDOWN COMPLETE, and nothing after it.
     pub const RST: u8 = 1 << 2;
+    /// Of the client: it has proven that it is there. The flow is confirmed. Set once and never taken back.
+    pub const PROVEN: u8 = 1 << 3;
 
     /// What a TCP segment with these flags (as in the header) shows of its sender, or what
     /// corresponds to it; without flags, what any packet shows.
@@ -156,9 +167,10 @@ pub struct Flow<F: Family> {
     pub generation: u32,
     /// The last packet of either direction, to within a second.
     pub last_seen: Tick,
-    /// TCP and SCTP, forward entry: the acknowledgement number or verification tag that proves that
-    /// the client has seen the backend's SYN-ACK or INIT ACK, in the machine's order. Meaningful
-    /// once `backend_seen` has a packet.
+    /// Of a half-open flow. In its forward entry, of TCP and SCTP: the acknowledgement number or
+    /// verification tag that proves that the client has seen the backend's SYN-ACK or INIT ACK, in the
+    /// machine's order; meaningful once `backend_seen` has a packet. In its reply entry: the flow's
+    /// [place](Waiting). Of a closed flow, in its forward entry: its place among these.
     pub proof: u32,
     /// The device by which the client's packets go on, where the kind is [`Kind::FAST`], by interface
     /// index; and that by which the client came.
@@ -219,14 +231,21 @@ impl<F: Family> Flow<F> {
         self.way_asked = 0;
     }
 
+    /// Whether the client has proven that it is there. A flow is half-open before that.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_confirmed(&self) -> bool {
+        self.client_seen.has(Seen::PROVEN)
+    }
+
     /// The silence, in ticks, after which the flow is forgotten.
     #[must_use]
     #[inline(always)]
-    pub fn timeout(&self, protocol: Protocol, confirmed: bool) -> u32 {
+    pub fn timeout(&self, protocol: Protocol) -> u32 {
         if self.client_seen.has(Seen::RST) || self.backend_seen.has(Seen::RST) {
             return seconds(RESET_SECONDS);
         }
-        if !confirmed {
+        if !self.is_confirmed() {
             return seconds(HALF_OPEN_SECONDS);
         }
         if protocol == Protocol::UDP {
@@ -245,8 +264,15 @@ impl<F: Family> Flow<F> {
     /// Whether the flow has been silent for longer than its time-out.
     #[must_use]
     #[inline(always)]
-    pub fn is_expired(&self, protocol: Protocol, confirmed: bool, now: Tick) -> bool {
-        now.since(self.last_seen) > self.timeout(protocol, confirmed)
+    pub fn is_expired(&self, protocol: Protocol, now: Tick) -> bool {
+        now.since(self.last_seen) > self.timeout(protocol)
+    }
+
+    /// Whether both sides of a TCP or SCTP flow have sent their last.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_finished(&self) -> bool {
+        self.client_seen.has(Seen::FIN) && self.backend_seen.has(Seen::FIN)
     }
 
     /// Whether a TCP or SCTP flow has ended, so that a SYN or INIT with the same tuple opens a new
@@ -254,10 +280,9 @@ impl<F: Family> Flow<F> {
     /// been forged, and what opens a flow as well.
     #[must_use]
     #[inline(always)]
-    pub const fn is_closed(&self, confirmed: bool) -> bool {
+    pub const fn is_closed(&self) -> bool {
         let is_reset = self.client_seen.has(Seen::RST) || self.backend_seen.has(Seen::RST);
-        let is_finished = self.client_seen.has(Seen::FIN) && self.backend_seen.has(Seen::FIN);
-        is_finished || is_reset && !confirmed
+        self.is_finished() || is_reset && !self.is_confirmed()
     }
 }
 
@@ -266,6 +291,9 @@ pod!(generic Tuple, Flow);
 
 const _: () = assert!(size_of::<Flow<crate::V4>>() == 64);
 const _: () = assert!(size_of::<Flow<crate::V6>>() == 88);
+// Programs change what has been seen by operations on whole words.
+const _: () = assert!(core::mem::offset_of!(Flow<crate::V4>, kind) % 8 == 0);
+const _: () = assert!(core::mem::offset_of!(Flow<crate::V6>, kind) % 8 == 0);
 
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,10 @@ pub const NAMES: &str = "NAMES";
 pub const SLOTS: &str = "SLOTS";
 /// Backends of a family.
 pub const BACKENDS: &str = "BACKENDS";
-/// Confirmed flows of a family.
+/// Flows of a family.
 pub const FLOWS: &str = "FLOWS";
-/// Half-open flows of a family.
-pub const HALF_OPEN: &str = "HALF_OPEN";
+/// Flows of a family that make room for others.
+pub const WAITING: &str = "WAITING";
 /// The host's address towards the pods behind a device, per family.
 pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
 /// Devices with programs.

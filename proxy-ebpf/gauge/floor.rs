@@ -10,7 +10,7 @@ use aya_ebpf::{
 use proxy_common::{
     Address as _, Port, Protocol,
     clock::Tick,
-    flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
+    flow::{Flow, FlowKey, Hook, Kind, PLACES, Seen, Tuple, Waiting},
     frontend::FrontendKey,
     passing::{PASSING_ROWS, Passing},
 };
@@ -74,7 +74,7 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
     let tables = F::tables();
     let tuple = parse::<F>(context)?;
     let own = key(tuple);
-    if tables.flows.get_ptr(&own).is_some() || tables.half_open.get_ptr(&own).is_some() {
+    if tables.flows.get_ptr(&own).is_some() {
         return None;
     }
     let wanted = FrontendKey::new(tuple.destination, tuple.destination_port, Protocol::TCP);
@@ -123,10 +123,15 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
         way_asked: 0,
         seal: 0,
     };
-    tables.half_open.insert(&replies, &flow, BPF_NOEXIST.into()).ok()?;
+    let place = random as u32 & (PLACES - 1);
+    let waiting = tables.waiting.get_ptr_mut(place)?;
+    // SAFETY: map memory, which nobody else changes here.
+    unsafe { *waiting = Waiting { key: own, is_taken: 1 } };
+    flow.proof = place;
+    tables.flows.insert(&replies, &flow, BPF_NOEXIST.into()).ok()?;
     flow.to = to;
     flow.kind = Kind(0);
-    tables.half_open.insert(&own, &flow, BPF_NOEXIST.into()).ok()?;
+    tables.flows.insert(&own, &flow, BPF_NOEXIST.into()).ok()?;
     rewrite(context, &tuple, &to)
 }
 
@@ -137,14 +142,14 @@ pub(crate) fn miss<F: Tabled>(context: &TcContext) -> Option<i32> {
     F::tables().flows.get_ptr(&key(tuple)).is_none().then_some(TC_ACT_UNSPEC)
 }
 
-/// A packet for a Service without endpoints: it is in neither table; the frontend and its Service;
+/// A packet for a Service without endpoints: it is of no flow; the frontend and its Service;
 /// its headers are written anew, as those of an answer are.
 #[inline(always)]
 pub(crate) fn refuse<F: Tabled>(context: &TcContext) -> Option<i32> {
     let tables = F::tables();
     let tuple = parse::<F>(context)?;
     let own = key(tuple);
-    if tables.flows.get_ptr(&own).is_some() || tables.half_open.get_ptr(&own).is_some() {
+    if tables.flows.get_ptr(&own).is_some() {
         return None;
     }
     let wanted = FrontendKey::new(tuple.destination, tuple.destination_port, Protocol::TCP);

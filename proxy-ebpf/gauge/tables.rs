@@ -4,13 +4,13 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, ProgramArray},
+    maps::{Array, HashMap, ProgramArray},
 };
 use proxy_common::{
     V4, V6,
     backend::{Backend, BackendId},
     device::{Device, MAX_DEVICES},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, Waiting},
     frontend::{Frontend, FrontendKey},
     gauge::Recipe,
     passing::{PASSING_ROWS, Passing},
@@ -39,7 +39,7 @@ pub(crate) struct Tables<F: Layout> {
     pub(crate) slots: &'static Array<BackendId>,
     pub(crate) backends: &'static Array<Backend<F>>,
     pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
-    pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
+    pub(crate) waiting: &'static Array<Waiting<F>>,
     pub(crate) passing: &'static Array<Passing>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) trait Tabled: Layout {
 
 macro_rules! tables {
     ($($family:ty: $frontends:ident, $services:ident, $slots:ident, $backends:ident, $flows:ident,
-       $half_open:ident, $passing:ident;)+) => { $(
+       $waiting:ident, $passing:ident;)+) => { $(
         // The sizes are set when the object is loaded.
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
@@ -65,8 +65,7 @@ macro_rules! tables {
         static $flows: HashMap<FlowKey<$family>, Flow<$family>> =
             HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
         #[map]
-        static $half_open: LruHashMap<FlowKey<$family>, Flow<$family>> =
-            LruHashMap::with_max_entries(1, 0);
+        static $waiting: Array<Waiting<$family>> = Array::with_max_entries(1, 0);
         #[map]
         static $passing: Array<Passing> = Array::with_max_entries(PASSING_ROWS, 0);
 
@@ -79,7 +78,7 @@ macro_rules! tables {
                     slots: &$slots,
                     backends: &$backends,
                     flows: &$flows,
-                    half_open: &$half_open,
+                    waiting: &$waiting,
                     passing: &$passing,
                 }
             }
@@ -88,6 +87,6 @@ macro_rules! tables {
 }
 
 tables! {
-    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, HALF_OPEN_V4, PASSING_V4;
-    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, HALF_OPEN_V6, PASSING_V6;
+    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, WAITING_V4, PASSING_V4;
+    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, WAITING_V6, PASSING_V6;
 }

@@ -7,20 +7,21 @@ use aya_ebpf::{
     bindings::BPF_ANY,
     cty::{c_long, c_void},
     helpers::{bpf_get_prandom_u32, bpf_loop},
+    programs::TcContext,
 };
 use proxy_common::{
     Port,
-    flow::{FlowKey, Kind, Seen},
+    flow::{FlowKey, Kind, Queue, Seen},
 };
 
 use crate::{
     choice::random,
     family::Datapath,
     fast,
-    flow::{Found, NEW},
+    flow::{Found, NEW, find},
     maps::SOURCE_PORTS,
     oust::{alone, dismiss, dispensable, take_over},
-    passing,
+    passing, queue,
     work::Work,
 };
 
@@ -58,17 +59,25 @@ impl Entered {
     }
 }
 
-/// Enters [`Work::flow`] into the tables, with [`Work::key`]: the replies' entry first, so that
+/// Has a flow wait among the half-open ones, and enters it: see [`enter_with_free_port`].
+#[inline(always)]
+pub(crate) fn enter_at_place<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Entered {
+    work.place = queue::wait(Queue::HalfOpen, &work.key);
+    let entered = F::enter(context, work);
+    if entered == Entered::NoRoom || entered == Entered::NoPort {
+        queue::leave::<F>(work.place);
+    }
+    entered
+}
+
+/// Enters [`Work::flow`] into the table, with [`Work::key`]: the replies' entry first, so that
 /// whoever finds the flow finds all of it. If they are another flow's already, the source gets
 /// another port. All of the flow that is not the packet's must be there: where it leads to, its
-/// kind, its backend and the MAC address.
+/// kind, its backend, the MAC address and its place.
 #[inline(always)]
 pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     let flow = &mut work.flow;
     flow.last_seen = work.now;
-    // Until the backend's SYN tells it: a number that nobody can know.
-    // SAFETY: the helper takes nothing.
-    flow.proof = unsafe { bpf_get_prandom_u32() };
     flow.client_seen = Seen(Seen::ANY);
     flow.backend_seen = Seen::default();
     (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
@@ -82,7 +91,8 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
         dismiss(work);
     }
     if !is_claimed {
-        return Entered::NoPort;
+        let is_free = find(&work.reply_key).is_none();
+        return if is_free { Entered::NoRoom } else { Entered::NoPort };
     }
     // Its replies' tag.
     passing::forget::<F>(work.flow.tag);
@@ -91,6 +101,9 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     }
     work.flow.to = work.wanted;
     work.flow.kind = work.wanted_kind;
+    // Until the backend's SYN tells it: a number that nobody can know.
+    // SAFETY: the helper takes nothing.
+    work.flow.proof = unsafe { bpf_get_prandom_u32() };
     work.flow.label(&work.key);
     passing::forget::<F>(work.flow.tag);
     if !enter(work) {
@@ -111,6 +124,7 @@ pub(crate) fn set_reply_key<F: Datapath>(work: &mut Work<F>) {
 fn make_reply<F: Datapath>(work: &mut Work<F>) {
     work.flow.to = work.packet.tuple.reversed();
     work.flow.kind.0 = work.wanted_kind.0 | Kind::REPLY;
+    work.flow.proof = work.place;
     work.flow.label(&work.reply_key);
 }
 
@@ -118,7 +132,7 @@ fn make_reply<F: Datapath>(work: &mut Work<F>) {
 #[inline(always)]
 pub(crate) fn claim_new<F: Datapath>(work: &mut Work<F>) -> bool {
     make_reply(work);
-    F::tables().half_open.insert(&work.reply_key, &work.flow, NEW).is_ok()
+    F::tables().flows.insert(&work.reply_key, &work.flow, NEW).is_ok()
 }
 
 /// Takes the replies to [`Work::wanted`]; from whom they belong to now, if that one gives them away.
@@ -151,17 +165,15 @@ extern "C" fn try_a_port<F: Datapath>(_: u32, _: *mut c_void) -> c_long {
     let Some(work) = Work::<F>::get() else {
         return 1;
     };
-    let tables = F::tables();
     work.wanted.source_port = source_port();
     set_reply_key(work);
-    let confirmed = tables.flows.get_ptr_mut(&work.reply_key);
-    let Some(entry) = confirmed.or_else(|| tables.half_open.get_ptr_mut(&work.reply_key)) else {
+    let Some(found) = find(&work.reply_key) else {
         // Unless another processor has just taken it.
         let is_mine = claim_new(work);
         work.claimed = u8::from(is_mine);
         return is_mine.into();
     };
-    let silence = dispensable(work, Found { entry, confirmed: confirmed.is_some() });
+    let silence = dispensable(work, found);
     if silence > work.silence {
         work.silence = silence;
         work.stalest = work.wanted.source_port;
@@ -184,49 +196,35 @@ fn source_port() -> Port {
 /// socket in `TIME_WAIT` does for a new SYN.
 #[inline(never)]
 fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
-    let tables = F::tables();
-    work.former = work.flow.to;
-    if let Some(entry) = tables.flows.get_ptr_mut(&work.reply_key) {
-        let found = Found { entry, confirmed: true };
-        work.former = found.flow().to;
-        work.former_kind = found.flow().kind;
-        if !gives_way(work, found) || !found.is(&work.reply_key) {
-            return false;
-        }
-        let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
+    if F::tables().flows.insert(&work.reply_key, &work.flow, NEW).is_ok() {
+        return true;
     }
-    if tables.half_open.insert(&work.reply_key, &work.flow, NEW).is_err() {
-        let Some(entry) = tables.half_open.get_ptr_mut(&work.reply_key) else {
-            return false;
-        };
-        let found = Found { entry, confirmed: false };
-        // What was left at the promotion of the former flow goes with it.
-        work.claimed = u8::from(work.former != work.flow.to);
-        if work.claimed == 0 {
-            work.former = found.flow().to;
-            work.former_kind = found.flow().kind;
-        }
-        let is_same = found.flow().to == work.flow.to;
-        if !(if is_same { replace(work) } else { alone(work, replace) }) {
-            return false;
-        }
+    let Some(found) = find(&work.reply_key) else {
+        return false;
+    };
+    work.former = found.flow().to;
+    work.former_kind = found.flow().kind;
+    if !gives_way(work, found) || !found.is(&work.reply_key) {
+        return false;
     }
-    work.ousts = u8::from(work.former != work.flow.to);
+    let is_same = work.former == work.flow.to;
+    if !(if is_same { replace(work) } else { alone(work, replace) }) {
+        return false;
+    }
+    work.ousts = u8::from(!is_same);
     true
 }
 
-/// Puts [`Work::flow`] into the place of the half-open entry that was found to be [`Work::former`]'s,
-/// if it still is, and gives way or has been promoted ([`Work::claimed`] is not zero).
+/// Puts [`Work::flow`] into the place of the entry that was found to be [`Work::former`]'s, if it still is,
+/// and gives way.
 #[inline(always)]
 fn replace<F: Datapath>(work: &mut Work<F>) -> bool {
-    let half_open = F::tables().half_open;
-    let Some(entry) = half_open.get_ptr_mut(&work.reply_key) else {
+    let Some(found) = find(&work.reply_key) else {
         return false;
     };
-    let found = Found { entry, confirmed: false };
     found.flow().to == work.former
-        && (work.claimed != 0 || gives_way(work, found))
-        && half_open.insert(&work.reply_key, &work.flow, ANY).is_ok()
+        && gives_way(work, found)
+        && F::tables().flows.insert(&work.reply_key, &work.flow, ANY).is_ok()
 }
 
 /// Whether an entry of another flow's replies leaves its place to [`Work::flow`].
@@ -234,31 +232,34 @@ fn replace<F: Datapath>(work: &mut Work<F>) -> bool {
 fn gives_way<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
     let flow = found.flow();
     // A RST counts here: its sender's port may be in use again at once, for another peer.
+    let is_reset = Seen(flow.client_seen.0 | flow.backend_seen.0).has(Seen::RST);
     found.is_expired(work.reply_key.protocol, work.now)
         || flow.to == work.flow.to
-        || flow.is_closed(false)
+        || flow.is_finished()
+        || is_reset
 }
 
 /// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has
 /// just done so for another packet of it (two datagrams of one socket).
 #[inline(never)]
 fn enter<F: Datapath>(work: &mut Work<F>) -> bool {
-    let tables = F::tables();
+    let flows = F::tables().flows;
     work.entered = 1;
-    if tables.half_open.insert(&work.key, &work.flow, NEW).is_ok() {
+    if flows.insert(&work.key, &work.flow, NEW).is_ok() {
         return true;
     }
-    let Some(entry) = tables.half_open.get_ptr_mut(&work.key) else {
+    let Some(found) = find(&work.key) else {
+        // There is no room.
+        let _: Result<(), i32> = flows.remove(&work.reply_key);
         return false;
     };
-    let found = Found { entry, confirmed: false };
     if found.is_expired(work.packet.protocol, work.now) {
-        return tables.half_open.insert(&work.key, &work.flow, ANY).is_ok();
+        return flows.insert(&work.key, &work.flow, ANY).is_ok();
     }
     work.entered = 0;
     if found.flow().to != work.flow.to {
         // The other one's flow stands, and this one's replies are not expected.
-        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
+        let _: Result<(), i32> = flows.remove(&work.reply_key);
     }
     true
 }

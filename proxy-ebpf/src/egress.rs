@@ -10,7 +10,8 @@ use crate::{
     flow::{self, Found, Side},
     fragment,
     frame::take_request_mark,
-    icmp_error, known,
+    handshake, icmp_error,
+    known::{self, Way},
     packet::{Parsed, Part},
     passing,
     rewrite::failure,
@@ -24,7 +25,11 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
     if take_request_mark(context) {
         return Verdict::Pass.to_action();
     }
-    match known::follow::<F, true, false>(context, network).verdict() {
+    let mut way = known::follow::<F, true, false>(context, network);
+    if way == Way::Handshake {
+        way = handshake::go_on::<F, true>(context, network);
+    }
+    match way.verdict() {
         Some(verdict) => verdict.to_action(),
         None => go_through::<F>(context, network),
     }
@@ -61,8 +66,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         passing::remember(work);
         return Verdict::Pass;
     };
-    work.confirmed = u8::from(found.confirmed);
-    restore(context, work, &found).unwrap_or(Verdict::Pass)
+    restore(context, work, found).unwrap_or(Verdict::Pass)
 }
 
 /// Restores the addresses and ports of a reply, if the flow that was found is alive.
@@ -70,7 +74,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
 pub(crate) fn restore<F: Datapath>(
     context: &TcContext,
     work: &mut Work<F>,
-    found: &Found<F>,
+    found: Found<F>,
 ) -> Option<Verdict> {
     if !restores(work, found) {
         return None;
@@ -87,8 +91,7 @@ pub(crate) fn restore<F: Datapath>(
 
 /// Takes note of a reply; says whether its addresses and ports are to be restored.
 #[inline(never)]
-fn restores<F: Datapath>(work: &mut Work<F>, found: &Found<F>) -> bool {
-    let found = Found { entry: found.entry, confirmed: work.confirmed != 0 };
+fn restores<F: Datapath>(work: &mut Work<F>, found: Found<F>) -> bool {
     work.flow.to = found.flow().to;
     work.flow.kind = found.flow().kind;
     if found.is_expired(work.packet.protocol, work.now) || !found.is(&work.key) {

@@ -130,32 +130,21 @@ pub(crate) fn is_on_way<F: Datapath>(
 /// Asks again for the way of a flow that goes past the stack, for a packet of the client's, and brings both
 /// entries up to date. [`Work::flow`] then says how this packet goes on.
 #[inline(always)]
-pub(crate) fn keep_way<F: Datapath>(
-    context: &TcContext,
-    work: &mut Work<F>,
-    entry: *mut Flow<F>,
-    confirmed: bool,
-) {
+pub(crate) fn keep_way<F: Datapath>(context: &TcContext, work: &mut Work<F>, entry: *mut Flow<F>) {
     let way = find_way(context, work);
     if way != Way::Past {
         work.flow.kind.0 &= !Kind::FAST;
     }
-    let found = Found { entry, confirmed };
+    let found = Found { entry };
     if way == Way::Foreign || !found.is(&work.key) {
         return;
     }
     update(work, entry);
     work.reply_key = FlowKey::new(work.flow.to.reversed(), work.packet.protocol, Hook::EGRESS);
-    let tables = F::tables();
-    let replies = if confirmed {
-        tables.flows.get_ptr_mut(&work.reply_key)
-    } else {
-        tables.half_open.get_ptr_mut(&work.reply_key)
-    };
-    if let Some(entry) = replies
-        && (Found { entry, confirmed }).answers(&work.packet.tuple)
+    if let Some(replies) = find(&work.reply_key)
+        && replies.answers(&work.packet.tuple)
     {
-        update(work, entry);
+        update(work, replies.entry);
     }
 }
 
@@ -173,16 +162,14 @@ fn update<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) {
     }
 }
 
-/// The confirmed flow past the stack that a packet is a reply of, which has none of its own at ingress;
+/// The flow past the stack that a packet is a reply of, which has none of its own at ingress;
 /// then the key is the reply's.
 #[inline(always)]
 pub(crate) fn find_reply<F: Datapath>(key: &mut FlowKey<F>) -> Option<*mut Flow<F>> {
     const FAST: u8 = Kind::FAST | Kind::REPLY;
     key.hook = Hook::EGRESS;
     let entry = F::tables().flows.get_ptr_mut(&*key);
-    let is_fast = |entry: &*mut Flow<F>| {
-        Found { entry: *entry, confirmed: true }.flow().kind.0 & FAST == FAST
-    };
+    let is_fast = |entry: &*mut Flow<F>| Found { entry: *entry }.flow().kind.0 & FAST == FAST;
     let entry = entry.filter(is_fast);
     if entry.is_none() {
         key.hook = Hook::INGRESS;
@@ -243,7 +230,7 @@ pub(crate) fn restore<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> R
     }
     work.key.hook = Hook::EGRESS;
     let reply = match find(&work.key) {
-        Some(found) => restore_found(context, work, &found),
+        Some(found) => restore_found(context, work, found),
         None => Reply::None,
     };
     work.key.hook = Hook::INGRESS;
@@ -251,7 +238,7 @@ pub(crate) fn restore<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> R
 }
 
 #[inline(always)]
-fn restore_found<F: Datapath>(context: &TcContext, work: &mut Work<F>, found: &Found<F>) -> Reply {
+fn restore_found<F: Datapath>(context: &TcContext, work: &mut Work<F>, found: Found<F>) -> Reply {
     let flow = found.flow();
     let from_outside = work.outside != 0 && work.packet.has_link_header();
     if !flow.kind.has(Kind::FAST)
@@ -261,7 +248,6 @@ fn restore_found<F: Datapath>(context: &TcContext, work: &mut Work<F>, found: &F
         return Reply::None;
     }
     let (device, mac) = next(flow);
-    work.confirmed = u8::from(found.confirmed);
     let reply = match egress::restore(context, work, found) {
         Some(Verdict::Pass) => Reply::Restored,
         Some(_) => Reply::Lost,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The flow tables: finding, keeping alive and forgetting flows.
+//! The flow table: finding, keeping alive and forgetting flows.
 
 use core::arch::asm;
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns},
 };
 use proxy_common::{
     Protocol,
@@ -13,12 +13,12 @@ use proxy_common::{
     flow::{Flow, FlowKey, Kind, Seen, Tuple},
 };
 
-use crate::{family::Datapath, maps::CLOCK, passing, tcp, work::Work};
+use crate::{atomic, ending, family::Datapath, maps::CLOCK, passing, queue, tcp, work::Work};
 
 /// Insert only what is not there.
 pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 
-/// An entry in one of the two tables.
+/// An entry of the table.
 ///
 /// The pointer stays readable while the program runs, but the entry may be deleted and recycled
 /// meanwhile: what is read is to be believed only if [`Found::is`] says so afterwards, and what is
@@ -27,7 +27,6 @@ pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 #[derive(Clone, Copy)]
 pub(crate) struct Found<F: Datapath> {
     pub(crate) entry: *mut Flow<F>,
-    pub(crate) confirmed: bool,
 }
 
 /// Which side of a flow a packet comes from.
@@ -62,25 +61,16 @@ fn barrier() {
     unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
-/// Looks a flow up. Its promotion, which takes it out of the half-open ones, may fall between two looks:
-/// hence the third.
+/// Looks a flow up.
 #[inline(always)]
 pub(crate) fn find<F: Datapath>(key: &FlowKey<F>) -> Option<Found<F>> {
-    let tables = F::tables();
-    let confirmed = |entry| Found { entry, confirmed: true };
-    if let Some(entry) = tables.flows.get_ptr_mut(key) {
-        return Some(confirmed(entry));
-    }
-    if let Some(entry) = tables.half_open.get_ptr_mut(key) {
-        return Some(Found { entry, confirmed: false });
-    }
-    tables.flows.get_ptr_mut(key).map(confirmed)
+    F::tables().flows.get_ptr_mut(key).map(|entry| Found { entry })
 }
 
 impl<F: Datapath> Found<F> {
     /// Whether the entry is still that of a key. Read after everything else of it.
     #[inline(always)]
-    pub(crate) fn is(&self, key: &FlowKey<F>) -> bool {
+    pub(crate) fn is(self, key: &FlowKey<F>) -> bool {
         barrier();
         // SAFETY: map memory, see the type.
         let (tag, seal) = unsafe {
@@ -95,155 +85,191 @@ impl<F: Datapath> Found<F> {
     /// Whether this, found under the key of the other direction, belongs to the flow of packets
     /// with this tuple: another flow may have taken the key.
     #[inline(always)]
-    pub(crate) fn answers(&self, tuple: &Tuple<F>) -> bool {
-        self.flow().to == tuple.reversed()
+    pub(crate) fn answers(self, tuple: &Tuple<F>) -> bool {
+        self.flow().to.answers(tuple)
     }
 
     /// The entry as a reference, for reading parts of it.
     #[inline(always)]
-    pub(crate) fn flow(&self) -> &Flow<F> {
+    pub(crate) fn flow<'a>(self) -> &'a Flow<F> {
         // SAFETY: map memory, see the type.
         unsafe { &*self.entry }
     }
 
     /// Whether the flow has been silent too long.
     #[inline(always)]
-    pub(crate) fn is_expired(&self, protocol: Protocol, now: Tick) -> bool {
-        self.flow().is_expired(protocol, self.confirmed, now)
+    pub(crate) fn is_expired(self, protocol: Protocol, now: Tick) -> bool {
+        self.flow().is_expired(protocol, now)
+    }
+
+    /// Adds to what has been seen, and returns what had been, of the client and of the backend.
+    #[inline(always)]
+    pub(crate) fn see(self, side: Side, bits: u8) -> [Seen; 2] {
+        // SAFETY: map memory, see the type; the word is aligned.
+        seen_in(unsafe { atomic::set(self.seen_word(), side.bits(bits)) })
+    }
+
+    /// Takes back what has been seen of both.
+    #[inline(always)]
+    fn unsee(self, bits: u8) {
+        let bits = Side::Client.bits(bits) | Side::Backend.bits(bits);
+        // SAFETY: as above.
+        let _: u64 = unsafe { atomic::clear(self.seen_word(), bits) };
+    }
+
+    /// Makes this an entry of a confirmed flow; says whether it was none.
+    #[inline(always)]
+    pub(crate) fn prove(self) -> bool {
+        let [client, _] = self.see(Side::Client, Seen::PROVEN);
+        !client.has(Seen::PROVEN)
+    }
+
+    /// The word in which kind and what has been seen are the first bytes.
+    #[inline(always)]
+    const fn seen_word(self) -> *mut u64 {
+        // SAFETY: map memory, see the type.
+        unsafe { (&raw mut (*self.entry).kind).cast() }
     }
 
     /// Takes note of the packet at hand, in this entry and where it matters in the other one:
     /// what its sender has done, and that the flow is alive (at most once a second).
     /// [`Work::flow`] has where the entry leads to, and what kind it is of.
     #[inline(always)]
-    pub(crate) fn observe(&self, work: &mut Work<F>, side: Side) {
+    pub(crate) fn observe(self, work: &mut Work<F>, side: Side) {
         let flow = self.flow();
         let (seen, other) = match side {
             Side::Client => (flow.client_seen, flow.backend_seen),
             Side::Backend => (flow.backend_seen, flow.client_seen),
         };
         let flags = work.packet.segment.flags;
-        let bits = seen.0 & !Seen::RST | Seen::of_segment(flags);
+        let bits = Seen::of_segment(flags);
         // A RST may have been forged: whatever comes after it from either side revives the flow.
-        let revives = other.has(Seen::RST) && bits & Seen::RST == 0;
+        let revives = bits & Seen::RST == 0 && Seen(seen.0 | other.0).has(Seen::RST);
         let stale = work.now.since(flow.last_seen) >= PER_SECOND;
         // The backend's SYN has the number that proves the client; a repeated one of the client's
         // brings back a lost reply entry.
-        if stale || seen.0 != bits || flags & tcp::SYN != 0 || revives {
+        if stale || seen.0 | bits != seen.0 || flags & tcp::SYN != 0 || revives {
             self.update(work, side, bits);
         }
     }
 
     /// Brings both entries of the flow up to date, and the other one back if it is gone.
     #[inline(always)]
-    fn update(&self, work: &mut Work<F>, side: Side, bits: u8) {
+    fn update(self, work: &mut Work<F>, side: Side, bits: u8) {
         let hook = match side {
             Side::Client => work.flow.kind.reply_hook(),
             Side::Backend => work.flow.kind.forward_hook(),
         };
         work.reply_key = FlowKey::new(work.flow.to.reversed(), work.packet.protocol, hook);
-        note(work, self.entry, side == Side::Client, bits);
-        let tables = F::tables();
-        let other = if self.confirmed {
-            tables.flows.get_ptr_mut(&work.reply_key)
-        } else {
-            tables.half_open.get_ptr_mut(&work.reply_key)
+        let ends = note(work, self.entry, side, bits);
+        let Some(other) = find(&work.reply_key) else {
+            restore_other(work, self.entry);
+            return;
         };
-        match other {
-            Some(entry) => {
-                let other = Found { entry, confirmed: self.confirmed };
-                if other.answers(&work.packet.tuple) {
-                    note(work, entry, side == Side::Client, bits);
-                }
+        if !other.answers(&work.packet.tuple) {
+            return;
+        }
+        let _: bool = note(work, other.entry, side, bits);
+        if ends {
+            match side {
+                Side::Client => ending::close(&work.key, self.entry),
+                Side::Backend => ending::close(&work.reply_key, other.entry),
             }
-            None => restore_other(work, self.entry),
         }
     }
 }
 
-/// Writes what the packet at hand says of its flow into an entry.
-#[inline(never)]
-fn note<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>, client: bool, bits: u8) {
-    // SAFETY: map memory, see `Found`.
-    let flow = unsafe { &mut *entry };
-    let (seen, other) = if client {
-        (&mut flow.client_seen, &mut flow.backend_seen)
-    } else {
-        (&mut flow.backend_seen, &mut flow.client_seen)
-    };
-    seen.0 = bits;
-    // The other side's own packets write the same byte: it is left alone unless it must change.
-    if bits & Seen::RST == 0 && other.has(Seen::RST) {
-        other.0 &= !Seen::RST;
-    }
-    flow.last_seen = work.now;
-    // Of the backend's only: a client that could set the number could prove anything.
-    if !client && work.packet.is_segment(tcp::SYN | tcp::ACK) {
-        // A SYN counts in the sequence; a tag is used as it is.
-        let taken = u32::from(work.packet.is_tcp());
-        flow.proof = work.packet.segment.sequence.wrapping_add(taken);
+impl Side {
+    /// What this side has done, where it is in an entry's word.
+    #[inline(always)]
+    const fn bits(self, seen: u8) -> u64 {
+        let place = match self {
+            Self::Client => 8,
+            Self::Backend => 16,
+        };
+        (seen as u64) << place
     }
 }
 
-/// Enters a flow's other entry again: the half-open table may have given it up.
+/// What an entry's word says of client and backend.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "bytes of a word")]
+const fn seen_in(word: u64) -> [Seen; 2] {
+    [Seen((word >> 8) as u8), Seen((word >> 16) as u8)]
+}
+
+/// Writes what the packet at hand says of its flow into an entry; says whether that ends the flow.
 #[inline(never)]
-fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
-    let tables = F::tables();
+fn note<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>, side: Side, bits: u8) -> bool {
+    let found = Found { entry };
+    let before = found.see(side, bits);
+    if bits & Seen::RST == 0 && before.iter().any(|seen| seen.has(Seen::RST)) {
+        found.unsee(Seen::RST);
+    }
+    // SAFETY: map memory, see `Found`.
+    let flow = unsafe { &mut *entry };
+    flow.last_seen = work.now;
+    let is_half_open = !flow.kind.has(Kind::REPLY) && !before[0].has(Seen::PROVEN);
+    if is_half_open
+        && side == Side::Backend
+        && let Some(proof) = proof(work)
+    {
+        flow.proof = proof;
+    }
+    bits & Seen::FIN != 0 && ending::ends(before, side)
+}
+
+/// What proves a client that has seen the packet at hand, if this is a backend's SYN-ACK or INIT ACK. Of the
+/// backend's only: a client that could set the number could prove anything.
+#[inline(always)]
+fn proof<F: Datapath>(work: &Work<F>) -> Option<u32> {
+    // A SYN counts in the sequence; a tag is used as it is.
+    let taken = u32::from(work.packet.is_tcp());
+    let is_answer = work.packet.is_segment(tcp::SYN | tcp::ACK);
+    is_answer.then(|| work.packet.segment.sequence.wrapping_add(taken))
+}
+
+/// Enters a flow's other entry again, whose key is [`Work::reply_key`]: another flow may have taken its
+/// place, and have ended.
+#[inline(never)]
+pub(crate) fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
     let (to, kind) = (work.flow.to, work.flow.kind);
     // SAFETY: map memory, see `Found`.
     work.flow = unsafe { *entry };
-    let is_own = (Found { entry, confirmed: false }).is(&work.key);
+    let is_own = (Found { entry }).is(&work.key);
     if is_own {
         work.flow.label(&work.reply_key);
         passing::forget::<F>(work.flow.tag);
         work.flow.to = work.packet.tuple.reversed();
         work.flow.kind = Kind(kind.0 ^ Kind::REPLY);
-        // What has been entered meanwhile is as good; if there is no room, the next packet tries.
-        let _: Result<(), i32> = if work.confirmed != 0 {
-            tables.flows.insert(&work.reply_key, &work.flow, NEW)
+        work.flow.proof = if kind.has(Kind::REPLY) {
+            // Else, a number that nobody can know.
+            // SAFETY: the helper takes nothing.
+            proof(work).unwrap_or_else(|| unsafe { bpf_get_prandom_u32() })
         } else {
-            tables.half_open.insert(&work.reply_key, &work.flow, NEW)
+            queue::NOWHERE
         };
+        // What has been entered meanwhile is as good; if there is no room, the next packet tries.
+        let _: Result<(), i32> = F::tables().flows.insert(&work.reply_key, &work.flow, NEW);
     }
     work.flow.to = to;
-    // As where one is confirmed.
+    // Of an entry that was recycled meanwhile there is no way past the stack any more.
     work.flow.kind = if is_own { kind } else { Kind(kind.0 & !Kind::FAST) };
 }
 
-/// Forgets both entries of a flow, in both tables; but not the reply entry of another flow that
-/// has taken its key since.
+/// Forgets both entries of a flow; but not the reply entry of another flow that has taken its key since.
 #[inline(never)]
 pub(crate) fn forget<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>) {
-    let Some(reply_key) = forget_confirmed(key, entry) else {
-        return;
-    };
-    let half_open = F::tables().half_open;
-    // Whether it is there does not matter: it is to be gone.
-    let _: Result<(), i32> = half_open.remove(key);
-    let ours = |entry| Found { entry, confirmed: false }.answers(&key.tuple);
-    if half_open.get_ptr_mut(&reply_key).is_some_and(ours) {
-        let _: Result<(), i32> = half_open.remove(&reply_key);
-    }
-}
-
-/// The same in the table of confirmed flows alone. The key of the replies, if the entry was the flow's.
-#[inline(always)]
-pub(crate) fn forget_confirmed<F: Datapath>(
-    key: &FlowKey<F>,
-    entry: *mut Flow<F>,
-) -> Option<FlowKey<F>> {
-    let found = Found { entry, confirmed: true };
+    let found = Found { entry };
     let flow = found.flow();
     let reply_key = FlowKey::new(flow.to.reversed(), key.protocol, flow.kind.reply_hook());
     if !found.is(key) {
-        return None;
+        return;
     }
     let flows = F::tables().flows;
-    // As above.
+    // Whether it is still there does not matter: it is to be gone.
     let _: Result<(), i32> = flows.remove(key);
-    let ours = |entry| Found { entry, confirmed: true }.answers(&key.tuple);
-    if flows.get_ptr_mut(&reply_key).is_some_and(ours) {
+    if find(&reply_key).is_some_and(|reply| reply.answers(&key.tuple)) {
         let _: Result<(), i32> = flows.remove(&reply_key);
     }
-    Some(reply_key)
 }

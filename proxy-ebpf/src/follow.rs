@@ -13,7 +13,7 @@ use crate::{
     bridge,
     family::Datapath,
     fast,
-    flow::{Found, Side},
+    flow::{Found, Side, find},
     fragment,
     frame::{mark_request, store},
     packet::Part,
@@ -39,7 +39,7 @@ pub(crate) enum Serving {
 #[inline(never)]
 pub(crate) fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Serving {
     let packet = &work.packet;
-    let found = Found { entry, confirmed: work.confirmed != 0 };
+    let found = Found { entry };
     let flow = found.flow();
     if work.direct_only != 0 && !flow.kind.has(Kind::DIRECT) {
         return Serving::NotOurs;
@@ -57,16 +57,14 @@ pub(crate) fn serves<F: Datapath>(work: &Work<F>, entry: *mut Flow<F>) -> Servin
     if !packet.opens_flow() {
         return Serving::Yes;
     }
-    if flow.is_closed(found.confirmed) {
+    if flow.is_closed() {
         return Serving::NoMore;
     }
-    // A datagram, a SYN or an INIT: are its replies still the flow's own? While it is half-open, its
-    // reply entry may have been pushed out, and another flow have taken the key.
-    if !found.confirmed {
+    // A datagram, a SYN or an INIT: are its replies still the flow's own? While it is half-open, another
+    // flow may have taken the key.
+    if !flow.is_confirmed() {
         let key = FlowKey::new(flow.to.reversed(), packet.protocol, flow.kind.reply_hook());
-        let reply = F::tables().half_open.get_ptr_mut(&key);
-        let answers = |entry| Found { entry, confirmed: false }.answers(&packet.tuple);
-        if reply.is_some_and(|entry| !answers(entry)) {
+        if find(&key).is_some_and(|reply| !reply.answers(&packet.tuple)) {
             return Serving::NoMore;
         }
     }
@@ -100,7 +98,7 @@ pub(crate) fn translate<F: Datapath>(
     work: &mut Work<F>,
     entry: *mut Flow<F>,
 ) -> Follow {
-    let found = Found { entry, confirmed: work.confirmed != 0 };
+    let found = Found { entry };
     let flow = found.flow();
     let mut kind = flow.kind;
     let mut mac = flow.mac;
@@ -115,7 +113,7 @@ pub(crate) fn translate<F: Datapath>(
     if !found.is(&work.key) {
         return Follow::Pass;
     }
-    let proven = is_proof(work, &found);
+    let proven = is_proof(work, found);
     let side = if kind.has(Kind::REPLY) { Side::Backend } else { Side::Client };
     found.observe(work, side);
     if proven {
@@ -134,7 +132,7 @@ pub(crate) fn translate<F: Datapath>(
         F::confirm(context, work);
     }
     if is_asked {
-        fast::keep_way(context, work, entry, work.confirmed != 0);
+        fast::keep_way(context, work, entry);
     }
     if stale
         && kind.has(Kind::SAME_BRIDGE)
@@ -189,9 +187,9 @@ fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &
 /// backend's answer. For TCP the acknowledgement of the backend's SYN says so, for SCTP the tag
 /// that the backend has asked for.
 #[inline(always)]
-fn is_proof<F: Datapath>(work: &Work<F>, found: &Found<F>) -> bool {
+fn is_proof<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
     let (packet, flow) = (&work.packet, found.flow());
-    if found.confirmed || flow.kind.has(Kind::REPLY) || !flow.backend_seen.has(Seen::ANY) {
+    if flow.is_confirmed() || flow.kind.has(Kind::REPLY) || !flow.backend_seen.has(Seen::ANY) {
         return false;
     }
     packet.is_datagram()

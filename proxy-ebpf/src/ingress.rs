@@ -20,7 +20,7 @@ use crate::{
     frame::take_request_mark,
     guard,
     hairpin::{self, Back},
-    icmp_error,
+    handshake, icmp_error,
     known::{self, Way},
     open::{Opening, look_up},
     outset,
@@ -41,7 +41,9 @@ pub(crate) fn run<F: Datapath>(context: &TcContext, network: usize) -> i32 {
         outset::clear::<F>();
         way = Way::New;
     }
-    if way == Way::New {
+    if way == Way::Handshake {
+        way = handshake::go_on::<F, false>(context, network);
+    } else if way == Way::New {
         way = outset::open::<F>(context, network);
     } else if way == Way::Amid {
         way = outset::pass::<F>();
@@ -165,7 +167,6 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
     let mut known = flow::find(&work.key);
     if let Some(found) = known {
-        work.confirmed = u8::from(found.confirmed);
         match follow::serves(work, found.entry) {
             Serving::Yes => {}
             Serving::NotOurs => return Handled::Passed,
@@ -201,7 +202,6 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
         blame(work, Reason::DropFlowInsert);
         return Handled::Dropped;
     };
-    work.confirmed = u8::from(found.confirmed);
     follow::translate(context, work, found.entry).into()
 }
 

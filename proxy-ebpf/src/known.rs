@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The short way of most packets: whole ones without options, of flows that are confirmed, go on, and
 //! have just been noted to. They change nothing of their flow, but for a FIN, which takes a second look-up.
-//! One look-up, one rewrite; the working memory gets no more than a key. Of those that open flows, or are amid connections of none, it says
-//! so: see [`outset`](crate::outset). What is anything else goes the long way, from its beginning.
+//! One look-up, one rewrite; the working memory gets no more than a key. It says of those that open flows, or
+//! are amid connections of none ([`outset`](crate::outset)), and of those that may confirm one
+//! ([`handshake`]). What is anything else goes the long way, from its beginning.
 
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
@@ -16,11 +17,12 @@ use proxy_common::{
 use crate::{
     bridge::{self, Addressee},
     counter::count,
+    ending,
     family::Datapath,
     fast,
     flow::{self, Found},
     frame::{ETHERNET, mark_request, read},
-    passing,
+    handshake, passing,
     rewrite::rewrite_whole,
     tcp::{self, TcpHeader},
     verdict::Verdict,
@@ -46,6 +48,8 @@ pub(crate) enum Way {
     Again,
     /// It is amid a connection that may be nothing of ours; [`Work::key`] is its key.
     Amid,
+    /// It may be the second or third of a TCP connection; [`Work::key`] is its key.
+    Handshake,
     /// It takes the long way.
     Long,
 }
@@ -58,7 +62,7 @@ impl Way {
             Self::Done => Some(Verdict::Pass),
             Self::Sent => Some(Verdict::Sent),
             Self::Failed => Some(Verdict::Drop),
-            Self::New | Self::Again | Self::Amid | Self::Long => None,
+            Self::New | Self::Again | Self::Amid | Self::Handshake | Self::Long => None,
         }
     }
 }
@@ -76,41 +80,74 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     };
     let mut entry = F::tables().flows.get_ptr_mut(&key);
     // A FIN of a reply is noted in two entries, of which one is found by another hook: the long way.
-    if !EGRESS && fast::is_on() && entry.is_none() && flags == 0 {
+    let may_be_reply = flags == 0 || flags == tcp::SYN | tcp::ACK;
+    if !EGRESS && fast::is_on() && entry.is_none() && may_be_reply {
         entry = fast::find_reply(&mut key);
     }
     let Some(entry) = entry else {
         return miss::<F, EGRESS, OUTSIDE>(context, &key, flags);
     };
-    let found = Found { entry, confirmed: true };
+    let found = Found { entry };
+    if !OUTSIDE && key.protocol == Protocol::TCP && handshake::is_part(found.flow(), flags) {
+        return leave_key(&key, Way::Handshake);
+    }
     if flags & (tcp::SYN | tcp::RST) != 0 {
-        let opens = !EGRESS && !OUTSIDE && flags == tcp::SYN && has_ended(context, &found);
+        let opens = !EGRESS && !OUTSIDE && flags == tcp::SYN && has_ended(context, found);
         return if opens { leave_key(&key, Way::Again) } else { Way::Long };
     }
-    let to = found.flow().to;
-    let is_final = !EGRESS && found.flow().kind.is_final();
-    let is_fast = !EGRESS && fast::is_on() && found.flow().kind.has(Kind::FAST);
-    let past = is_fast.then(|| fast::next(found.flow()));
-    let has_header = network >= ETHERNET;
-    if is_fast && !fast::is_on_way::<F>(context, found.flow(), OUTSIDE && has_header, flow::now()) {
-        return Way::Long;
-    }
+    let (to, kind) = (found.flow().to, found.flow().kind);
+    let from_outside = OUTSIDE && network >= ETHERNET;
+    let past = match way_past::<F, EGRESS>(context, found.flow(), from_outside) {
+        Ok(past) => past,
+        Err(way) => return way,
+    };
     if !goes_on::<F>(found.flow(), &key) || !found.is(&key) {
         return Way::Long;
     }
     // What a client sends to a neighbour is for it alone.
-    if !EGRESS && has_header && bridge::addressee(context) != Addressee::Node {
+    if !EGRESS && network >= ETHERNET && bridge::addressee(context) != Addressee::Node {
         return Way::Long;
     }
-    if flags & tcp::FIN != 0 && !note_end(&key, entry, &to) {
+    if flags & tcp::FIN != 0 && !ending::note(&key, found, &to) {
         return Way::Long;
     }
-    if to == key.tuple {
+    deliver(context, network, &key, (&to, kind), past)
+}
+
+/// By which device and to whom packets of a flow go past the host's stack, if this one may follow them as it
+/// is; otherwise it takes the long way.
+#[inline(always)]
+pub(crate) fn way_past<F: Datapath, const EGRESS: bool>(
+    context: &TcContext,
+    flow: &Flow<F>,
+    from_outside: bool,
+) -> Result<Option<(u32, [u8; 6])>, Way> {
+    if EGRESS || !fast::is_on() || !flow.kind.has(Kind::FAST) {
+        return Ok(None);
+    }
+    let next = fast::next(flow);
+    if fast::is_on_way::<F>(context, flow, from_outside, flow::now()) {
+        Ok(Some(next))
+    } else {
+        Err(Way::Long)
+    }
+}
+
+/// Gives a packet of a flow where it leads to, and sends it on its way.
+#[inline(always)]
+pub(crate) fn deliver<F: Datapath>(
+    context: &TcContext,
+    network: usize,
+    key: &FlowKey<F>,
+    (to, kind): (&Tuple<F>, Kind),
+    past: Option<(u32, [u8; 6])>,
+) -> Way {
+    if *to == key.tuple {
         return Way::Done;
     }
-    match (translate(context, network, &key, &to), past) {
+    match (translate(context, network, key, to), past) {
         (Way::Done, Some((device, mac))) => send::<F>(context, device, &mac),
-        (Way::Done, None) if is_final => {
+        (Way::Done, None) if kind.is_final() => {
             mark_request(context);
             Way::Done
         }
@@ -120,47 +157,12 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
 
 /// Whether a SYN of a client may open another flow in the place of the one that was found for it.
 #[inline(always)]
-fn has_ended<F: Datapath>(context: &TcContext, found: &Found<F>) -> bool {
+fn has_ended<F: Datapath>(context: &TcContext, found: Found<F>) -> bool {
     let flow = found.flow();
-    flow.is_closed(true)
-        && !flow.kind.has(Kind::REPLY)
-        && bridge::addressee(context) == Addressee::Node
+    flow.is_closed() && !flow.kind.has(Kind::REPLY) && bridge::addressee(context) == Addressee::Node
 }
 
-/// Takes note of a FIN in both entries of its flow, if both are there and have seen no RST: see
-/// [`Found::observe`].
-#[inline(always)]
-fn note_end<F: Datapath>(key: &FlowKey<F>, entry: *mut Flow<F>, to: &Tuple<F>) -> bool {
-    // SAFETY: map memory, see `Found`.
-    let own = unsafe { &mut *entry };
-    let is_reply = own.kind.has(Kind::REPLY);
-    let hook = if is_reply { own.kind.forward_hook() } else { own.kind.reply_hook() };
-    let other = FlowKey::new(to.reversed(), key.protocol, hook);
-    let Some(other) = F::tables().flows.get_ptr_mut(&other) else {
-        return false;
-    };
-    // SAFETY: as above.
-    let other = unsafe { &mut *other };
-    // What takes a RST back is told on the long way.
-    if Seen(other.client_seen.0 | other.backend_seen.0).has(Seen::RST) {
-        return false;
-    }
-    // It may be another flow's.
-    let is_own = other.to == key.tuple.reversed();
-    let now = flow::now();
-    let mark = |flow: &mut Flow<F>| {
-        let seen = if is_reply { &mut flow.backend_seen } else { &mut flow.client_seen };
-        seen.0 |= Seen::ANY | Seen::FIN;
-        flow.last_seen = now;
-    };
-    mark(own);
-    if is_own {
-        mark(other);
-    }
-    true
-}
-
-/// What becomes of a packet of no confirmed flow.
+/// What becomes of a packet of no flow.
 #[inline(always)]
 fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     context: &TcContext,
@@ -177,11 +179,6 @@ fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     }
     if EGRESS && !OUTSIDE {
         let epoch = passing::epoch::<F>();
-        // As `flow::find` has it.
-        let tables = F::tables();
-        if tables.half_open.get_ptr(key).is_some() || tables.flows.get_ptr(key).is_some() {
-            return Way::Long;
-        }
         if is_amid {
             passing::note::<F>(key.tag(), epoch, now, OUTSIDE);
         }
@@ -258,18 +255,23 @@ fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option
 /// Whether a flow serves a packet that has nothing new to say of it.
 #[inline(always)]
 fn goes_on<F: Datapath>(flow: &Flow<F>, key: &FlowKey<F>) -> bool {
+    if !flow.is_confirmed() || !is_plain(flow) {
+        return false;
+    }
     let is_reply = flow.kind.has(Kind::REPLY);
+    // Each datagram asks whether its flow may stay.
+    key.protocol == Protocol::TCP || is_reply || !flow.kind.has(Kind::MASQUERADED) && stays(flow)
+}
+
+/// Whether a flow has been noted to within the last second, and asks for nothing but to be translated.
+#[inline(always)]
+pub(crate) fn is_plain<F: Datapath>(flow: &Flow<F>) -> bool {
     let seen = Seen(flow.client_seen.0 | flow.backend_seen.0);
     // A time-out is longer than this.
     let is_fresh = flow::now().since(flow.last_seen) < PER_SECOND;
-    if !is_fresh
-        || seen.has(Seen::RST)
-        || flow.kind.has(Kind::HAIRPIN | Kind::SAME_BRIDGE | Kind::DIRECT)
-    {
-        return false;
-    }
-    // Each datagram asks whether its flow may stay.
-    key.protocol == Protocol::TCP || is_reply || !flow.kind.has(Kind::MASQUERADED) && stays(flow)
+    is_fresh
+        && !seen.has(Seen::RST)
+        && !flow.kind.has(Kind::HAIRPIN | Kind::SAME_BRIDGE | Kind::DIRECT)
 }
 
 /// Whether the backend of a flow of datagrams still serves.

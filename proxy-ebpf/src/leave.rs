@@ -92,16 +92,15 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Translated
     }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::EGRESS);
     if let Some(found) = flow::find(&work.key) {
-        work.confirmed = u8::from(found.confirmed);
         if found.flow().kind.has(Kind::REPLY) {
-            return match restore(context, work, &found) {
+            return match restore(context, work, found) {
                 Some(Verdict::Pass) => Translated::Yes,
                 Some(_) => Translated::Dropped,
                 None => Translated::No,
             };
         }
         match follow::serves(work, found.entry) {
-            Serving::Yes if masquerade::has_moved(context, work, &found) => {
+            Serving::Yes if masquerade::has_moved(context, work, found) => {
                 flow::forget(&work.key, found.entry);
             }
             Serving::Yes => return forward(context, work, found.entry),
@@ -115,7 +114,6 @@ fn translate<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Translated
     let reason = match masquerade::open(context, work) {
         Masquerading::Entered => {
             if let Some(found) = flow::find(&work.key) {
-                work.confirmed = u8::from(found.confirmed);
                 return forward(context, work, found.entry);
             }
             Reason::DropFlowInsert

@@ -29,6 +29,7 @@
 
 mod abort;
 mod affinity;
+mod atomic;
 mod blame;
 mod bridge;
 mod choice;
@@ -37,6 +38,7 @@ mod confirm;
 mod counter;
 mod crc32c;
 mod egress;
+mod ending;
 mod family;
 mod fast;
 mod flow;
@@ -45,6 +47,7 @@ mod fragment;
 mod frame;
 mod guard;
 mod hairpin;
+mod handshake;
 mod icmp_error;
 mod ingress;
 mod known;
@@ -58,6 +61,7 @@ mod outset;
 mod packet;
 mod passing;
 mod phase;
+mod queue;
 mod reject;
 mod rewrite;
 mod route;
@@ -83,67 +87,64 @@ use crate::{
 /// The length of the link header of a device that has none.
 const NO_HEADER: usize = 0;
 
+/// Has a frame handled by its family, with its network header at `$network`. A macro, since a function that
+/// is handed to another one may become a call of its own, and calls may be nested eight deep at most.
+macro_rules! by_family {
+    ($context:expr, $module:ident::$run:ident, $network:expr) => {
+        match frame::ethertype($context) {
+            V4::ETHERTYPE => $module::$run::<V4>($context, $network),
+            V6::ETHERTYPE => $module::$run::<V6>($context, $network),
+            _ => Verdict::Pass.to_action(),
+        }
+    };
+}
+
 /// At the ingress of a client's device: requests, on their way from the client.
 #[classifier]
 pub fn sixfour_ingress(context: TcContext) -> i32 {
-    by_family(&context, ingress::run::<V4>, ingress::run::<V6>, ETHERNET)
+    by_family!(&context, ingress::run, ETHERNET)
 }
 
 /// At the egress of a client's device: replies, on their way to the client.
 #[classifier]
 pub fn sixfour_egress(context: TcContext) -> i32 {
-    by_family(&context, egress::run::<V4>, egress::run::<V6>, ETHERNET)
+    by_family!(&context, egress::run, ETHERNET)
 }
 
 /// At the ingress of uplinks and tunnels: requests from outside, and answers to what left there.
 #[classifier]
 pub fn sixfour_up_in(context: TcContext) -> i32 {
-    by_family(&context, ingress::from_outside::<V4>, ingress::from_outside::<V6>, ETHERNET)
+    by_family!(&context, ingress::from_outside, ETHERNET)
 }
 
 /// At the egress of uplinks and tunnels: replies to outside, and what is masqueraded or held back.
 #[classifier]
 pub fn sixfour_up_out(context: TcContext) -> i32 {
-    by_family(&context, leave::run::<V4>, leave::run::<V6>, ETHERNET)
+    by_family!(&context, leave::run, ETHERNET)
 }
 
 /// [`sixfour_ingress`], where frames have no Ethernet header.
 #[classifier]
 pub fn sixfour_l3_in(context: TcContext) -> i32 {
-    by_family(&context, ingress::run::<V4>, ingress::run::<V6>, NO_HEADER)
+    by_family!(&context, ingress::run, NO_HEADER)
 }
 
 /// [`sixfour_egress`], where frames have no Ethernet header.
 #[classifier]
 pub fn sixfour_l3_out(context: TcContext) -> i32 {
-    by_family(&context, egress::run::<V4>, egress::run::<V6>, NO_HEADER)
+    by_family!(&context, egress::run, NO_HEADER)
 }
 
 /// [`sixfour_up_in`], where frames have no Ethernet header.
 #[classifier]
 pub fn sixfour_l3upin(context: TcContext) -> i32 {
-    by_family(&context, ingress::from_outside::<V4>, ingress::from_outside::<V6>, NO_HEADER)
+    by_family!(&context, ingress::from_outside, NO_HEADER)
 }
 
 /// [`sixfour_up_out`], where frames have no Ethernet header.
 #[classifier]
 pub fn sixfour_l3upout(context: TcContext) -> i32 {
-    by_family(&context, leave::run::<V4>, leave::run::<V6>, NO_HEADER)
-}
-
-/// Has a frame handled by its family, with its network header at `network`.
-#[inline(always)]
-fn by_family(
-    context: &TcContext,
-    v4: impl Fn(&TcContext, usize) -> i32,
-    v6: impl Fn(&TcContext, usize) -> i32,
-    network: usize,
-) -> i32 {
-    match frame::ethertype(context) {
-        V4::ETHERTYPE => v4(context, network),
-        V6::ETHERTYPE => v6(context, network),
-        _ => Verdict::Pass.to_action(),
-    }
+    by_family!(&context, leave::run, NO_HEADER)
 }
 
 /// Where an IPv4 socket is about to connect.

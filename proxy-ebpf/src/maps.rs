@@ -16,7 +16,7 @@ use proxy_common::{
     backend::{Backend, BackendId, MAX_BACKENDS},
     counter,
     device::{Device, MAX_DEVICES},
-    flow::{Flow, FlowKey, MAX_FLOWS, MAX_HALF_OPEN},
+    flow::{self, Flow, FlowKey, MAX_FLOWS, QUEUES, Waiting},
     fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
     frontend::{Frontend, FrontendKey, MAX_FRONTENDS, ServiceIndex},
     frontend_filter::{FILTER_ROWS, FilterRow},
@@ -30,7 +30,7 @@ use proxy_common::{
     source_range::{Admitted, MAX_SOURCE_RANGES, Ranged},
 };
 
-use crate::{family::Datapath, work::Work};
+use crate::{atomic, family::Datapath, work::Work};
 
 /// The tables of one family.
 pub(crate) struct Tables<F: Datapath> {
@@ -40,7 +40,7 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) slots: &'static Array<BackendId>,
     pub(crate) backends: &'static Array<Backend<F>>,
     pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
-    pub(crate) half_open: &'static LruHashMap<FlowKey<F>, Flow<F>>,
+    pub(crate) waiting: &'static Array<Waiting<F>>,
     pub(crate) host_addresses: &'static HashMap<u32, <F as Family>::Addr>,
     pub(crate) fragments: &'static LruHashMap<FragmentKey<F>, Fragmented>,
     pub(crate) service_cidrs: &'static LpmTrie<<F as Family>::Addr, Guarded>,
@@ -56,7 +56,7 @@ pub(crate) struct Tables<F: Datapath> {
 /// Declares the tables of one family, and the way to them.
 macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $filter:ident, $services:ident, $names:ident,
-     $slots:ident, $backends:ident, $flows:ident, $half_open:ident, $host_addresses:ident, $fragments:ident,
+     $slots:ident, $backends:ident, $flows:ident, $waiting:ident, $host_addresses:ident, $fragments:ident,
      $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $affinities:ident,
      $locality:ident, $passing:ident, $epoch:ident, $work:ident) => {
         #[map]
@@ -78,8 +78,7 @@ macro_rules! tables {
         static $flows: HashMap<FlowKey<$family>, Flow<$family>> =
             HashMap::pinned(MAX_FLOWS, BPF_F_NO_PREALLOC);
         #[map]
-        static $half_open: LruHashMap<FlowKey<$family>, Flow<$family>> =
-            LruHashMap::pinned(MAX_HALF_OPEN, 0);
+        static $waiting: Array<Waiting<$family>> = Array::pinned(QUEUES * flow::PLACES, 0);
         #[map]
         static $host_addresses: HashMap<u32, <$family as Family>::Addr> =
             HashMap::pinned(MAX_DEVICES, BPF_F_NO_PREALLOC);
@@ -116,7 +115,7 @@ macro_rules! tables {
                 slots: &$slots,
                 backends: &$backends,
                 flows: &$flows,
-                half_open: &$half_open,
+                waiting: &$waiting,
                 host_addresses: &$host_addresses,
                 fragments: &$fragments,
                 service_cidrs: &$service_cidrs,
@@ -133,10 +132,10 @@ macro_rules! tables {
 }
 
 tables!(V4, v4: FRONTENDS_V4, FILTER_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4,
-    FLOWS_V4, HALF_OPEN_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
+    FLOWS_V4, WAITING_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
     AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, FILTER_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6,
-    FLOWS_V6, HALF_OPEN_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
+    FLOWS_V6, WAITING_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
     AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
@@ -167,6 +166,10 @@ pub(crate) static LEFT_OUT: LruHashMap<u64, LeftOut> = LruHashMap::pinned(MAX_LE
 #[unsafe(no_mangle)]
 pub(crate) static CLOCK: Word = Word(UnsafeCell::new(0));
 
+/// The numbers of the next places in the queues, of each family's half-open flows and of its closed ones.
+#[unsafe(no_mangle)]
+pub(crate) static NEXT_PLACES: [Word; 4] = [const { Word(UnsafeCell::new(0)) }; 4];
+
 /// A word that all processors read and write. Atomic loads are nothing that the target knows.
 #[repr(transparent)]
 pub(crate) struct Word(UnsafeCell<u64>);
@@ -186,7 +189,18 @@ impl Word {
         // SAFETY: as above.
         unsafe { self.0.get().write_volatile(value) };
     }
+
+    /// Adds to it, and says what it was before.
+    #[inline(always)]
+    pub(crate) fn add(&self, value: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { atomic::add(self.0.get(), value) }
+    }
 }
+
+/// How many places each queue has, a power of two; set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static PLACES: Global<u32> = Global::new(flow::PLACES);
 
 /// The cookie of the host's network namespace; set by the agent.
 #[unsafe(no_mangle)]

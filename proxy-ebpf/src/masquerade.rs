@@ -19,7 +19,7 @@ use proxy_common::{
 use crate::{
     blame::blame,
     choice,
-    claim::Entered,
+    claim::{Entered, enter_at_place},
     counter::count,
     family::Datapath,
     flow::{Found, find, forget},
@@ -82,11 +82,7 @@ pub(crate) fn is_due<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> bo
 /// Whether a flow that is masqueraded has another address than it would get here now: the node's has
 /// changed, or its routes have. A connection cannot follow; datagrams, and a new SYN, can.
 #[inline(never)]
-pub(crate) fn has_moved<F: Datapath>(
-    context: &TcContext,
-    work: &Work<F>,
-    found: &Found<F>,
-) -> bool {
+pub(crate) fn has_moved<F: Datapath>(context: &TcContext, work: &Work<F>, found: Found<F>) -> bool {
     let flow = found.flow();
     if !work.packet.opens_flow() || !flow.kind.has(Kind::MASQUERADED) {
         return false;
@@ -120,7 +116,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Masq
     work.flow.to = work.packet.tuple;
     work.flow.to.source = *host;
     work.flow.kind.0 = Kind::MASQUERADED;
-    match F::enter(context, work) {
+    match enter_at_place(context, work) {
         Entered::AsIs | Entered::WithAnotherPort => {
             count::<F>(Reason::FlowMasqueraded);
             Masquerading::Entered

@@ -17,7 +17,7 @@ use crate::{
     blame::blame,
     bridge,
     choice::{self, random},
-    claim::Entered,
+    claim::{Entered, enter_at_place},
     counter::count,
     family::Datapath,
     fast,
@@ -245,7 +245,7 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     let kind = if is_outside { kind | Kind::OUTSIDE } else { kind };
     let is_fast = fast::is_on() && kind == 0 && fast::find_way(context, work) == fast::Way::Past;
     work.flow.kind.0 = if is_fast { Kind::FAST } else { kind };
-    let entered = F::enter(context, work);
+    let entered = enter_at_place(context, work);
     let reason = match entered {
         Entered::AsIs | Entered::WithAnotherPort => {
             if entered == Entered::WithAnotherPort {

@@ -26,7 +26,7 @@ const DATAGRAM_PATIENCE: u32 = seconds(30);
 /// Whether a flow is over, and its entries are only left.
 #[inline(always)]
 fn has_ended<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
-    found.flow().is_closed(found.confirmed) || found.is_expired(work.reply_key.protocol, work.now)
+    found.flow().is_closed() || found.is_expired(work.reply_key.protocol, work.now)
 }
 
 /// The silence of a flow, in ticks, if it may leave its port for one that has none; else nothing.
@@ -35,12 +35,12 @@ pub(crate) fn dispensable<F: Datapath>(work: &Work<F>, found: Found<F>) -> u32 {
     let silence = work.now.since(found.flow().last_seen);
     // What proves a client of datagrams can be forged.
     let may_be_forged = work.packet.is_datagram() && silence > DATAGRAM_PATIENCE;
-    let keeps = found.confirmed && !may_be_forged && !has_ended(work, found);
+    let keeps = found.flow().is_confirmed() && !may_be_forged && !has_ended(work, found);
     if keeps { 0 } else { silence }
 }
 
 /// Takes the port of the flow that has been silent for longest among those that were looked at, and
-/// ends it, if it has been for long enough. What promotion has left of it goes the same way.
+/// ends it, if it has been for long enough.
 #[inline(never)]
 pub(crate) fn take_over<F: Datapath>(work: &mut Work<F>) -> bool {
     if work.silence <= PATIENCE {
@@ -59,7 +59,6 @@ fn want_stalest<F: Datapath>(work: &mut Work<F>) {
 
 #[inline(never)]
 fn replace<F: Datapath>(work: &mut Work<F>) -> bool {
-    let tables = F::tables();
     if let Some(found) = find(&work.reply_key) {
         work.former = found.flow().to;
         work.former_kind = found.flow().kind;
@@ -67,19 +66,10 @@ fn replace<F: Datapath>(work: &mut Work<F>) -> bool {
         if dispensable(work, found) <= PATIENCE || !found.is(&work.reply_key) {
             return false;
         }
-        let _: Result<(), i32> = tables.flows.remove(&work.reply_key);
-        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
+        let _: Result<(), i32> = F::tables().flows.remove(&work.reply_key);
         work.ousts = 1;
     }
-    if !claim_new(work) {
-        return false;
-    }
-    // It may just have been confirmed: then the replies are its own.
-    let is_ours = tables.flows.get_ptr(&work.reply_key).is_none();
-    if !is_ours {
-        let _: Result<(), i32> = tables.half_open.remove(&work.reply_key);
-    }
-    is_ours
+    claim_new(work)
 }
 
 /// Does something about [`Work::reply_key`] while no other processor does such a thing. Whoever
@@ -88,14 +78,14 @@ fn replace<F: Datapath>(work: &mut Work<F>) -> bool {
 /// instead.
 #[inline(always)]
 pub(crate) fn alone<F: Datapath>(work: &mut Work<F>, act: fn(&mut Work<F>) -> bool) -> bool {
-    let half_open = F::tables().half_open;
+    let flows = F::tables().flows;
     work.former_key = work.reply_key;
     work.former_key.hook = Hook::BEING_REPLACED;
-    if half_open.insert(&work.former_key, &work.flow, NEW).is_err() {
+    if flows.insert(&work.former_key, &work.flow, NEW).is_err() {
         return false;
     }
     let has_acted = act(work);
-    let _: Result<(), i32> = half_open.remove(&work.former_key);
+    let _: Result<(), i32> = flows.remove(&work.former_key);
     has_acted
 }
 
@@ -103,13 +93,11 @@ pub(crate) fn alone<F: Datapath>(work: &mut Work<F>, act: fn(&mut Work<F>) -> bo
 /// packets are nobody's. They would be taken for the new flow's at the backend.
 #[inline(never)]
 pub(crate) fn dismiss<F: Datapath>(work: &mut Work<F>) {
-    let tables = F::tables();
     let hook = work.former_kind.forward_hook();
     work.former_key = FlowKey::new(work.former.reversed(), work.reply_key.protocol, hook);
     if let Some(found) = find(&work.former_key)
         && found.answers(&work.reply_key.tuple)
     {
-        let _: Result<(), i32> = tables.flows.remove(&work.former_key);
-        let _: Result<(), i32> = tables.half_open.remove(&work.former_key);
+        let _: Result<(), i32> = F::tables().flows.remove(&work.former_key);
     }
 }

@@ -4,12 +4,14 @@
 //! whatever is in the way, goes the long way, as if it had not been here: see [`open`](crate::open)
 //! and [`claim`](crate::claim), which say what is right.
 
+use core::mem;
+
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
 use proxy_common::{
-    Address as _, Family, Protocol,
+    Address as _, Family,
     counter::Reason,
     device::DeviceTraits,
-    flow::{Flow, FlowKey, Hook, Kind, Seen, Tuple},
+    flow::{Flow, FlowKey, Hook, Kind, Queue, Seen, Tuple},
     frontend::{FrontendKind, ServiceIndex},
     service::Policy,
 };
@@ -19,49 +21,42 @@ use crate::{
     counter::count,
     family::Datapath,
     fast,
-    flow::{self, Found, NEW},
+    flow::{self, NEW, find},
     frame::{device, mark_request},
     known::{self, Way},
     maps::DEVICES,
-    masquerade, passing,
+    masquerade, passing, queue,
     work::Work,
 };
 
-/// Makes room for a flow where one has ended: with a port that the client has used before. What else may
-/// be left of that one is in the way, if it is there at all; and so is a flow that another processor has
-/// opened and confirmed meanwhile.
+/// Makes room for a flow where one has ended: with a port that the client has used before. A flow that another processor has opened meanwhile is
+/// in the way.
 #[inline(never)]
 pub(crate) fn clear<F: Datapath>() {
     if let Some(work) = Work::<F>::get()
-        && let Some(entry) = F::tables().flows.get_ptr_mut(&work.key)
-        && (Found { entry, confirmed: true }).flow().is_closed(true)
+        && let Some(found) = find(&work.key)
+        && found.flow().is_closed()
     {
-        let _: Option<FlowKey<F>> = flow::forget_confirmed(&work.key, entry);
+        queue::leave::<F>(found.flow().proof);
+        flow::forget(&work.key, found.entry);
     }
 }
 
-/// Opens a flow for a packet that has none among the confirmed ones, and translates it.
+/// Opens a flow for a packet that has none, and translates it.
 /// [`Work::key`] is the packet's.
 #[inline(never)]
 pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     let Some(work) = Work::<F>::get() else {
         return Way::Long;
     };
-    let tables = F::tables();
     let key = &work.key;
     let tuple = &key.tuple;
-    // A SYN to a frontend that is repeated finds out when its flow cannot be entered, for such are few.
-    // The second look for a confirmed one: see `flow::find`.
-    let is_half_open = || tables.half_open.get_ptr(key).is_some();
-    if !names_two_hosts(tuple)
-        || key.protocol != Protocol::TCP && is_half_open()
-        || tables.flows.get_ptr(key).is_some()
-    {
+    if !names_two_hosts(tuple) {
         return Way::Long;
     }
     let look_up = || choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol);
     let Some(frontend) = look_up() else {
-        return if is_half_open() || fast::is_reply(work) { Way::Long } else { Way::Done };
+        return if fast::is_reply(work) { Way::Long } else { Way::Done };
     };
     let (service, kind) = (frontend.service(), frontend.kind());
     if service.0 < ServiceIndex::FIRST.0 {
@@ -148,12 +143,13 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
 /// which leads there and is of this kind. Says whether neither was in the way of another.
 #[inline(always)]
 fn enter<F: Datapath>(work: &mut Work<F>, to: &Tuple<F>, kind: Kind) -> bool {
-    let tables = F::tables();
+    let flows = F::tables().flows;
     let is_fast = kind.has(Kind::FAST);
+    let place = queue::wait(Queue::HalfOpen, &work.key);
+    let proof = mem::replace(&mut work.flow.proof, place);
     work.flow.label(&work.reply_key);
-    if tables.flows.get_ptr(&work.reply_key).is_some()
-        || tables.half_open.insert(&work.reply_key, &work.flow, NEW).is_err()
-    {
+    if flows.insert(&work.reply_key, &work.flow, NEW).is_err() {
+        queue::leave::<F>(place);
         return false;
     }
     passing::forget::<F>(work.flow.tag);
@@ -162,10 +158,12 @@ fn enter<F: Datapath>(work: &mut Work<F>, to: &Tuple<F>, kind: Kind) -> bool {
     }
     work.flow.to = *to;
     work.flow.kind = kind;
+    work.flow.proof = proof;
     // What is remembered of requests was so before there was this frontend, in an epoch that has ended.
     work.flow.label(&work.key);
-    if tables.half_open.insert(&work.key, &work.flow, NEW).is_err() {
+    if flows.insert(&work.key, &work.flow, NEW).is_err() {
         withdraw(work);
+        queue::leave::<F>(place);
         return false;
     }
     count::<F>(Reason::FlowCreated);
@@ -175,8 +173,8 @@ fn enter<F: Datapath>(work: &mut Work<F>, to: &Tuple<F>, kind: Kind) -> bool {
     true
 }
 
-/// Lets a packet through that is amid a connection and has no confirmed flow, if it has none at all, and
-/// is for no frontend. [`Work::key`] is its.
+/// Lets a packet through that is amid a connection and has no flow, if it is for no frontend. [`Work::key`]
+/// is its.
 #[inline(never)]
 pub(crate) fn pass<F: Datapath>() -> Way {
     let Some(work) = Work::<F>::get() else {
@@ -187,8 +185,6 @@ pub(crate) fn pass<F: Datapath>() -> Way {
     let (key, tuple) = (&work.key, &work.key.tuple);
     let is_nothing = !may_be_reply
         && names_two_hosts(tuple)
-        && F::tables().half_open.get_ptr(key).is_none()
-        && F::tables().flows.get_ptr(key).is_none()
         && choice::look_up::<F>(tuple.destination, tuple.destination_port, key.protocol).is_none();
     if !is_nothing {
         return Way::Long;
@@ -210,11 +206,8 @@ fn names_two_hosts<F: Datapath>(tuple: &Tuple<F>) -> bool {
 /// for another packet of it.
 #[inline(always)]
 fn withdraw<F: Datapath>(work: &Work<F>) {
-    let half_open = F::tables().half_open;
-    let is_same = half_open
-        .get_ptr_mut(&work.key)
-        .is_some_and(|entry| Found { entry, confirmed: false }.flow().to == work.flow.to);
+    let is_same = find(&work.key).is_some_and(|found| found.flow().to == work.flow.to);
     if !is_same {
-        let _: Result<(), i32> = half_open.remove(&work.reply_key);
+        let _: Result<(), i32> = F::tables().flows.remove(&work.reply_key);
     }
 }

@@ -2,7 +2,7 @@
 //! Connections that are nothing of ours, remembered for a second: most of a node's packets may be of
 //! such, and each of them would be looked up in all tables. A cache: what is not in it is looked up.
 //!
-//! Only packets amid TCP connections are let through by it, and only those of no confirmed flow. What
+//! Only packets amid TCP connections are let through by it, and only those of no flow. What
 //! opens a flow is always looked up, and takes its answers out of the cache. Its own packets cannot be in
 //! there: a frontend that is new empties it. Where a packet is looked up while another processor opens a
 //! flow with its very addresses and ports, it may be remembered all the same: that flow then waits for a

@@ -32,8 +32,6 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) now: Tick,
     /// The epoch in which the packet is looked up.
     pub(crate) epoch: Epoch,
-    /// Whether the flow that was found is a confirmed one (not zero).
-    pub(crate) confirmed: u8,
     /// Whether the frame is for a neighbour of its sender's (not zero), so that only direct
     /// connections are of interest.
     pub(crate) direct_only: u8,
@@ -59,6 +57,10 @@ pub(crate) struct Work<F: Datapath> {
     /// Where a flow that is being made or confirmed leads to, and of what kind it is.
     pub(crate) wanted: Tuple<F>,
     pub(crate) wanted_kind: Kind,
+    /// The place of a flow that is being made among the half-open ones.
+    pub(crate) place: u32,
+    /// The key of the replies of a flow that makes room for another one.
+    pub(crate) evicted: FlowKey<F>,
     /// Of the flows that may leave their source ports, of those that were looked at, the port of the
     /// one that has been silent for longest, and for how long it has been, in ticks.
     pub(crate) stalest: Port,

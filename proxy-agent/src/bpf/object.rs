@@ -10,7 +10,7 @@ use aya::{
 };
 use proxy_common::{
     V4, V6,
-    flow::{MAX_FLOWS, MAX_HALF_OPEN},
+    flow::{MAX_FLOWS, PLACES, QUEUES},
     map_names::{self, family_ending},
 };
 
@@ -101,6 +101,7 @@ impl Object {
             .override_global("ALL_NETNS", &all_netns, true)
             .override_global("LOOPBACK_NODE_PORTS", loopback_node_ports, true)
             .override_global("FAST_PATH", &fast_path, true)
+            .override_global("PLACES", &capacity.places, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
         for (name, entries) in &tables {
@@ -203,7 +204,7 @@ impl Object {
 pub struct Settings {
     /// The ports that translated sources take.
     pub source_ports: RangeInclusive<u16>,
-    /// The sizes of the flow tables.
+    /// How many flows there may be.
     pub capacity: FlowCapacity,
     /// Whose sockets are served; without it, [`Object::verify`] leaves out the programs for sockets.
     pub sockets: Option<ServedNetns>,
@@ -237,25 +238,27 @@ pub struct ServedNetns {
     pub all: bool,
 }
 
-/// How many entries the flow tables of each family hold; a flow has two.
+/// How many flows each family may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowCapacity {
-    /// Confirmed entries.
-    pub confirmed: u32,
-    /// Half-open entries; the least recently used make room for new ones.
-    pub half_open: u32,
+    /// The most entries; a flow has two.
+    pub entries: u32,
+    /// The most half-open flows, and the most closed ones, a power of two: those that have been there for
+    /// longest make room for new ones.
+    pub places: u32,
 }
 
 impl Default for FlowCapacity {
     fn default() -> Self {
-        Self { confirmed: MAX_FLOWS, half_open: MAX_HALF_OPEN }
+        Self { entries: MAX_FLOWS, places: PLACES }
     }
 }
 
 impl FlowCapacity {
     /// The tables' names and entries.
     fn tables(self) -> Vec<(String, u32)> {
-        let tables = [(map_names::FLOWS, self.confirmed), (map_names::HALF_OPEN, self.half_open)];
+        let rows = QUEUES * self.places;
+        let tables = [(map_names::FLOWS, self.entries), (map_names::WAITING, rows)];
         [family_ending::<V4>(), family_ending::<V6>()]
             .iter()
             .flat_map(|ending| tables.map(|(base, entries)| (format!("{base}{ending}"), entries)))

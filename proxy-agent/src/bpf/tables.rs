@@ -36,7 +36,6 @@ pub struct Tables<F: Family> {
     frontends: Frontends<Kernel<F>>,
     names: Table<ServiceIndex, ServiceName>,
     flows: Table<FlowKey<F>, Flow<F>>,
-    half_open: Table<FlowKey<F>, Flow<F>>,
     service_cidrs: LpmTrie<MapData, F::Addr, Guarded>,
     source_ranges: LpmTrie<MapData, Ranged<F>, Admitted>,
     services: MappedArray<Service>,
@@ -70,7 +69,6 @@ impl<F: Family> Tables<F> {
             frontends: Frontends::open(pins)?,
             names: Table::open(pins, &of_family::<F>(map_names::NAMES))?,
             flows: Table::open(pins, &of_family::<F>(map_names::FLOWS))?,
-            half_open: Table::open(pins, &of_family::<F>(map_names::HALF_OPEN))?,
             service_cidrs: pinned(pins, &of_family::<F>(map_names::SERVICE_CIDRS))?
                 .try_into()
                 .map_err(prefixes::cidr_error::<F>)?,
@@ -251,31 +249,26 @@ impl<F: Family> Tables<F> {
         self.names.entries()
     }
 
-    /// All entries of one of the two flow tables, in no order.
-    pub fn flows(
-        &self,
-        confirmed: bool,
-    ) -> impl Iterator<Item = Result<(FlowKey<F>, Flow<F>), Error>> + '_ {
-        if confirmed { self.flows.entries() } else { self.half_open.entries() }
+    /// All entries of flows, in no order.
+    pub fn flows(&self) -> impl Iterator<Item = Result<(FlowKey<F>, Flow<F>), Error>> + '_ {
+        self.flows.entries()
     }
 
-    /// An entry of one of the two flow tables.
+    /// An entry of a flow.
     ///
     /// # Errors
     ///
     /// If the map cannot be read.
-    pub fn flow(&self, confirmed: bool, key: &FlowKey<F>) -> Result<Option<Flow<F>>, Error> {
-        let table = if confirmed { &self.flows } else { &self.half_open };
-        table.get(key)
+    pub fn flow(&self, key: &FlowKey<F>) -> Result<Option<Flow<F>>, Error> {
+        self.flows.get(key)
     }
 
-    /// Removes an entry from one of the two flow tables.
+    /// Removes an entry of a flow.
     ///
     /// # Errors
     ///
     /// If the map cannot be written.
-    pub fn remove_flow(&mut self, confirmed: bool, key: &FlowKey<F>) -> Result<(), Error> {
-        let table = if confirmed { &mut self.flows } else { &mut self.half_open };
-        table.remove(key)
+    pub fn remove_flow(&mut self, key: &FlowKey<F>) -> Result<(), Error> {
+        self.flows.remove(key)
     }
 }

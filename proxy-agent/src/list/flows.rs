@@ -56,17 +56,10 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FlowRow>
     let names = Names::read(tables)?;
     let now = clock::now();
     let mut rows = Vec::new();
-    for confirmed in [true, false] {
-        for entry in tables.flows(confirmed) {
-            let (key, flow) = entry?;
-            if flow.kind.has(Kind::REPLY) || flow.is_expired(key.protocol, confirmed, now) {
-                continue;
-            }
-            // A promoted flow leaves its half-open entry behind.
-            if !confirmed && tables.flow(true, &key)?.is_some() {
-                continue;
-            }
-            rows.push(row(&names, &key, &flow, confirmed, now));
+    for entry in tables.flows() {
+        let (key, flow) = entry?;
+        if !flow.kind.has(Kind::REPLY) && !flow.is_expired(key.protocol, now) {
+            rows.push(row(&names, &key, &flow, now));
         }
     }
     rows.sort_by(|a, b| {
@@ -75,13 +68,7 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FlowRow>
     Ok(rows)
 }
 
-fn row<F: Family>(
-    names: &Names,
-    key: &FlowKey<F>,
-    flow: &Flow<F>,
-    confirmed: bool,
-    now: Tick,
-) -> FlowRow {
+fn row<F: Family>(names: &Names, key: &FlowKey<F>, flow: &Flow<F>, now: Tick) -> FlowRow {
     FlowRow {
         family: F::NAME,
         protocol: key.protocol.to_string(),
@@ -94,16 +81,16 @@ fn row<F: Family>(
         } else {
             names.of(flow.service)
         },
-        state: state(flow, key.protocol, confirmed),
+        state: state(flow, key.protocol),
         idle_seconds: now.since(flow.last_seen) / PER_SECOND,
-        timeout_seconds: flow.timeout(key.protocol, confirmed) / PER_SECOND,
+        timeout_seconds: flow.timeout(key.protocol) / PER_SECOND,
     }
 }
 
-fn state<F: Family>(flow: &Flow<F>, protocol: Protocol, confirmed: bool) -> &'static str {
+fn state<F: Family>(flow: &Flow<F>, protocol: Protocol) -> &'static str {
     let fins =
         [flow.client_seen, flow.backend_seen].iter().filter(|seen| seen.has(Seen::FIN)).count();
-    match (confirmed, protocol) {
+    match (flow.is_confirmed(), protocol) {
         _ if flow.client_seen.has(Seen::RST) || flow.backend_seen.has(Seen::RST) => "reset",
         (false, _) => "half-open",
         (true, Protocol::TCP) if fins == 2 => "closed",

@@ -37,25 +37,31 @@ fn flow<F: Family>(address: &str) -> Flow<F> {
 }
 
 fn time_outs_follow_the_state<F: Family>(address: &str) {
-    let mut flow = flow::<F>(address);
-    assert_eq!(flow.timeout(Protocol::TCP, false), seconds(60));
-    assert_eq!(flow.timeout(Protocol::TCP, true), seconds(86_400));
-    assert_eq!(flow.timeout(Protocol::UDP, true), seconds(120));
-    assert_eq!(flow.timeout(Protocol::SCTP, false), seconds(60));
-    assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(210));
+    let half_open = flow::<F>(address);
+    let mut flow = half_open;
+    assert_eq!(flow.timeout(Protocol::TCP), seconds(60));
+    assert_eq!(flow.timeout(Protocol::SCTP), seconds(60));
+    flow.client_seen.0 = Seen::PROVEN;
+    assert!(flow.is_confirmed() && !half_open.is_confirmed());
+    assert_eq!(flow.timeout(Protocol::TCP), seconds(86_400));
+    assert_eq!(flow.timeout(Protocol::UDP), seconds(120));
+    assert_eq!(flow.timeout(Protocol::SCTP), seconds(210));
     flow.client_seen.0 |= Seen::FIN;
-    assert_eq!(flow.timeout(Protocol::TCP, true), seconds(3_600));
-    assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(210));
-    assert!(!flow.is_closed(true));
+    assert_eq!(flow.timeout(Protocol::TCP), seconds(3_600));
+    assert_eq!(flow.timeout(Protocol::SCTP), seconds(210));
+    assert!(!flow.is_closed());
     flow.backend_seen.0 |= Seen::FIN;
-    assert_eq!(flow.timeout(Protocol::TCP, true), seconds(120));
-    assert_eq!(flow.timeout(Protocol::SCTP, true), seconds(10));
-    assert!(flow.is_closed(true) && flow.is_closed(false));
+    assert_eq!(flow.timeout(Protocol::TCP), seconds(120));
+    assert_eq!(flow.timeout(Protocol::SCTP), seconds(10));
+    assert!(flow.is_closed() && flow.is_finished());
+    let finished = Seen(Seen::FIN);
+    assert!(Flow { client_seen: finished, backend_seen: finished, ..half_open }.is_closed());
     flow.backend_seen.0 = Seen::RST;
-    assert_eq!(flow.timeout(Protocol::TCP, true), seconds(10));
-    assert!(!flow.is_closed(true) && flow.is_closed(false));
-    assert!(!flow.is_expired(Protocol::TCP, true, Tick(100 + seconds(10))));
-    assert!(flow.is_expired(Protocol::TCP, true, Tick(101 + seconds(10))));
+    assert_eq!(flow.timeout(Protocol::TCP), seconds(10));
+    assert!(!flow.is_closed() && !flow.is_finished());
+    assert!(Flow { backend_seen: Seen(Seen::RST), ..half_open }.is_closed());
+    assert!(!flow.is_expired(Protocol::TCP, Tick(100 + seconds(10))));
+    assert!(flow.is_expired(Protocol::TCP, Tick(101 + seconds(10))));
 }
 
 fn a_tag_is_the_keys_own<F: Family>(address: &str, other: &str) {

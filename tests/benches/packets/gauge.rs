@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
-use proxy_common::flow::{Flow, FlowKey};
+use proxy_common::flow::{Flow, FlowKey, QUEUES};
 use proxy_common::frontend::{Frontend, FrontendKey, MAX_FRONTENDS};
 use proxy_common::map_names::family_ending;
 use proxy_common::service::{BackendSet, MAX_SERVICES, MAX_SLOTS, Service};
@@ -42,8 +42,8 @@ impl<F: Family> Gauge<F> {
             (map_names::SERVICES, MAX_SERVICES),
             (map_names::SLOTS, MAX_SLOTS),
             (map_names::BACKENDS, MAX_BACKENDS),
-            (map_names::FLOWS, capacity.confirmed),
-            (map_names::HALF_OPEN, capacity.half_open),
+            (map_names::FLOWS, capacity.entries),
+            (map_names::WAITING, QUEUES * capacity.places),
         ]
         .map(|(base, size)| (of_family(base), size));
         let mut loader = EbpfLoader::new();

@@ -11,7 +11,7 @@ use proxy_agent::bpf::clock;
 use proxy_agent::bpf::object::{EGRESS, INGRESS, UPLINK_EGRESS, UPLINK_INGRESS};
 use proxy_common::backend::BackendId;
 use proxy_common::counter::Reason;
-use proxy_common::flow::{Flow, FlowKey, Hook, Kind, MAX_FLOWS, MAX_HALF_OPEN, Seen, Tuple};
+use proxy_common::flow::{Flow, FlowKey, Hook, Kind, MAX_FLOWS, PLACES, Seen, Tuple};
 use proxy_common::frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex};
 use proxy_common::gauge::{MAX_FRAME, Recipe};
 use proxy_common::{Family, Protocol, reject};
@@ -59,8 +59,8 @@ struct Scenario {
 
 /// Measures all scenarios of a family with so many flows in the table.
 pub(crate) fn run<F: Family>(args: &Args, flows: u32, figures: &mut Figures) -> Result<()> {
-    let confirmed = MAX_FLOWS.max(4 * flows.next_power_of_two());
-    let capacity = FlowCapacity { confirmed, half_open: MAX_HALF_OPEN };
+    let room = MAX_FLOWS.max(4 * flows.next_power_of_two());
+    let capacity = FlowCapacity { entries: room, places: PLACES };
     let mut subject = Subject::<F>::load(capacity)?;
     let mut gauge = Gauge::<F>::load(&args.gauge, capacity)?;
     let backends: Vec<_> = (0..ENDPOINTS).map(|number| backend::<F>(number, SERVICE)).collect();
@@ -263,7 +263,7 @@ fn entries<F: Family>(flows: u32) -> impl Iterator<Item = (FlowKey<F>, Flow<F>)>
                 mac: [0; 6],
                 client_mac: [0; 6],
                 kind,
-                client_seen: Seen(Seen::ANY),
+                client_seen: Seen(Seen::ANY | Seen::PROVEN),
                 backend_seen: Seen(Seen::ANY),
                 way_asked: 0,
                 seal: 0,

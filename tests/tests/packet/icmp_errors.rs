@@ -280,10 +280,10 @@ fn errors_do_not_keep_a_flow_alive<F: Tabled>() -> Result<()> {
     let sent = proof(Protocol::Tcp, flow.client, flow.frontend);
     let about = |packet: &Packet| Packet::icmp_error(F::underlay(9), error, rest, packet, ALL);
     let arriving = about(&sent.clone().from(flow.source).to(flow.backend))?;
-    rig.age(true, &flow.reply_key::<F>(), TCP_ESTABLISHED_SECONDS - 5)?;
-    let before = rig.tables.flow(true, &flow.reply_key::<F>())?;
+    rig.age(&flow.reply_key::<F>(), TCP_ESTABLISHED_SECONDS - 5)?;
+    let before = rig.tables.flow(&flow.reply_key::<F>())?;
     rig.programs.egress(&arriving)?.is(Verdict::Pass, &about(&sent)?)?;
-    assert_eq!(rig.tables.flow(true, &flow.reply_key::<F>())?, before);
-    rig.age(true, &flow.reply_key::<F>(), 10)?;
+    assert_eq!(rig.tables.flow(&flow.reply_key::<F>())?, before);
+    rig.age(&flow.reply_key::<F>(), 10)?;
     rig.programs.egress(&arriving)?.is(Verdict::Pass, &arriving)
 }

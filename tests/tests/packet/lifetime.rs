@@ -38,7 +38,7 @@ fn a_lost_reply_entry_comes_back_with_a_repeated_packet<F: Tabled>() -> Result<(
     let (mut rig, _) = rig_with_services::<F>()?;
     let connection =
         Connection::open(&rig.programs, Protocol::Tcp, client::<F>(12, 40_000), vip::<F>(1))?;
-    rig.tables.remove_flow(false, &connection.reply_key::<F>())?;
+    rig.tables.remove_flow(&connection.reply_key::<F>())?;
     connection.repeat(&rig.programs)?;
     connection.answer(&rig.programs)?;
     connection.prove(&rig.programs)?;
@@ -47,8 +47,8 @@ fn a_lost_reply_entry_comes_back_with_a_repeated_packet<F: Tabled>() -> Result<(
     for protocol in Protocol::ALL {
         let connection =
             Connection::establish(&rig.programs, protocol, client::<F>(12, 40_001), vip::<F>(1))?;
-        rig.tables.remove_flow(true, &connection.reply_key::<F>())?;
-        rig.age(true, &connection.key::<F>(), 2)?;
+        rig.tables.remove_flow(&connection.reply_key::<F>())?;
+        rig.age(&connection.key::<F>(), 2)?;
         connection.prove(&rig.programs)?;
         connection.answer(&rig.programs)?;
         assert!(connection.is_confirmed(&rig)?);
@@ -56,7 +56,7 @@ fn a_lost_reply_entry_comes_back_with_a_repeated_packet<F: Tabled>() -> Result<(
     // And one that ends at once.
     let connection =
         Connection::establish(&rig.programs, Protocol::Tcp, client::<F>(12, 40_002), vip::<F>(1))?;
-    rig.tables.remove_flow(true, &connection.reply_key::<F>())?;
+    rig.tables.remove_flow(&connection.reply_key::<F>())?;
     let end = tcp(connection.client, connection.frontend, TcpFlags::FIN | TcpFlags::ACK);
     connection.request(&rig.programs, &end)?;
     assert!(connection.is_confirmed(&rig)?);
@@ -67,15 +67,15 @@ fn a_lost_forward_entry_comes_back_with_a_reply<F: Tabled>() -> Result<()> {
     let (mut rig, _) = rig_with_services::<F>()?;
     let connection =
         Connection::open(&rig.programs, Protocol::Tcp, client::<F>(12, 40_000), vip::<F>(1))?;
-    rig.tables.remove_flow(false, &connection.key::<F>())?;
+    rig.tables.remove_flow(&connection.key::<F>())?;
     connection.answer(&rig.programs)?;
     connection.prove(&rig.programs)?;
     assert!(connection.is_confirmed(&rig)?);
     for protocol in Protocol::ALL {
         let connection =
             Connection::establish(&rig.programs, protocol, client::<F>(12, 40_001), vip::<F>(1))?;
-        rig.tables.remove_flow(true, &connection.key::<F>())?;
-        rig.age(true, &connection.reply_key::<F>(), 2)?;
+        rig.tables.remove_flow(&connection.key::<F>())?;
+        rig.age(&connection.reply_key::<F>(), 2)?;
         connection.answer(&rig.programs)?;
         assert!(connection.is_confirmed(&rig)?);
         connection.prove(&rig.programs)?;
@@ -91,15 +91,15 @@ fn either_direction_keeps_both_alive<F: Tabled>() -> Result<()> {
         let (key, reply_key) = (connection.key::<F>(), connection.reply_key::<F>());
         for from_client in [true, false] {
             // Each time half of a UDP flow's time, more than it has in all.
-            rig.age(true, &key, 90)?;
-            rig.age(true, &reply_key, 90)?;
+            rig.age(&key, 90)?;
+            rig.age(&reply_key, 90)?;
             if from_client {
                 connection.prove(&rig.programs)?;
             } else {
                 connection.answer(&rig.programs)?;
             }
-            let forward = rig.tables.flow(true, &key)?.map(|flow| flow.last_seen);
-            let reply = rig.tables.flow(true, &reply_key)?.map(|flow| flow.last_seen);
+            let forward = rig.tables.flow(&key)?.map(|flow| flow.last_seen);
+            let reply = rig.tables.flow(&reply_key)?.map(|flow| flow.last_seen);
             assert_eq!(forward, reply);
         }
         connection.prove(&rig.programs)?;
@@ -121,14 +121,10 @@ fn a_silent_flow_is_over<F: Tabled>() -> Result<()> {
         if confirmed {
             connection.answer(&rig.programs)?;
             connection.prove(&rig.programs)?;
-            // What promotion has left behind is not what serves it.
-            for key in [connection.key::<F>(), connection.reply_key::<F>()] {
-                rig.tables.remove_flow(false, &key)?;
-            }
         }
         let age = |rig: &mut Rig<F>, seconds| {
-            rig.age(confirmed, &connection.key::<F>(), seconds)?;
-            rig.age(confirmed, &connection.reply_key::<F>(), seconds)
+            rig.age(&connection.key::<F>(), seconds)?;
+            rig.age(&connection.reply_key::<F>(), seconds)
         };
         let set = rig.backend_set(&[backend::<F>(2)])?;
         rig.tables.publish_cluster(service, set)?;
@@ -225,7 +221,7 @@ fn falls_silent<F: Tabled>(
         connection.reply(&rig.programs, &segment)?;
     }
     for key in [connection.key::<F>(), connection.reply_key::<F>()] {
-        rig.age(true, &key, seconds)?;
+        rig.age(&key, seconds)?;
     }
     Ok(())
 }

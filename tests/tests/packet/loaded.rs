@@ -44,7 +44,6 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) tables: Tables<F::Abi>,
     pub(crate) filter: Array<MapData, FilterRow>,
     pub(crate) flows: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
-    pub(crate) half_open: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
     pub(crate) devices: HashMap<MapData, u32, Device>,
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
@@ -63,7 +62,7 @@ pub(crate) struct Loaded<F: Tabled> {
 }
 
 impl<F: Tabled> Loaded<F> {
-    /// Loads the object with flow tables of these sizes.
+    /// Loads the object with room for so many flows.
     pub(crate) fn new(capacity: FlowCapacity) -> Result<Self> {
         Self::with_source_ports(capacity, SOURCE_PORTS)
     }
@@ -90,7 +89,6 @@ impl<F: Tabled> Loaded<F> {
             tables: Tables::open(pins)?,
             filter: pinned(pins, &of_family(map_names::FILTER))?.try_into()?,
             flows: pinned(pins, &of_family(map_names::FLOWS))?.try_into()?,
-            half_open: pinned(pins, &of_family(map_names::HALF_OPEN))?.try_into()?,
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
             affinities: pinned(pins, &of_family(map_names::AFFINITY))?.try_into()?,
@@ -128,7 +126,6 @@ impl<F: Tabled> Loaded<F> {
             self.tables.remove_service_cidr(prefix)?;
         }
         clear(&mut self.flows)?;
-        clear(&mut self.half_open)?;
         clear(&mut self.fragments)?;
         clear(&mut self.outsiders)?;
         clear(&mut self.devices)?;

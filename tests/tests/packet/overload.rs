@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Too many flows: those of clients that are not there push each other out, and nobody else; those
-//! for which there is no room go on all the same.
+//! Too many flows: those of clients that are not there push each other out, as those do that have ended,
+//! and nobody else; new ones for which there is no room are refused.
 
 use std::net::SocketAddr;
 
 use anyhow::Result;
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::counter::Reason;
+use proxy_common::flow::Kind;
 use proxy_common::frontend::ServiceIndex;
 use proxy_tests::both_families;
 use proxy_tests::packet::TcpFlags;
@@ -15,10 +16,15 @@ use proxy_tests::protocol::Protocol;
 
 use crate::connection::Connection;
 use crate::frames::{backend, client, syn, syn_ack, tcp, vip};
-use crate::programs::{At, Programs};
-use crate::rig::{HALF_OPEN, Rig, Tabled};
+use crate::programs::{At, Programs, Verdict};
+use crate::rig::{PLACES, Rig, Tabled};
 
-both_families!(a_flood_that_syncookies_answer_harms_nobody, without_room_a_flow_goes_on_half_open,);
+both_families!(
+    a_flood_that_syncookies_answer_harms_nobody,
+    a_place_is_given_up_by_its_own_flow_alone,
+    closed_connections_make_room_for_each_other,
+    without_room_nothing_is_opened,
+);
 
 /// Spoofed SYNs between the packets of a client that is there.
 const BETWEEN: usize = 50;
@@ -62,9 +68,28 @@ impl Flood {
     }
 }
 
+/// How many flows are half-open.
+fn half_open<F: Tabled>(rig: &Rig<F>) -> Result<u64> {
+    let mut count = 0;
+    for entry in rig.tables.flows() {
+        let (_, flow) = entry?;
+        count += u64::from(!flow.is_confirmed() && !flow.kind.has(Kind::REPLY));
+    }
+    Ok(count)
+}
+
+/// Opens flows that nobody confirms, from these ports of another client.
+fn take_places<F: Tabled>(rig: &Rig<F>, ports: std::ops::Range<u16>) -> Result<()> {
+    for port in ports {
+        let _: Connection =
+            Connection::open(&rig.programs, Protocol::Tcp, client::<F>(14, port), vip::<F>(1))?;
+    }
+    Ok(())
+}
+
 fn a_flood_that_syncookies_answer_harms_nobody<F: Tabled>() -> Result<()> {
-    // Each flow takes two entries: enough to fill the table three times over.
-    const ROUNDS: usize = HALF_OPEN as usize / 2 * 3 / (10 * BETWEEN);
+    // Enough to take each place three times.
+    const ROUNDS: usize = PLACES as usize * 3 / (10 * BETWEEN);
     let rig = with_services(Rig::<F>::new()?)?;
     let programs = &rig.programs;
     let at = |port| client::<F>(12, port);
@@ -95,9 +120,12 @@ fn a_flood_that_syncookies_answer_harms_nobody<F: Tabled>() -> Result<()> {
     let clients = u64::try_from(confirmed.len())?;
     assert_eq!(rig.count(Reason::FlowConfirmed)?, clients, "a spoofed flow was confirmed");
     assert_eq!(rig.count(Reason::FlowCreated)?, spoofed + clients + 1);
-    assert_eq!(rig.count(Reason::FlowTableFull)?, 0);
+    let waiting = half_open(&rig)?;
+    assert!(waiting <= u64::from(PLACES), "{waiting} flows wait");
+    assert_eq!(rig.count(Reason::FlowEvicted)?, spoofed + 1 - waiting);
     // There was a flood: who said nothing meanwhile was pushed out. A repeated SYN is enough.
-    assert_eq!(rig.tables.flow(false, &silent.key::<F>())?, None);
+    assert_eq!(rig.tables.flow(&silent.key::<F>())?, None);
+    assert_eq!(rig.tables.flow(&silent.reply_key::<F>())?, None);
     silent.repeat(programs)?;
     silent.answer(programs)?;
     silent.prove(programs)?;
@@ -105,42 +133,89 @@ fn a_flood_that_syncookies_answer_harms_nobody<F: Tabled>() -> Result<()> {
     Ok(())
 }
 
-fn without_room_a_flow_goes_on_half_open<F: Tabled>() -> Result<()> {
-    // Room for three flows and one direction of a fourth.
-    let capacity = FlowCapacity { confirmed: 7, half_open: HALF_OPEN };
-    let mut rig = with_services(Rig::<F>::with_capacity(capacity)?)?;
-    let establish = |rig: &Rig<F>, port| {
-        let client = client::<F>(12, port);
-        Connection::establish(&rig.programs, Protocol::Tcp, client, vip::<F>(1))
+fn a_place_is_given_up_by_its_own_flow_alone<F: Tabled>() -> Result<()> {
+    let mut rig = with_services(Rig::<F>::new()?)?;
+    let at = client::<F>(12, 40_000);
+    let first = Connection::open(&rig.programs, Protocol::Tcp, at, vip::<F>(1))?;
+    // The flow is forgotten, and opened again at another place.
+    for key in [first.key::<F>(), first.reply_key::<F>()] {
+        rig.tables.remove_flow(&key)?;
+    }
+    let half = u16::try_from(PLACES / 2)?;
+    take_places(&rig, 0..half)?;
+    let again = Connection::open(&rig.programs, Protocol::Tcp, at, vip::<F>(1))?;
+    // Its first place is taken, and then its second one.
+    take_places(&rig, half..2 * half)?;
+    assert!(rig.tables.flow(&again.key::<F>())?.is_some());
+    again.answer(&rig.programs)?;
+    take_places(&rig, 2 * half..3 * half)?;
+    assert_eq!(rig.tables.flow(&again.key::<F>())?, None);
+    assert_eq!(rig.tables.flow(&again.reply_key::<F>())?, None);
+    Ok(())
+}
+
+fn closed_connections_make_room_for_each_other<F: Tabled>() -> Result<()> {
+    let rig = with_services(Rig::<F>::new()?)?;
+    let programs = &rig.programs;
+    let finish = |connection: &Connection| {
+        let end = |from, to| tcp(from, to, TcpFlags::FIN | TcpFlags::ACK);
+        connection.request(programs, &end(connection.client, connection.frontend))?;
+        connection.reply(programs, &end(connection.backend, connection.client))
     };
+    let open =
+        |port| Connection::establish(programs, Protocol::Tcp, client::<F>(12, port), vip::<F>(1));
+    let (first, going_on) = (open(1)?, open(2)?);
+    finish(&first)?;
+    // One whose port is used again waits no more.
+    let used_again = open(3)?;
+    finish(&used_again)?;
+    let used_again = open(3)?;
+    let places = u16::try_from(PLACES)?;
+    for port in 10..places + 8 {
+        finish(&open(port)?)?;
+    }
+    assert_eq!(rig.count(Reason::FlowEvicted)?, 0);
+    assert!(first.is_confirmed(&rig)?, "there was room for one more");
+    finish(&open(places + 8)?)?;
+    assert_eq!(rig.count(Reason::FlowEvicted)?, 1);
+    assert_eq!(rig.tables.flow(&first.key::<F>())?, None);
+    assert_eq!(rig.tables.flow(&first.reply_key::<F>())?, None);
+    for port in places + 9..places + 20 {
+        finish(&open(port)?)?;
+    }
+    assert!(going_on.is_confirmed(&rig)? && used_again.is_confirmed(&rig)?);
+    Ok(())
+}
+
+fn without_room_nothing_is_opened<F: Tabled>() -> Result<()> {
+    // Room for three flows and one direction of a fourth.
+    let capacity = FlowCapacity { entries: 7, places: PLACES };
+    let mut rig = with_services(Rig::<F>::with_capacity(capacity)?)?;
+    let at = |port| client::<F>(12, port);
     let data = |from: SocketAddr, to| tcp(from, to, TcpFlags::ACK).payload(b"data");
     let mut early = Vec::new();
     for port in 40_000..40_003 {
-        early.push(establish(&rig, port)?);
+        early.push(Connection::establish(&rig.programs, Protocol::Tcp, at(port), vip::<F>(1))?);
     }
-    // New ones are served all the same, one after the other.
-    let mut late = Vec::new();
+    // All of a flow or nothing: half of one would be a hole.
     for (count, port) in (1..).zip(40_003..40_005) {
-        let flow = establish(&rig, port)?;
-        // All of it or nothing: half a flow in the table would be a hole.
-        assert!(!flow.is_confirmed(&rig)?);
-        assert_eq!(rig.count(Reason::FlowTableFull)?, count);
-        late.push(flow);
+        let outcome = rig.programs.ingress(&syn(at(port), vip::<F>(1)))?;
+        assert_eq!(outcome.verdict, Verdict::Drop);
+        assert_eq!(rig.count(Reason::DropFlowInsert)?, count);
+        assert_eq!(rig.tables.flows().count(), 6);
     }
-    for flow in early.iter().chain(&late) {
+    for flow in &early {
         flow.answer(&rig.programs)?;
         flow.request(&rig.programs, &data(flow.client, flow.frontend))?;
         flow.reply(&rig.programs, &data(flow.backend, flow.client))?;
-    }
-    for flow in &early {
         assert!(flow.is_confirmed(&rig)?);
     }
     assert_eq!(rig.count(Reason::FlowConfirmed)?, 3);
     // Room that is made is used.
     for key in [early[0].key::<F>(), early[0].reply_key::<F>()] {
-        rig.tables.remove_flow(true, &key)?;
+        rig.tables.remove_flow(&key)?;
     }
-    late[0].prove(&rig.programs)?;
-    assert!(late[0].is_confirmed(&rig)?);
+    let late = Connection::establish(&rig.programs, Protocol::Tcp, at(40_003), vip::<F>(1))?;
+    assert!(late.is_confirmed(&rig)?);
     Ok(())
 }

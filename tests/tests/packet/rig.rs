@@ -29,9 +29,10 @@ use crate::loaded::Loaded;
 /// network namespace.
 pub(crate) const DEVICE: u32 = 1;
 
-/// Half-open entries that there is room for; the kernel takes them by the dozens for each
-/// processor.
-pub(crate) const HALF_OPEN: u32 = 1 << 13;
+/// Half-open flows that there is room for, and closed ones.
+pub(crate) const PLACES: u32 = 1 << 12;
+/// With as many others.
+const CAPACITY: FlowCapacity = FlowCapacity { entries: 6 * PLACES, places: PLACES };
 
 /// A family of the tests with its tables.
 pub(crate) trait Tabled: TestFamily {
@@ -82,7 +83,7 @@ impl<F: Tabled> Rig<F> {
         let left = F::pool().lock().unwrap_or_else(PoisonError::into_inner).pop();
         let loaded = match left {
             Some(loaded) => loaded,
-            None => Loaded::new(FlowCapacity { confirmed: 1 << 12, half_open: HALF_OPEN })?,
+            None => Loaded::new(CAPACITY)?,
         };
         Ok(Self { loaded: Some(loaded), is_pooled: true })
     }
@@ -91,11 +92,10 @@ impl<F: Tabled> Rig<F> {
     /// scenario has used or will use.
     pub(crate) fn with_source_ports(ports: RangeInclusive<u16>) -> Result<Self> {
         enter_namespaces()?;
-        let capacity = FlowCapacity { confirmed: 1 << 12, half_open: HALF_OPEN };
-        Ok(Self { loaded: Some(Loaded::with_source_ports(capacity, ports)?), is_pooled: false })
+        Ok(Self { loaded: Some(Loaded::with_source_ports(CAPACITY, ports)?), is_pooled: false })
     }
 
-    /// The same with flow tables of these sizes, and with programs and tables that no other
+    /// The same with room for so many flows, and with programs and tables that no other
     /// scenario has used or will use.
     pub(crate) fn with_capacity(capacity: FlowCapacity) -> Result<Self> {
         enter_namespaces()?;
@@ -236,27 +236,19 @@ impl<F: Tabled> Loaded<F> {
 
     /// Forgets which flows are masqueraded as what.
     pub(crate) fn forget_masquerades(&mut self) -> Result<()> {
-        for table in [&mut self.flows, &mut self.half_open] {
-            let entries = table.iter().collect::<Result<Vec<_>, _>>()?;
-            for (key, _) in entries.iter().filter(|(_, flow)| flow.kind.has(Kind::MASQUERADED)) {
-                table.remove(key)?;
-            }
+        let entries = self.flows.iter().collect::<Result<Vec<_>, _>>()?;
+        for (key, _) in entries.iter().filter(|(_, flow)| flow.kind.has(Kind::MASQUERADED)) {
+            self.flows.remove(key)?;
         }
         Ok(())
     }
 
-    /// Makes an entry of one of the flow tables older: what the programs read as the time of its
+    /// Makes an entry of a flow older: what the programs read as the time of its
     /// last packet moves into the past.
-    pub(crate) fn age(
-        &mut self,
-        confirmed: bool,
-        key: &FlowKey<F::Abi>,
-        by_seconds: u32,
-    ) -> Result<()> {
-        let mut flow = self.tables.flow(confirmed, key)?.context("there is no such entry")?;
+    pub(crate) fn age(&mut self, key: &FlowKey<F::Abi>, by_seconds: u32) -> Result<()> {
+        let mut flow = self.tables.flow(key)?.context("there is no such entry")?;
         flow.last_seen = Tick(flow.last_seen.0.wrapping_sub(seconds(by_seconds)));
-        let table = if confirmed { &mut self.flows } else { &mut self.half_open };
-        Ok(table.insert(key, flow, 0)?)
+        Ok(self.flows.insert(key, flow, 0)?)
     }
 
     /// How often a reason was counted in the test's family, and never in the

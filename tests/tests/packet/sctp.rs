@@ -137,7 +137,7 @@ fn silence_and_ends_have_their_times<F: Tabled>() -> Result<()> {
                 reply(&rig, &flow, *chunk)?;
             }
             for key in [flow.key::<F>(), flow.reply_key::<F>()] {
-                rig.age(true, &key, after)?;
+                rig.age(&key, after)?;
             }
             if is_over {
                 let late = sctp(flow.client, flow.frontend, BACKEND_TAG, Chunk::DATA);

@@ -25,13 +25,9 @@ impl<F: Tabled> Player<'_, F> {
         let key = |from, to, hook| FlowKey::new(tuple::<F>(from, to), number(flow.protocol), hook);
         let keys = [key(client, target, Hook::INGRESS), key(route.backend, route.source, hook)];
         for key in keys {
-            for confirmed in [true, false] {
-                let Some(mut entry) = self.rig.tables.flow(confirmed, &key)? else { continue };
-                entry.last_seen = Tick(clock::now().0.wrapping_sub(seconds(silence)));
-                let loaded = &mut **self.rig;
-                let table = if confirmed { &mut loaded.flows } else { &mut loaded.half_open };
-                table.insert(key, entry, 0)?;
-            }
+            let Some(mut entry) = self.rig.tables.flow(&key)? else { continue };
+            entry.last_seen = Tick(clock::now().0.wrapping_sub(seconds(silence)));
+            self.rig.flows.insert(key, entry, 0)?;
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ fn who_proves_nothing_leaves_his_port<F: Tabled>() -> Result<()> {
             forged.push(flow);
         }
         for flow in &forged {
-            rig.age(false, &flow.masqueraded::<F>(), 2)?;
+            rig.age(&flow.masqueraded::<F>(), 2)?;
         }
         for port in 42_000..42_004 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
@@ -108,9 +108,8 @@ fn who_is_there_keeps_his_port<F: Tabled>() -> Result<()> {
         }
         // Datagrams prove little: their flows keep theirs for half a minute.
         let silence = if protocol == Protocol::Udp { 29 } else { 60 };
-        let mut age = |seconds| {
-            flows.iter().try_for_each(|flow| rig.age(true, &flow.masqueraded::<F>(), seconds))
-        };
+        let mut age =
+            |seconds| flows.iter().try_for_each(|flow| rig.age(&flow.masqueraded::<F>(), seconds));
         age(silence)?;
         let sent = opening(protocol, outsider::<F>(40_000), node_port::<F>());
         let inside = rig.programs.arrives(&sent)?.packet(Verdict::Pass)?;
@@ -130,7 +129,7 @@ fn what_an_ended_flow_leaves_behind_holds_no_port<F: Tabled>() -> Result<()> {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
             flow.works(&rig)?;
             // Collected, as a flow is that has ended.
-            rig.tables.remove_flow(true, &flow.masqueraded::<F>())?;
+            rig.tables.remove_flow(&flow.masqueraded::<F>())?;
         }
         for port in 42_000..42_004 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
@@ -158,7 +157,7 @@ fn connections_that_have_ended_leave_their_ports<F: Tabled>() -> Result<()> {
         flow.reply(&rig, &tcp(flow.backend, flow.source, FIN | TcpFlags::ACK))?;
     }
     for flow in [goes_on].iter().chain(&flows) {
-        rig.age(true, &flow.masqueraded::<F>(), 2)?;
+        rig.age(&flow.masqueraded::<F>(), 2)?;
     }
     for port in 42_000..42_003 {
         let client = outsider::<F>(port);
@@ -227,7 +226,7 @@ fn two_flows_at_once_do_not_take_each_others_ports<F: Tabled>() -> Result<()> {
             for port in 41_000..41_002 {
                 let client = outsider::<F>(port);
                 let flow = Outside::open(&rig, protocol, client, node_port_of::<F>(number))?;
-                rig.age(false, &flow.masqueraded::<F>(), 2)?;
+                rig.age(&flow.masqueraded::<F>(), 2)?;
             }
         }
         for [one, other] in race_for_ports(&rig, protocol)? {

@@ -21,7 +21,7 @@ use crate::bench::evidence;
 const OF_A_CLIENT: u32 = 1 << 15;
 const FIRST_PORT: u16 = 1 << 14;
 
-/// Fills the agent's table of confirmed flows with copies of the flow of an open connection, from
+/// Fills the agent's table of flows with copies of the flow of an open connection, from
 /// `client` to `frontend`.
 ///
 /// # Errors

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Queues of flows that make room for others: half-open ones, whose clients have proven nothing, and closed
+//! ones. Each has as many places as there may be such flows; whoever takes a place ends the flow that has
+//! it still. So a flood of first packets ends half-open flows, and nobody else's.
+//!
+//! What ends a flow by another way leaves its place as it is: whoever takes it then finds another flow of
+//! that key, or none.
+
+use proxy_common::{
+    counter::Reason,
+    flow::{FlowKey, QUEUES, Queue, Waiting},
+};
+
+use crate::{
+    counter::count,
+    family::Datapath,
+    flow::find,
+    maps::{NEXT_PLACES, PLACES},
+    work::Work,
+};
+
+/// The place of a flow that is in no queue.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// Takes a place for the flow of a forward entry's key.
+#[inline(never)]
+pub(crate) fn wait<F: Datapath>(queue: Queue, key: &FlowKey<F>) -> u32 {
+    let (queue, places) = (queue as u32, PLACES.load());
+    let number = NEXT_PLACES[((F::INDEX * QUEUES + queue) & 3) as usize].add(1);
+    // The number of places is a power of two.
+    #[expect(clippy::cast_possible_truncation, reason = "a few of its last bits are of interest")]
+    let place = queue * places + (number as u32 & places.wrapping_sub(1));
+    let Some(row) = F::tables().waiting.get_ptr_mut(place) else {
+        return NOWHERE;
+    };
+    // SAFETY: a row of an array is never freed, and nobody else has this number before all others have
+    // had their turn.
+    let row = unsafe { &mut *row };
+    if row.is_taken != 0 {
+        make_room(row, queue, place);
+    }
+    (row.key, row.is_taken) = (*key, 1);
+    place
+}
+
+/// Ends the flow that has a place, if it still has. Its keys do not lie on the stack: there is none left.
+#[inline(always)]
+fn make_room<F: Datapath>(row: &Waiting<F>, queue: u32, place: u32) {
+    let (Some(work), Some(found)) = (Work::<F>::get(), find(&row.key)) else {
+        return;
+    };
+    let flow = found.flow();
+    let is_half_open = queue == Queue::HalfOpen as u32;
+    let waits =
+        if is_half_open { !flow.is_confirmed() } else { flow.is_closed() && flow.proof == place };
+    let hook = flow.kind.reply_hook();
+    work.evicted = FlowKey::new(flow.to.reversed(), row.key.protocol, hook);
+    if !waits || !found.is(&row.key) {
+        return;
+    }
+    let reply = find(&work.evicted).filter(|reply| reply.answers(&row.key.tuple));
+    if let Some(reply) = reply {
+        // Without its reply entry a flow has no place, either.
+        let own = reply.flow().proof;
+        if is_half_open && own != place && own != NOWHERE {
+            return;
+        }
+    }
+    let flows = F::tables().flows;
+    // Whether it is still there does not matter: it is to be gone.
+    let _: Result<(), i32> = flows.remove(&row.key);
+    if reply.is_some() {
+        let _: Result<(), i32> = flows.remove(&work.evicted);
+    }
+    count::<F>(Reason::FlowEvicted);
+}
+
+/// Gives a place up, before its turn.
+#[inline(always)]
+pub(crate) fn leave<F: Datapath>(place: u32) {
+    if let Some(row) = F::tables().waiting.get_ptr_mut(place) {
+        // SAFETY: a row of an array is never freed.
+        unsafe { (*row).is_taken = 0 };
+    }
+}
