@@ -84,15 +84,14 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     // Where the source's address becomes the node's, the client's port would take the replies of the
     // node's own connections.
     let keeps_port = !flow.kind.has(Kind::HAIRPIN | Kind::MASQUERADED);
-    work.ousts = 0;
+    (work.ousts, work.is_full) = (0, 0);
     let is_own = keeps_port && claim_own_port(work);
     let is_claimed = is_own || claim_free_port(work) || take_over(work);
     if work.ousts != 0 {
         dismiss(work);
     }
     if !is_claimed {
-        let is_free = find(&work.reply_key).is_none();
-        return if is_free { Entered::NoRoom } else { Entered::NoPort };
+        return if work.is_full == 0 { Entered::NoPort } else { Entered::NoRoom };
     }
     // Its replies' tag.
     passing::forget::<F>(work.flow.tag);
@@ -171,7 +170,10 @@ extern "C" fn try_a_port<F: Datapath>(_: u32, _: *mut c_void) -> c_long {
         // Unless another processor has just taken it.
         let is_mine = claim_new(work);
         work.claimed = u8::from(is_mine);
-        return is_mine.into();
+        if !is_mine && find(&work.reply_key).is_none() {
+            work.is_full = 1;
+        }
+        return (is_mine || work.is_full != 0).into();
     };
     let silence = dispensable(work, found);
     if silence > work.silence {
@@ -200,6 +202,7 @@ fn claim<F: Datapath>(work: &mut Work<F>) -> bool {
         return true;
     }
     let Some(found) = find(&work.reply_key) else {
+        work.is_full = 1;
         return false;
     };
     work.former = found.flow().to;

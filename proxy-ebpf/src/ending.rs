@@ -49,13 +49,13 @@ pub(crate) fn note<F: Datapath>(key: &FlowKey<F>, own: Found<F>, to: &Tuple<F>) 
         return false;
     }
     let now = flow::now();
-    let before = own.see(side, Seen::ANY | Seen::FIN);
-    let _: [Seen; 2] = other.see(side, Seen::ANY | Seen::FIN);
+    let before = [own, other].map(|entry| entry.see(side, Seen::ANY | Seen::FIN));
     for entry in [own.entry, other.entry] {
         // SAFETY: map memory, see `Found`.
         unsafe { (*entry).last_seen = now };
     }
-    if ends(before, side) {
+    // The forward entry decides: of the last packets of both sides, one finds the other there.
+    if ends(before[usize::from(is_reply)], side) {
         let (key, forward) = if is_reply { (&other_key, other) } else { (key, own) };
         close(key, forward.entry);
     }

@@ -22,8 +22,8 @@ pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 ///
 /// The pointer stays readable while the program runs, but the entry may be deleted and recycled
 /// meanwhile: what is read is to be believed only if [`Found::is`] says so afterwards, and what is
-/// written may at worst keep another flow alive, shorten its time-out, or lead it past the stack by
-/// another's way for a second, which its next packets mend.
+/// written may at worst keep another flow alive, half-open or closed ones included, shorten its time-out, or
+/// lead it past the stack by another's way for a second, which its next packets mend.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<F: Datapath> {
     pub(crate) entry: *mut Flow<F>,
@@ -169,12 +169,12 @@ impl<F: Datapath> Found<F> {
         if !other.answers(&work.packet.tuple) {
             return;
         }
-        let _: bool = note(work, other.entry, side, bits);
-        if ends {
-            match side {
-                Side::Client => ending::close(&work.key, self.entry),
-                Side::Backend => ending::close(&work.reply_key, other.entry),
-            }
+        let other_ends = note(work, other.entry, side, bits);
+        // The forward entry decides: of the last packets of both sides, one finds the other there.
+        match side {
+            Side::Client if ends => ending::close(&work.key, self.entry),
+            Side::Backend if other_ends => ending::close(&work.reply_key, other.entry),
+            _ => {}
         }
     }
 }

@@ -47,7 +47,11 @@ pub(crate) fn go_on<F: Datapath, const EGRESS: bool>(context: &TcContext, networ
     }
     let proves =
         flow.backend_seen.has(Seen::ANY) && u32::from_be(header.acknowledgement) == flow.proof;
-    let may_go_on = is_reply || proves && is_for_the_node(context, network, kind);
+    let may_go_on = if is_reply {
+        EGRESS || is_for_the_node(context, network)
+    } else {
+        proves && is_for_the_node(context, network) && stays_routed(context, kind)
+    };
     if !may_go_on {
         return Way::Long;
     }
@@ -80,12 +84,17 @@ fn take_answer<F: Datapath>(forward: Found<F>, reply: Found<F>, proof: u32) {
     let _: [Seen; 2] = forward.see(Side::Backend, Seen::ANY);
 }
 
-/// Whether a client's packet is for the node, and not for a neighbour on a bridge; where there is a bridge,
-/// the node may have learned since whether the backend is on it, too.
+/// Whether a packet is for the node, and not for a neighbour on a bridge.
 #[inline(always)]
-fn is_for_the_node(context: &TcContext, network: usize, kind: Kind) -> bool {
+fn is_for_the_node(context: &TcContext, network: usize) -> bool {
+    network < ETHERNET || bridge::addressee(context) == Addressee::Node
+}
+
+/// Whether a flow's packets are routed, and not switched: where there is a bridge, the node may have learned
+/// since the flow was opened whether the backend is on it, too.
+#[inline(always)]
+fn stays_routed(context: &TcContext, kind: Kind) -> bool {
     // SAFETY: a device's entry is replaced, not changed, and rarely.
     let is_bridged = || unsafe { DEVICES.get(device(context)) }.is_some_and(|at| at.bridge != 0);
-    let is_for_node = network < ETHERNET || bridge::addressee(context) == Addressee::Node;
-    is_for_node && (kind.has(Kind::FAST) || !is_bridged())
+    kind.has(Kind::FAST) || !is_bridged()
 }

@@ -168,7 +168,16 @@ pub(crate) static CLOCK: Word = Word(UnsafeCell::new(0));
 
 /// The numbers of the next places in the queues, of each family's half-open flows and of its closed ones.
 #[unsafe(no_mangle)]
-pub(crate) static NEXT_PLACES: [Word; 4] = [const { Word(UnsafeCell::new(0)) }; 4];
+pub(crate) static NEXT_PLACES: Apart<[Word; 4]> =
+    Apart { _before: [0; 8], value: [const { Word(UnsafeCell::new(0)) }; 4], _after: [0; 8] };
+
+/// What many processors write, a line of the cache away from what all packets read.
+#[repr(C)]
+pub(crate) struct Apart<T> {
+    _before: [u64; 8],
+    pub(crate) value: T,
+    _after: [u64; 8],
+}
 
 /// A word that all processors read and write. Atomic loads are nothing that the target knows.
 #[repr(transparent)]

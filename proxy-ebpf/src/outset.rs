@@ -37,7 +37,9 @@ pub(crate) fn clear<F: Datapath>() {
         && let Some(found) = find(&work.key)
         && found.flow().is_closed()
     {
-        queue::leave::<F>(found.flow().proof);
+        if found.flow().is_confirmed() {
+            queue::leave::<F>(found.flow().proof);
+        }
         flow::forget(&work.key, found.entry);
     }
 }

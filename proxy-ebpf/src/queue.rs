@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Queues of flows that make room for others: half-open ones, whose clients have proven nothing, and closed
-//! ones. Each has as many places as there may be such flows; whoever takes a place ends the flow that has
-//! it still. So a flood of first packets ends half-open flows, and nobody else's.
+//! ones. Each has as many places as there may be such flows. Who comes takes the next place; if that is
+//! taken, one that is free among three others; if these are, too, the next place, and ends the flow that has
+//! it still. So a flood of first packets ends half-open flows, the oldest first, and nobody else's; and where
+//! few wait, none is ended.
 //!
-//! What ends a flow by another way leaves its place as it is: whoever takes it then finds another flow of
+//! What ends a flow by another way may leave its place as it is: whoever takes it then finds another flow of
 //! that key, or none.
 
 use proxy_common::{
@@ -19,6 +21,9 @@ use crate::{
     work::Work,
 };
 
+/// How many places are looked at.
+const CHOICES: u32 = 4;
+
 /// The place of a flow that is in no queue.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
@@ -26,15 +31,23 @@ pub(crate) const NOWHERE: u32 = u32::MAX;
 #[inline(never)]
 pub(crate) fn wait<F: Datapath>(queue: Queue, key: &FlowKey<F>) -> u32 {
     let (queue, places) = (queue as u32, PLACES.load());
-    let number = NEXT_PLACES[((F::INDEX * QUEUES + queue) & 3) as usize].add(1);
-    // The number of places is a power of two.
-    #[expect(clippy::cast_possible_truncation, reason = "a few of its last bits are of interest")]
-    let place = queue * places + (number as u32 & places.wrapping_sub(1));
-    let Some(row) = F::tables().waiting.get_ptr_mut(place) else {
+    let number = NEXT_PLACES.value[((F::INDEX * QUEUES + queue) & 3) as usize].add(1);
+    // Far from each other: two processors with numbers that follow each other want none of the same.
+    #[expect(clippy::cast_possible_truncation, reason = "its last bits are of interest")]
+    let choice = |turn| {
+        // The number of places is a power of two.
+        let at = (number as u32).wrapping_add(places / CHOICES * turn) & places.wrapping_sub(1);
+        queue * places + at
+    };
+    let waiting = F::tables().waiting;
+    // SAFETY: a row of an array is never freed.
+    let is_free =
+        |place: &u32| waiting.get_ptr(*place).is_some_and(|row| unsafe { (*row).is_taken } == 0);
+    let place = (0..CHOICES).map(choice).find(is_free).unwrap_or_else(|| choice(0));
+    let Some(row) = waiting.get_ptr_mut(place) else {
         return NOWHERE;
     };
-    // SAFETY: a row of an array is never freed, and nobody else has this number before all others have
-    // had their turn.
+    // SAFETY: as above; and nobody else has this number before all others have had their turn.
     let row = unsafe { &mut *row };
     if row.is_taken != 0 {
         make_room(row, queue, place);

@@ -41,6 +41,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) masquerades: u8,
     /// Whether a source port has been found for it (not zero).
     pub(crate) claimed: u8,
+    /// Whether there was no room for an entry of it (not zero).
+    pub(crate) is_full: u8,
     /// Whether [`Work::flow`] is the forward entry of a new flow, as it was entered (not zero).
     pub(crate) entered: u8,
     /// The reason why the packet is dropped or refused, plus one; 0 if it is not.

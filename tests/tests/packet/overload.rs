@@ -23,6 +23,7 @@ both_families!(
     a_flood_that_syncookies_answer_harms_nobody,
     a_place_is_given_up_by_its_own_flow_alone,
     closed_connections_make_room_for_each_other,
+    confirmed_connections_end_no_half_open_one,
     without_room_nothing_is_opened,
 );
 
@@ -66,6 +67,11 @@ impl Flood {
         }
         Ok(())
     }
+}
+
+/// Programs and tables whose places nobody has taken yet.
+fn rig_of_its_own<F: Tabled>() -> Result<Rig<F>> {
+    Rig::with_capacity(FlowCapacity { entries: 6 * PLACES, places: PLACES })
 }
 
 /// How many flows are half-open.
@@ -134,7 +140,7 @@ fn a_flood_that_syncookies_answer_harms_nobody<F: Tabled>() -> Result<()> {
 }
 
 fn a_place_is_given_up_by_its_own_flow_alone<F: Tabled>() -> Result<()> {
-    let mut rig = with_services(Rig::<F>::new()?)?;
+    let mut rig = with_services(rig_of_its_own::<F>()?)?;
     let at = client::<F>(12, 40_000);
     let first = Connection::open(&rig.programs, Protocol::Tcp, at, vip::<F>(1))?;
     // The flow is forgotten, and opened again at another place.
@@ -154,36 +160,72 @@ fn a_place_is_given_up_by_its_own_flow_alone<F: Tabled>() -> Result<()> {
     Ok(())
 }
 
+/// Opens a connection from this port.
+fn open_one<F: Tabled>(rig: &Rig<F>, port: u16) -> Result<Connection> {
+    Connection::establish(&rig.programs, Protocol::Tcp, client::<F>(12, port), vip::<F>(1))
+}
+
+/// Has both sides end a connection.
+fn finish<F: Tabled>(rig: &Rig<F>, connection: &Connection) -> Result<()> {
+    let end = |from, to| tcp(from, to, TcpFlags::FIN | TcpFlags::ACK);
+    connection.request(&rig.programs, &end(connection.client, connection.frontend))?;
+    connection.reply(&rig.programs, &end(connection.backend, connection.client))
+}
+
 fn closed_connections_make_room_for_each_other<F: Tabled>() -> Result<()> {
-    let rig = with_services(Rig::<F>::new()?)?;
-    let programs = &rig.programs;
-    let finish = |connection: &Connection| {
-        let end = |from, to| tcp(from, to, TcpFlags::FIN | TcpFlags::ACK);
-        connection.request(programs, &end(connection.client, connection.frontend))?;
-        connection.reply(programs, &end(connection.backend, connection.client))
-    };
-    let open =
-        |port| Connection::establish(programs, Protocol::Tcp, client::<F>(12, port), vip::<F>(1));
-    let (first, going_on) = (open(1)?, open(2)?);
-    finish(&first)?;
-    // One whose port is used again waits no more.
-    let used_again = open(3)?;
-    finish(&used_again)?;
-    let used_again = open(3)?;
+    let mut rig = with_services(rig_of_its_own::<F>()?)?;
+    let (first, going_on) = (open_one(&rig, 1)?, open_one(&rig, 2)?);
+    finish(&rig, &first)?;
+    // One that is gone, and has been closed again at another place.
+    let gone = open_one(&rig, 3)?;
+    finish(&rig, &gone)?;
+    for key in [gone.key::<F>(), gone.reply_key::<F>()] {
+        rig.tables.remove_flow(&key)?;
+    }
+    let gone = open_one(&rig, 3)?;
+    finish(&rig, &gone)?;
+    // One whose port is used again waits no more, and leaves the fourth place free.
+    finish(&rig, &open_one(&rig, 4)?)?;
+    let used_again = open_one(&rig, 4)?;
     let places = u16::try_from(PLACES)?;
-    for port in 10..places + 8 {
-        finish(&open(port)?)?;
+    let mut ports = 10..;
+    let mut finish_others = |count| {
+        ports.by_ref().take(count).try_for_each(|port| finish(&rig, &open_one(&rig, port)?))
+    };
+    finish_others(usize::from(places) - 4)?;
+    let is_gone = |connection: &Connection| -> Result<bool> {
+        let forward = rig.tables.flow(&connection.key::<F>())?;
+        let reply = rig.tables.flow(&connection.reply_key::<F>())?;
+        assert_eq!(forward.is_none(), reply.is_none());
+        Ok(forward.is_none())
+    };
+    assert!(rig.count(Reason::FlowEvicted)? == 0 && !is_gone(&first)?);
+    finish_others(1)?;
+    assert!(rig.count(Reason::FlowEvicted)? == 1 && is_gone(&first)?);
+    // The place that was another connection's with the same port.
+    finish_others(1)?;
+    assert!(rig.count(Reason::FlowEvicted)? == 1 && !is_gone(&gone)?);
+    finish_others(1)?;
+    assert!(rig.count(Reason::FlowEvicted)? == 2 && is_gone(&gone)?);
+    // The free one.
+    finish_others(1)?;
+    assert_eq!(rig.count(Reason::FlowEvicted)?, 2);
+    assert!(going_on.is_confirmed(&rig)? && used_again.is_confirmed(&rig)?);
+    Ok(())
+}
+
+fn confirmed_connections_end_no_half_open_one<F: Tabled>() -> Result<()> {
+    let rig = with_services(Rig::<F>::new()?)?;
+    let at = |port| client::<F>(12, port);
+    let slow = Connection::open(&rig.programs, Protocol::Tcp, at(1), vip::<F>(1))?;
+    for port in (10..).take(2 * PLACES as usize) {
+        let _: Connection =
+            Connection::establish(&rig.programs, Protocol::Tcp, at(port), vip::<F>(1))?;
     }
     assert_eq!(rig.count(Reason::FlowEvicted)?, 0);
-    assert!(first.is_confirmed(&rig)?, "there was room for one more");
-    finish(&open(places + 8)?)?;
-    assert_eq!(rig.count(Reason::FlowEvicted)?, 1);
-    assert_eq!(rig.tables.flow(&first.key::<F>())?, None);
-    assert_eq!(rig.tables.flow(&first.reply_key::<F>())?, None);
-    for port in places + 9..places + 20 {
-        finish(&open(port)?)?;
-    }
-    assert!(going_on.is_confirmed(&rig)? && used_again.is_confirmed(&rig)?);
+    slow.answer(&rig.programs)?;
+    slow.prove(&rig.programs)?;
+    assert!(slow.is_confirmed(&rig)?);
     Ok(())
 }
 
