@@ -22,8 +22,10 @@ use crate::{
 /// connection.
 #[inline(always)]
 pub(crate) fn is_part<F: Datapath>(flow: &Flow<F>, flags: u8) -> bool {
-    let expected = if flow.kind.has(Kind::REPLY) { tcp::SYN | tcp::ACK } else { 0 };
-    flags == expected && !flow.is_confirmed()
+    if flow.is_confirmed() {
+        return false;
+    }
+    flags == if flow.kind.has(Kind::REPLY) { tcp::SYN | tcp::ACK } else { 0 }
 }
 
 /// Takes note of such a packet, whose key is [`Work::key`], and translates it.
