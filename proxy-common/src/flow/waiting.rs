@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Flows that wait for their end: each family has two queues of them, one of half-open flows and one of
-//! closed ones. Who comes takes the place of the one that has waited longest.
+//! closed ones. Where no place is free, who comes takes that of the one that has waited longest.
 
 use super::FlowKey;
 use crate::{Family, pod};

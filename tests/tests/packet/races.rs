@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use proxy_common::counter::Reason;
 use proxy_common::frontend::ServiceIndex;
 use proxy_tests::both_families;
@@ -16,9 +16,13 @@ use proxy_tests::protocol::Protocol;
 use crate::connection::Connection;
 use crate::frames::{backends, client, tcp, vip};
 use crate::processors;
-use crate::rig::{Rig, Tabled};
+use crate::rig::{PLACES, Rig, Tabled};
 
-both_families!(a_flow_is_promoted_once_whoever_else_sends, two_first_packets_are_one_flow,);
+both_families!(
+    a_flow_is_confirmed_once_whoever_else_sends,
+    two_first_packets_are_one_flow,
+    a_flow_that_both_sides_end_at_once_is_closed,
+);
 
 /// Flows of each race.
 pub(crate) const FLOWS: u16 = 200;
@@ -91,7 +95,7 @@ fn racing<F: Tabled>(flow: u16) -> SocketAddr {
     client::<F>(12, 20_000 + flow)
 }
 
-fn a_flow_is_promoted_once_whoever_else_sends<F: Tabled>() -> Result<()> {
+fn a_flow_is_confirmed_once_whoever_else_sends<F: Tabled>() -> Result<()> {
     let mut rig = Rig::<F>::new()?;
     for (round, protocol) in (1..).zip(Protocol::ALL) {
         let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &backends::<F>(8))?;
@@ -103,7 +107,7 @@ fn a_flow_is_promoted_once_whoever_else_sends<F: Tabled>() -> Result<()> {
             connections.push(connection);
         }
         // Each packet of both must get through to where the flow began.
-        let promotes = |flow: u16| {
+        let confirms = |flow: u16| {
             let connection = connections[usize::from(flow)];
             connection.prove(programs)?;
             connection.repeat(programs)?;
@@ -120,7 +124,7 @@ fn a_flow_is_promoted_once_whoever_else_sends<F: Tabled>() -> Result<()> {
             connection.answer(programs)?;
             connection.repeat(programs)
         };
-        let _: [Vec<()>; 2] = race(promotes, interferes)?;
+        let _: [Vec<()>; 2] = race(confirms, interferes)?;
         for connection in &connections {
             assert!(connection.is_confirmed(&rig)?, "{connection:?}");
         }
@@ -146,6 +150,33 @@ fn two_first_packets_are_one_flow<F: Tabled>() -> Result<()> {
             connection.prove(programs)?;
             assert!(connection.is_confirmed(&rig)?);
         }
+    }
+    Ok(())
+}
+
+/// Whichever packet comes second finds the other one's mark, and gives the flow its place among the closed
+/// ones.
+fn a_flow_that_both_sides_end_at_once_is_closed<F: Tabled>() -> Result<()> {
+    const CLOSED: std::ops::Range<u32> = PLACES..2 * PLACES;
+    let mut rig = Rig::<F>::new()?;
+    let _: ServiceIndex = rig.service(vip::<F>(1), Protocol::Tcp, &backends::<F>(8))?;
+    let programs = &rig.programs;
+    let establish =
+        |flow| Connection::establish(programs, Protocol::Tcp, racing::<F>(flow), vip::<F>(1));
+    let connections = (0..FLOWS).map(establish).collect::<Result<Vec<_>>>()?;
+    let end = |from, to| tcp(from, to, TcpFlags::FIN | TcpFlags::ACK);
+    let client_ends = |flow: u16| {
+        let connection = connections[usize::from(flow)];
+        connection.request(programs, &end(connection.client, connection.frontend))
+    };
+    let backend_ends = |flow: u16| {
+        let connection = connections[usize::from(flow)];
+        connection.reply(programs, &end(connection.backend, connection.client))
+    };
+    let _: [Vec<()>; 2] = race(client_ends, backend_ends)?;
+    for connection in &connections {
+        let flow = rig.tables.flow(&connection.key::<F>())?.context("the flow is gone")?;
+        assert!(flow.is_finished() && CLOSED.contains(&flow.proof), "{connection:?} {flow:?}");
     }
     Ok(())
 }
