@@ -42,7 +42,7 @@ pub(crate) fn look_up<F: Datapath>(
 /// Whether an address may be a frontend's: what is for none is spared two look-ups, each of which would have
 /// to wait for memory.
 #[inline(always)]
-fn may_be_frontend<F: Datapath>(address: &<F as Family>::Addr) -> bool {
+pub(crate) fn may_be_frontend<F: Datapath>(address: &<F as Family>::Addr) -> bool {
     let bit = FilterBit::of(address);
     F::tables().filter.get_ptr(bit.row()).is_some_and(|row| {
         // SAFETY: a row of an array is never freed; its word is read whole.

@@ -21,7 +21,7 @@ use crate::{
     flow::{Found, NEW, find},
     maps::SOURCE_PORTS,
     oust::{alone, dismiss, dispensable, take_over},
-    passing, queue,
+    queue,
     work::Work,
 };
 
@@ -93,8 +93,6 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     if !is_claimed {
         return if work.is_full == 0 { Entered::NoPort } else { Entered::NoRoom };
     }
-    // Its replies' tag.
-    passing::forget::<F>(work.flow.tag);
     if work.wanted_kind.has(Kind::FAST) {
         fast::expect_replies(work);
     }
@@ -104,7 +102,6 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     // SAFETY: the helper takes nothing.
     work.flow.proof = unsafe { bpf_get_prandom_u32() };
     work.flow.label(&work.key);
-    passing::forget::<F>(work.flow.tag);
     if !enter(work) {
         return Entered::NoRoom;
     }

@@ -13,7 +13,6 @@ use crate::{
     handshake, icmp_error,
     known::{self, Way},
     packet::{Parsed, Part},
-    passing,
     rewrite::failure,
     verdict::Verdict,
     work::Work,
@@ -45,7 +44,6 @@ fn go_through<F: Datapath>(context: &TcContext, network: usize) -> i32 {
 fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) -> Verdict {
     work.direct_only = 0;
     work.outside = 0;
-    work.epoch = passing::epoch::<F>();
     match work.packet.parse(context, network) {
         Parsed::Transport => {}
         Parsed::Error => {
@@ -62,11 +60,7 @@ fn decide<F: Datapath>(context: &TcContext, work: &mut Work<F>, network: usize) 
         _ => {}
     }
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::EGRESS);
-    let Some(found) = flow::find(&work.key) else {
-        passing::remember(work);
-        return Verdict::Pass;
-    };
-    restore(context, work, found).unwrap_or(Verdict::Pass)
+    flow::find(&work.key).and_then(|found| restore(context, work, found)).unwrap_or(Verdict::Pass)
 }
 
 /// Restores the addresses and ports of a reply, if the flow that was found is alive.

@@ -13,7 +13,7 @@ use proxy_common::{
     flow::{Flow, FlowKey, Kind, Seen, Tuple},
 };
 
-use crate::{atomic, ending, family::Datapath, maps::CLOCK, passing, queue, tcp, work::Work};
+use crate::{atomic, ending, family::Datapath, maps::CLOCK, queue, tcp, work::Work};
 
 /// Insert only what is not there.
 pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
@@ -239,7 +239,6 @@ pub(crate) fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>
     let is_own = (Found { entry }).is(&work.key);
     if is_own {
         work.flow.label(&work.reply_key);
-        passing::forget::<F>(work.flow.tag);
         work.flow.to = work.packet.tuple.reversed();
         work.flow.kind = Kind(kind.0 ^ Kind::REPLY);
         work.flow.proof = if kind.has(Kind::REPLY) {

@@ -16,13 +16,14 @@ use proxy_common::{
 
 use crate::{
     bridge::{self, Addressee},
+    choice,
     counter::count,
     ending,
     family::Datapath,
     fast,
     flow::{self, Found},
     frame::{ETHERNET, mark_request, read},
-    handshake, passing,
+    handshake, outset, passing,
     rewrite::rewrite_whole,
     tcp::{self, TcpHeader},
     verdict::Verdict,
@@ -173,15 +174,10 @@ fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     let opens = !is_tcp || flags == tcp::SYN;
     // As `Packet::opens_flow` has it.
     let is_amid = is_tcp && flags & (tcp::SYN | tcp::RST | tcp::ACK) != tcp::SYN;
-    let now = flow::now();
-    if is_amid && passing::is_known(key, now, OUTSIDE) {
+    if !OUTSIDE && (EGRESS || is_for_no_frontend(key)) {
         return Way::Done;
     }
-    if EGRESS && !OUTSIDE {
-        let epoch = passing::epoch::<F>();
-        if is_amid {
-            passing::note::<F>(key.tag(), epoch, now, OUTSIDE);
-        }
+    if is_amid && passing::is_known(key, flow::now(), OUTSIDE) {
         return Way::Done;
     }
     if EGRESS || OUTSIDE || bridge::addressee(context) != Addressee::Node {
@@ -191,6 +187,15 @@ fn miss<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         return leave_key(key, Way::New);
     }
     if is_amid { leave_key(key, Way::Amid) } else { Way::Long }
+}
+
+/// Whether a packet of no flow at a device of the node's own is for no frontend, by the filter of these alone.
+/// Where there is a fast path, it may be a reply of a flow by that.
+#[inline(always)]
+fn is_for_no_frontend<F: Datapath>(key: &FlowKey<F>) -> bool {
+    !fast::is_on()
+        && !choice::may_be_frontend::<F>(&key.tuple.destination)
+        && outset::names_two_hosts(&key.tuple)
 }
 
 /// Sends a translated packet past the host's stack.

@@ -154,7 +154,6 @@ fn enter<F: Datapath>(work: &mut Work<F>, to: &Tuple<F>, kind: Kind) -> bool {
         queue::leave::<F>(place);
         return false;
     }
-    passing::forget::<F>(work.flow.tag);
     if is_fast {
         fast::expect_replies(work);
     }
@@ -198,7 +197,7 @@ pub(crate) fn pass<F: Datapath>() -> Way {
 /// Whether a packet is between hosts: from no loopback address, no group and not from nobody, and to
 /// none.
 #[inline(always)]
-fn names_two_hosts<F: Datapath>(tuple: &Tuple<F>) -> bool {
+pub(crate) fn names_two_hosts<F: Datapath>(tuple: &Tuple<F>) -> bool {
     let is_nobody = tuple.source == <F as Family>::Addr::UNSPECIFIED;
     let is_host = |address: &<F as Family>::Addr| !address.is_multicast() && !address.is_loopback();
     !is_nobody && is_host(&tuple.source) && is_host(&tuple.destination)

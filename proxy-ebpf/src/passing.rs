@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Connections that are nothing of ours, remembered for a second: most of a node's packets may be of
-//! such, and each of them would be looked up in all tables. A cache: what is not in it is looked up.
+//! Connections that are nothing of ours, remembered for a second: packets of theirs would be looked up among the
+//! frontends time and again. A cache: what is not in it is looked up.
 //!
-//! Only packets amid TCP connections are let through by it, and only those of no flow. What
-//! opens a flow is always looked up, and takes its answers out of the cache. Its own packets cannot be in
-//! there: a frontend that is new empties it. Where a packet is looked up while another processor opens a
-//! flow with its very addresses and ports, it may be remembered all the same: that flow then waits for a
-//! second, as for a lost packet.
+//! Only packets amid TCP connections are let through by it, and only those of no flow, for flows are asked
+//! first. A frontend that is new empties it. Replies past the host's stack have no flow at the hook where they
+//! reach the node: what opens one takes them out of the cache. Where such a reply is looked up while another
+//! processor opens the flow, it may be remembered all the same: the flow then waits for a second, as for a lost
+//! packet.
 
 use proxy_common::{
     clock::Tick,
