@@ -11,6 +11,8 @@ pub const MAX_FRAME: usize = 80;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
+    /// How many frames have been written.
+    pub written: u64,
     /// The frame, without the client's port and the last four bytes of its address. Of TCP, without
     /// options.
     pub frame: [u8; MAX_FRAME],
@@ -42,4 +44,4 @@ impl Recipe {
 
 pod!(Recipe);
 
-const _: () = assert!(size_of::<Recipe>() == MAX_FRAME + 16);
+const _: () = assert!(size_of::<Recipe>() == MAX_FRAME + 24);

@@ -2,10 +2,10 @@
 //! Frames as the gauge makes and reads them: Ethernet, the family's header without options or
 //! extensions, TCP without options.
 
-use core::ptr;
-
 use aya_ebpf::programs::TcContext;
 use proxy_common::{Family, Port, Protocol, V4, V6, flow::Tuple};
+
+use crate::load::load;
 
 /// The length of an Ethernet header, in bytes.
 pub(crate) const ETHERNET: usize = 14;
@@ -61,8 +61,8 @@ pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
     if start + size_of::<T>() > context.data_end() {
         return None;
     }
-    // SAFETY: within the packet, as just checked; headers are not aligned there.
-    Some(unsafe { ptr::read_unaligned(start as *const T) })
+    // SAFETY: within the packet, as just checked.
+    Some(unsafe { load(start) })
 }
 
 /// Parses a frame as little as one can: the addresses and ports of a whole TCP packet.

@@ -7,6 +7,7 @@
 //!
 //! A *floor* is the least that a program can do for the same result with the same kinds of tables.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     missing_docs,
     unreachable_pub,
@@ -25,6 +26,8 @@
 mod drive;
 mod floor;
 mod frame;
+#[path = "../src/load.rs"]
+mod load;
 mod tables;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};

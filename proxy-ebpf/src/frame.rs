@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Frames: what the kernel says of one, and reading and writing its bytes.
 
-use core::ptr;
-
 use aya_ebpf::{bindings::BPF_F_RECOMPUTE_CSUM, programs::TcContext};
+
+use crate::load::load;
 
 /// The length of an Ethernet header, in bytes.
 pub(crate) const ETHERNET: usize = 14;
@@ -123,8 +123,8 @@ pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
     if start + size_of::<T>() > context.data_end() {
         return None;
     }
-    // SAFETY: within the packet, as just checked; headers are not aligned there.
-    Some(unsafe { ptr::read_unaligned(start as *const T) })
+    // SAFETY: within the packet, as just checked.
+    Some(unsafe { load(start) })
 }
 
 /// Writes a value at an offset of the frame.

@@ -52,6 +52,7 @@ mod icmp_error;
 mod ingress;
 mod known;
 mod leave;
+mod load;
 mod maps;
 mod masquerade;
 mod node_socket;

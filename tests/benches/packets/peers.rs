@@ -15,6 +15,7 @@ pub(crate) fn client<F: Family>(number: u32) -> SocketAddr {
     let first = if F::INDEX == 0 { "10.200.0.0" } else { "fd00:10:200::a:0" };
     let first: IpAddr = first.parse().expect("an address");
     let recipe = Recipe {
+        written: 0,
         frame: [0; MAX_FRAME],
         next: 0,
         clients: 0,

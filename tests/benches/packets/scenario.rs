@@ -217,6 +217,7 @@ fn packets<F: Family>(packet: &Packet, is_reply: bool, clients: u32, code: i32) 
     let frame = packet.build()?;
     let length = frame.len();
     let mut recipe = Recipe {
+        written: 0,
         frame: [0; MAX_FRAME],
         next: 0,
         clients,
