@@ -4,10 +4,7 @@
 //! while there is one. So a bit is set before the first frontend with such an address is entered, and cleared
 //! after the last of these has been removed.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use proxy_common::{
     Family,
@@ -40,6 +37,9 @@ pub(super) trait Store {
     /// Removes an entry, and says whether there was one.
     fn remove(&mut self, key: &FrontendKey<Self::Family>) -> Result<bool, Self::Error>;
 
+    /// Whether a bit of the filter is set.
+    fn has_bit(&self, bit: FilterBit) -> Result<bool, Self::Error>;
+
     /// Sets a bit of the filter, or clears it.
     fn write_bit(&mut self, bit: FilterBit, is_set: bool) -> Result<(), Self::Error>;
 }
@@ -48,7 +48,8 @@ pub(super) trait Store {
 #[derive(Debug)]
 pub(super) struct Frontends<S> {
     store: S,
-    /// How many entries have an address of each bit, where any has.
+    /// How many entries have an address of a bit, where the bit does not say it: most of those that are set
+    /// have one, and those that are not have none.
     counts: HashMap<FilterBit, u32>,
 }
 
@@ -91,29 +92,41 @@ impl<S: Store> Frontends<S> {
         if self.store.remove(key)? { self.discount(FilterBit::of(&key.address)) } else { Ok(()) }
     }
 
-    fn count(&mut self, bit: FilterBit) -> Result<(), S::Error> {
-        match self.counts.entry(bit) {
-            Entry::Occupied(mut count) => *count.get_mut() += 1,
-            Entry::Vacant(none) => {
-                self.store.write_bit(bit, true)?;
-                let _: &mut u32 = none.insert(1);
-            }
+    /// How many entries have an address of a bit.
+    fn counted(&self, bit: FilterBit) -> Result<u32, S::Error> {
+        match self.counts.get(&bit) {
+            Some(count) => Ok(*count),
+            None => self.store.has_bit(bit).map(u32::from),
         }
+    }
+
+    fn note(&mut self, bit: FilterBit, count: u32) {
+        let _: Option<u32> = match count {
+            1 => self.counts.remove(&bit),
+            _ => self.counts.insert(bit, count),
+        };
+    }
+
+    fn count(&mut self, bit: FilterBit) -> Result<(), S::Error> {
+        let count = self.counted(bit)?;
+        if count == 0 {
+            self.store.write_bit(bit, true)?;
+        }
+        self.note(bit, count + 1);
         Ok(())
     }
 
     fn discount(&mut self, bit: FilterBit) -> Result<(), S::Error> {
-        match self.counts.entry(bit) {
-            Entry::Occupied(count) if *count.get() == 1 => {
-                let _: u32 = count.remove();
-                self.store.write_bit(bit, false)
-            }
-            Entry::Occupied(mut count) => {
-                *count.get_mut() -= 1;
-                Ok(())
-            }
-            Entry::Vacant(_) => Ok(()),
+        let count = self.counted(bit)?.saturating_sub(1);
+        if count > 0 {
+            self.note(bit, count);
+            return Ok(());
         }
+        // As long as it is set for nobody, the bit does not say so.
+        self.note(bit, 0);
+        self.store.write_bit(bit, false)?;
+        let _: Option<u32> = self.counts.remove(&bit);
+        Ok(())
     }
 }
 
@@ -164,6 +177,10 @@ impl<F: Family> Store for Kernel<F> {
 
     fn remove(&mut self, key: &FrontendKey<F>) -> Result<bool, Error> {
         self.entries.take(key)
+    }
+
+    fn has_bit(&self, bit: FilterBit) -> Result<bool, Error> {
+        Ok(self.filter.get(bit.row())?.has(bit))
     }
 
     fn write_bit(&mut self, bit: FilterBit, is_set: bool) -> Result<(), Error> {

@@ -69,6 +69,10 @@ impl<F: Family> Store for Fake<F> {
         Ok(self.entries.remove(key).is_some())
     }
 
+    fn has_bit(&self, bit: FilterBit) -> Result<bool, Step> {
+        Ok(self.rows.get(&bit.row()).is_some_and(|row| row.has(bit)))
+    }
+
     fn write_bit(&mut self, bit: FilterBit, is_set: bool) -> Result<(), Step> {
         self.step(if is_set { Step::Set } else { Step::Clear })?;
         let row = self.rows.entry(bit.row()).or_default();
@@ -215,7 +219,31 @@ fn a_bit_that_cannot_be_cleared_is_set<F: Family>() {
     assert_eq!(scene.put(0, 80), Err(Step::Put));
 }
 
+/// The marks of endpoints are most of the frontends, and each has an address of its own.
+fn bits_of_one_entry_take_no_memory<F: Family>() {
+    let mut scene = Scene::<F>::new();
+    let pair = scene.addresses;
+    let others = (1 << 24..).map(address::<F>).take(300);
+    let keys: Vec<_> = pair
+        .into_iter()
+        .chain(others)
+        .map(|address| FrontendKey::new(address, Port::new(8080), Protocol::TCP))
+        .collect();
+    let mut shared = HashMap::<FilterBit, u32>::new();
+    for key in &keys {
+        *shared.entry(FilterBit::of(&key.address)).or_default() += 1;
+        scene.frontends.put(*key, SERVICE).unwrap();
+    }
+    shared.retain(|_, count| *count > 1);
+    assert_eq!(scene.frontends.counts, shared);
+    for key in &keys {
+        scene.frontends.remove(key).unwrap();
+    }
+    assert!(scene.is_empty());
+}
+
 in_both_families!(
+    bits_of_one_entry_take_no_memory,
     the_bit_comes_first_and_goes_last,
     what_is_written_again_counts_once,
     what_is_not_there_does_not_count,
