@@ -4,10 +4,12 @@
 //!
 //! The kernel puts all pages of a mapping into the page tables at once (`remap_vmalloc_range`), and
 //! counts them as memory of the process. So an array is mapped piece by piece, when a row of the piece
-//! is first used: what a table could hold at most costs nothing. After much work none stays mapped; they are
-//! again as they are used.
+//! is first used: what a table could hold at most costs nothing. Changes are of rows anywhere, and would have
+//! all of a table mapped in the end: for each piece that is mapped to be written, another one is unmapped once
+//! there are a few. After much work none stays mapped.
 
 use std::{
+    collections::VecDeque,
     marker::PhantomData,
     mem,
     os::fd::{AsFd as _, AsRawFd as _},
@@ -19,12 +21,17 @@ use std::{
 
 use aya::{Pod, maps::MapData};
 use memmap2::{MmapOptions, MmapRaw};
+use proxy_common::frontend_filter::FILTER_ROWS;
 
 use super::Error;
 
 /// How many rows are mapped together. As elements are multiples of eight bytes, that is a multiple of
 /// any size of pages.
-const WINDOW: u32 = 1 << 14;
+const WINDOW: u32 = 1 << 12;
+
+/// How many pieces stay mapped after they have been written, those of last: as many as a family's filter of
+/// frontends has, of which any may be next.
+const KEPT: usize = (FILTER_ROWS / WINDOW) as usize;
 
 /// A BPF array of `T`, in memory.
 #[derive(Debug)]
@@ -32,6 +39,8 @@ pub(super) struct MappedArray<T> {
     name: String,
     /// The pieces of [`WINDOW`] rows, those that are mapped.
     windows: Vec<OnceLock<MmapRaw>>,
+    /// Which of them were mapped to be written, the last one at the end.
+    written: VecDeque<u32>,
     rows: u32,
     element: PhantomData<T>,
     /// What the pieces are mapped of.
@@ -46,7 +55,8 @@ impl<T: Pod> MappedArray<T> {
     pub(super) fn new(name: &str, map: MapData) -> Result<Self, Error> {
         let rows = map.info().map_err(|error| Error::Map(name.to_owned(), error))?.max_entries();
         let windows = (0..rows.div_ceil(WINDOW)).map(|_| OnceLock::new()).collect();
-        Ok(Self { name: name.to_owned(), windows, rows, element: PhantomData, map })
+        let (name, written) = (name.to_owned(), VecDeque::new());
+        Ok(Self { name, windows, written, rows, element: PhantomData, map })
     }
 
     /// The piece with this number.
@@ -68,6 +78,21 @@ impl<T: Pod> MappedArray<T> {
     /// Unmaps all pieces.
     pub(super) fn rest(&mut self) {
         self.windows.fill_with(OnceLock::new);
+        self.written.clear();
+    }
+
+    /// A row that is to be written.
+    fn row_mut(&mut self, row: u32) -> Result<*mut u64, Error> {
+        let number = row / WINDOW;
+        if self.windows.get(number as usize).is_some_and(|window| window.get().is_none()) {
+            if self.written.len() >= KEPT
+                && let Some(first) = self.written.pop_front()
+            {
+                self.windows[first as usize] = OnceLock::new();
+            }
+            self.written.push_back(number);
+        }
+        self.row(row)
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
@@ -83,7 +108,7 @@ impl<T: Pod> MappedArray<T> {
 
     /// Writes an element that no program can be reading.
     pub(super) fn put(&mut self, row: u32, value: T) -> Result<(), Error> {
-        let row = self.row(row)?;
+        let row = self.row_mut(row)?;
         // SAFETY: a whole element of the mapping, which is aligned to a page.
         unsafe { row.cast::<T>().write_volatile(value) };
         Ok(())
@@ -99,7 +124,7 @@ impl<T: Pod> MappedArray<T> {
     /// Publishes a word of an element: programs see all that was written before it.
     pub(super) fn publish(&mut self, row: u32, word: usize, value: u64) -> Result<(), Error> {
         assert!((word + 1) * size_of::<u64>() <= size_of::<T>(), "a word of the element");
-        let row = self.row(row)?;
+        let row = self.row_mut(row)?;
         // SAFETY: within the element, aligned as the element is; only this process writes.
         let word = unsafe { &*row.cast::<AtomicU64>().add(word) };
         word.store(value, Ordering::Release);
@@ -111,7 +136,7 @@ impl<T: Pod> MappedArray<T> {
     pub(super) fn store<P: Pod>(&mut self, row: u32, offset: usize, part: P) -> Result<(), Error> {
         const { assert!(size_of::<P>() == size_of::<u16>(), "two bytes") };
         assert!(offset.is_multiple_of(2) && offset + 2 <= size_of::<T>(), "a part of the element");
-        let row = self.row(row)?;
+        let row = self.row_mut(row)?;
         // SAFETY: of one size, and any two bytes are a number.
         let bits: u16 = unsafe { mem::transmute_copy(&part) };
         // SAFETY: within the element, and aligned, since the element is to eight bytes; only this
