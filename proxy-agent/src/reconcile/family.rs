@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use proxy_common::{Family, frontend::FrontendKey};
 
 use super::{
@@ -30,7 +31,8 @@ use crate::{
 /// Keeps the tables of one family as the plans say.
 #[derive(Debug)]
 pub struct FamilyReconciler<F: Family> {
-    services: HashMap<ServiceName, Entry<F>>,
+    /// Boxed: the map has room for up to twice as many.
+    services: HashMap<ServiceName, Box<Entry<F>>, RandomState>,
     frontends: Frontends<F>,
     ids: Ids,
     node_addresses: NodeAddresses<F>,
@@ -46,8 +48,9 @@ struct Entry<F: Family> {
     plan: Option<ServicePlan<F>>,
     /// What is applied.
     rows: Few<PortId, Row<F>>,
-    /// Frontends that this Service has to look after.
-    touched: BTreeSet<FrontendKey<F>>,
+    /// Frontends that this Service has to look after, each once, in order. At the start that is all of them, so
+    /// that they take no more room than they need: what all Services have at once stays in the heap as holes.
+    touched: Vec<FrontendKey<F>>,
 }
 
 impl<F: Family> FamilyReconciler<F> {
@@ -55,7 +58,7 @@ impl<F: Family> FamilyReconciler<F> {
     #[must_use]
     pub fn new(capacity: Rows) -> Self {
         Self {
-            services: HashMap::new(),
+            services: HashMap::default(),
             frontends: Frontends::new(),
             ids: Ids::new(capacity),
             node_addresses: NodeAddresses::new(),
@@ -72,10 +75,8 @@ impl<F: Family> FamilyReconciler<F> {
             Some(entry) if entry.plan == plan => return,
             Some(entry) => entry,
             None if plan.is_none() => return,
-            None => self.services.entry(name.clone()).or_insert(Entry {
-                plan: None,
-                rows: Few::new(),
-                touched: BTreeSet::new(),
+            None => self.services.entry(name.clone()).or_insert_with(|| {
+                Box::new(Entry { plan: None, rows: Few::new(), touched: Vec::new() })
             }),
         };
         let before = entry.plan.as_ref().map(claims).unwrap_or_default();
@@ -90,7 +91,11 @@ impl<F: Family> FamilyReconciler<F> {
         let changed = || without(&before, &after).chain(without(&after, &before));
         // It may have to let go of them, or to take them.
         if let Some(entry) = self.services.get_mut(name) {
-            entry.touched.extend(changed().map(|(key, _)| *key));
+            let keys: Vec<_> = changed().map(|(key, _)| *key).collect();
+            entry.touched.reserve_exact(keys.len());
+            entry.touched.extend(keys);
+            entry.touched.sort_unstable();
+            entry.touched.dedup();
         }
         self.schedule.mark(name.clone());
         for (key, claim) in changed() {
@@ -207,7 +212,9 @@ impl<F: Family> FamilyReconciler<F> {
             self.conflicts.push(Conflict { key, winner: winner.clone(), losers });
         }
         if let Some(entry) = self.services.get_mut(&winner) {
-            let _ = entry.touched.insert(key);
+            if let Err(place) = entry.touched.binary_search(&key) {
+                entry.touched.insert(place, key);
+            }
             self.schedule.mark(winner);
         }
     }

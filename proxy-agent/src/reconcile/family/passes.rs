@@ -126,7 +126,7 @@ impl<F: Family> FamilyReconciler<F> {
             }
         }
         apply(dataplane, &ops, |op| self.frontends.commit(op))?;
-        entry.touched.clear();
+        entry.touched = Vec::new();
         if entry.plan.is_none() {
             let _ = self.services.remove(name);
         }
