@@ -12,7 +12,7 @@ pub mod node;
 pub mod object;
 pub mod service;
 pub mod service_cidr;
-mod shared;
+pub mod shared;
 pub mod store;
 
 pub use endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, Hints};
@@ -21,4 +21,5 @@ pub use node::Node;
 pub use object::{Kind, Object, ObjectKey};
 pub use service::{Service, ServicePort, TrafficPolicy};
 pub use service_cidr::ServiceCidr;
+pub use shared::Shared;
 pub use store::Store;

@@ -3,20 +3,24 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use foldhash::fast::RandomState;
+
+use super::{EndpointSlice, Object, ObjectName, Service};
+
 /// How many texts may be there before it is looked whether anybody still has them.
 const FEW: usize = 1024;
 
 /// The texts that objects share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    texts: HashSet<Arc<str>>,
+pub struct Shared {
+    texts: HashSet<Arc<str>, RandomState>,
     /// How many there were when the last was forgotten that nobody had.
     kept: usize,
 }
 
 impl Shared {
     /// Has a text be the one that others have already, if they have.
-    pub(super) fn share(&mut self, text: &mut Arc<str>) {
+    pub fn share(&mut self, text: &mut Arc<str>) {
         if let Some(known) = self.texts.get(text) {
             text.clone_from(known);
             return;
@@ -27,6 +31,44 @@ impl Shared {
             self.kept = self.texts.len();
         }
         let _ = self.texts.insert(Arc::clone(text));
+    }
+}
+
+impl Object {
+    /// Has its texts be those that others have already.
+    pub fn share(&mut self, shared: &mut Shared) {
+        match self {
+            Self::Service(service) => service.share(shared),
+            Self::EndpointSlice(slice) => slice.share(shared),
+            Self::Node(_) | Self::ServiceCidr(_) => {}
+        }
+    }
+}
+
+impl ObjectName {
+    fn share(&mut self, shared: &mut Shared) {
+        shared.share(&mut self.namespace);
+        shared.share(&mut self.name);
+    }
+}
+
+impl Service {
+    fn share(&mut self, shared: &mut Shared) {
+        self.name.share(shared);
+        self.ports.iter_mut().for_each(|port| shared.share(&mut port.name));
+    }
+}
+
+impl EndpointSlice {
+    fn share(&mut self, shared: &mut Shared) {
+        self.service.share(shared);
+        shared.share(&mut self.name.namespace);
+        for endpoint in &mut self.endpoints {
+            let hints = endpoint.hints.iter_mut();
+            let hints = hints.flat_map(|hints| hints.zones.iter_mut().chain(&mut hints.nodes));
+            endpoint.node.iter_mut().chain(hints).for_each(|name| shared.share(name));
+        }
+        self.ports.iter_mut().for_each(|port| shared.share(&mut port.name));
     }
 }
 

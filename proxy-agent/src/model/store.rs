@@ -7,13 +7,14 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use crate::few::Few;
 
 use super::{
     EndpointSlice, Kind, Node, Object, ObjectKey, ObjectName, Service, ServiceCidr, ServiceName,
-    shared::Shared,
+    Shared,
 };
 
 /// Holds objects by key, and remembers which Services may have to be planned anew.
@@ -23,11 +24,11 @@ use super::{
 pub struct Store {
     node_name: Arc<str>,
     node: Option<Node>,
-    services: HashMap<ServiceName, Known>,
+    services: HashMap<ServiceName, Known, RandomState>,
     /// How many of the names in `services` have a Service.
     service_count: usize,
     /// The Service that each EndpointSlice belongs to: its label may change.
-    owners: HashMap<ObjectName, ServiceName>,
+    owners: HashMap<ObjectName, ServiceName, RandomState>,
     dirty: BTreeSet<ServiceName>,
     service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     service_cidrs_changed: bool,
@@ -49,9 +50,9 @@ impl Store {
         Self {
             node_name: node_name.into(),
             node: None,
-            services: HashMap::new(),
+            services: HashMap::default(),
             service_count: 0,
-            owners: HashMap::new(),
+            owners: HashMap::default(),
             dirty: BTreeSet::new(),
             service_cidrs: BTreeMap::new(),
             service_cidrs_changed: false,
@@ -60,11 +61,10 @@ impl Store {
     }
 
     /// Takes a new or a changed object.
-    pub fn apply(&mut self, object: Object) {
+    pub fn apply(&mut self, mut object: Object) {
+        object.share(&mut self.shared);
         match object {
-            Object::Service(mut service) => {
-                self.share_name(&mut service.name);
-                service.ports.iter_mut().for_each(|port| self.shared.share(&mut port.name));
+            Object::Service(service) => {
                 let known = self.services.entry(service.name.clone()).or_default();
                 if known.service.as_deref() != Some(&service) {
                     let _ = self.dirty.insert(service.name.clone());
@@ -146,20 +146,7 @@ impl Store {
         self.node.as_ref()
     }
 
-    fn share_name(&mut self, name: &mut ObjectName) {
-        self.shared.share(&mut name.namespace);
-        self.shared.share(&mut name.name);
-    }
-
-    fn apply_slice(&mut self, mut slice: EndpointSlice) {
-        self.share_name(&mut slice.service);
-        self.shared.share(&mut slice.name.namespace);
-        for endpoint in &mut slice.endpoints {
-            let hints = endpoint.hints.iter_mut();
-            let hints = hints.flat_map(|hints| hints.zones.iter_mut().chain(&mut hints.nodes));
-            endpoint.node.iter_mut().chain(hints).for_each(|name| self.shared.share(name));
-        }
-        slice.ports.iter_mut().for_each(|port| self.shared.share(&mut port.name));
+    fn apply_slice(&mut self, slice: EndpointSlice) {
         let owner = self.owners.insert(slice.name.clone(), slice.service.clone());
         if let Some(owner) = owner
             && owner != slice.service

@@ -3,14 +3,22 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use super::{decode::Line, failure::Failure, known::Item, version::Version};
-use crate::model::ObjectName;
+use super::{
+    decode::Line,
+    failure::Failure,
+    known::{Content, Item},
+    version::Version,
+};
+use crate::model::{ObjectName, Shared};
 
 /// The objects of a streaming list, which are compared with what is known once it is complete.
 /// Events that are not initial may come before its end, late ones and repeated ones too.
 #[derive(Debug, Default)]
 pub(super) struct Shadow {
     objects: HashMap<ObjectName, Seen>,
+    /// As long as each object has texts of its own, these stand between what stays, and leave holes there when
+    /// they go.
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -32,7 +40,13 @@ impl Shadow {
     /// Takes a line, and returns the list's version once it is complete.
     pub(super) fn take(&mut self, line: Line) -> Result<Option<Version>, Failure> {
         match line {
-            Line::Apply(item) => self.put(item.name.clone(), Seen::There(Box::new(item))),
+            Line::Apply(mut item) => {
+                self.shared.share(&mut item.name.namespace);
+                if let Content::Served(object) = &mut item.content {
+                    object.share(&mut self.shared);
+                }
+                self.put(item.name.clone(), Seen::There(Box::new(item)));
+            }
             Line::Delete(name, version) => self.put(name, Seen::Gone(version)),
             Line::Bookmark(Some(version), true) => return Ok(Some(version)),
             Line::Bookmark(None, true) => {
@@ -71,7 +85,6 @@ impl Shadow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::kubernetes::known::Content;
 
     fn version(number: u32) -> Option<Version> {
         Version::new(Some(&number.to_string()))
