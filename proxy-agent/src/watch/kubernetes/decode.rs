@@ -46,6 +46,14 @@ struct Written<'a> {
     object: &'a RawValue,
 }
 
+/// A line as nearly all are: what is in it is read at once, and only once.
+#[derive(Deserialize)]
+struct Usual<'a, K> {
+    #[serde(rename = "type")]
+    type_: &'a str,
+    object: K,
+}
+
 #[derive(Deserialize)]
 struct Mark {
     metadata: MarkMetadata,
@@ -64,8 +72,15 @@ struct MarkMetadata {
 ///
 /// [`Failure::Garbled`] if it is not an event, or what an event of the type `ERROR` says.
 pub(super) fn line<K: Convert>(text: &[u8]) -> Result<Line, Failure> {
+    let text = str::from_utf8(text).map_err(|error| Failure::Garbled(error.to_string()))?;
+    if let Ok(Usual { type_: "ADDED" | "MODIFIED", object }) = serde_json::from_str(text)
+        && let Ok(converted) = K::convert(&object)
+    {
+        return Ok(told(&object, converted).map_or(Line::Nameless, Line::Apply));
+    }
+    // Something else is told, or something is wrong: what it is takes a closer look.
     let garbled = |error: serde_json::Error| Failure::Garbled(error.to_string());
-    let written: Written<'_> = serde_json::from_slice(text).map_err(garbled)?;
+    let written: Written<'_> = serde_json::from_str(text).map_err(garbled)?;
     let object = written.object.get();
     match written.type_ {
         "ADDED" | "MODIFIED" => Ok(item::<K>(object).map_or(Line::Nameless, Line::Apply)),
@@ -135,22 +150,11 @@ pub(super) fn page<K: Convert>(text: &[u8]) -> Result<Page, Failure> {
 /// An object. Nothing if it does not even say which it is.
 fn item<K: Convert>(text: &str) -> Option<Item> {
     let kind = K::KIND.name();
-    let mut version = None;
-    let decoded = decode::<K, _>(&mut serde_json::Deserializer::from_str(text), kind);
-    let converted = decoded.and_then(|object| {
-        version = Version::new(object.metadata().resource_version.as_deref());
-        object.convert()
-    });
-    match converted {
-        Ok(Converted { event, rejected }) => {
-            rejected.iter().for_each(report);
-            let (name, content) = match event {
-                Event::Apply(object) => (object.key().name, Content::Served(object)),
-                Event::Delete(key) => (key.name, Content::NotServed),
-                Event::Synced(_) => return None,
-            };
-            Some(Item { name, version, content })
-        }
+    // Where in an object something is wrong is only looked for if something is.
+    let decoded = serde_json::from_str::<K>(text)
+        .or_else(|_| decode::<K, _>(&mut serde_json::Deserializer::from_str(text), kind));
+    match decoded.and_then(|object| Ok((object.convert()?, object))) {
+        Ok((converted, object)) => told(&object, converted),
         Err(rejected) => {
             let known = name::<K>(text);
             let object = match &known {
@@ -163,6 +167,18 @@ fn item<K: Convert>(text: &str) -> Option<Item> {
     }
 }
 
+/// What an object tells.
+fn told<K: Convert>(object: &K, Converted { event, rejected }: Converted) -> Option<Item> {
+    rejected.iter().for_each(report);
+    let (name, content) = match event {
+        Event::Apply(object) => (object.key().name, Content::Served(object)),
+        Event::Delete(key) => (key.name, Content::NotServed),
+        Event::Synced(_) => return None,
+    };
+    let version = Version::new(object.metadata().resource_version.as_deref());
+    Some(Item { name, version, content })
+}
+
 /// What an object that may be unreadable says it is.
 fn name<K: Convert>(text: &str) -> Option<(ObjectName, Option<Version>)> {
     let value: Value = serde_json::from_str(text).ok()?;
@@ -173,3 +189,7 @@ fn name<K: Convert>(text: &str) -> Option<(ObjectName, Option<Version>)> {
 fn report(Rejected { object, field, reason }: &Rejected) {
     warn!(object, field, %reason, "part of an object of the API cannot be used");
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;
