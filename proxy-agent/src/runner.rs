@@ -29,6 +29,7 @@ mod health;
 mod health_checks;
 mod node_ports;
 mod rest;
+mod side_by_side;
 mod tables;
 mod told;
 mod unserved;
@@ -212,13 +213,9 @@ impl Runner {
         self.tell_shared_ports(&dirty);
         self.tell_unusable(&dirty);
         self.count_endpoints(&dirty);
+        let outcomes = self.flush(&dirty);
         let started = self.started;
-        let clock = || started.elapsed();
-        for family in &mut self.families {
-            for name in &dirty {
-                family.plan(&self.store, name, &self.options);
-            }
-            let outcome = family.flush(dirty.len(), &clock);
+        for (family, outcome) in self.families.iter_mut().zip(outcomes) {
             if outcome.left_sockets {
                 self.left_sockets.send_replace(());
             }
@@ -231,7 +228,7 @@ impl Runner {
             if let Some(addresses) = &node_ports {
                 family.set_node_addresses(addresses);
             }
-            if let Err(error) = family.flush_node_addresses(clock()) {
+            if let Err(error) = family.flush_node_addresses(started.elapsed()) {
                 let (family, error) = (family.name(), chain(&error));
                 warn!(family, error, "cannot follow the node's addresses, will try again");
                 self.last_error = Some(format!("node ports ({family}): {error}"));
@@ -239,7 +236,7 @@ impl Runner {
             if let Some(cidrs) = &service_cidrs {
                 family.set_service_cidrs(cidrs);
             }
-            if let Err(error) = family.flush_service_cidrs(clock()) {
+            if let Err(error) = family.flush_service_cidrs(started.elapsed()) {
                 let (family, error) = (family.name(), chain(&error));
                 warn!(family, error, "cannot follow the Service CIDRs, will try again");
                 self.last_error = Some(format!("Service CIDRs ({family}): {error}"));

@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod lives;
+mod many;
 mod tellings;
 
 type Shared<F> = Arc<Mutex<Fake<F>>>;
