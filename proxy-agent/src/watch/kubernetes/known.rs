@@ -3,8 +3,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
-    hash::{BuildHasher as _, RandomState},
+    hash::BuildHasher as _,
 };
+
+use foldhash::quality::RandomState;
 
 use super::version::Version;
 use crate::{
@@ -42,7 +44,7 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct Known {
     kind: Kind,
-    entries: HashMap<ObjectName, Delivered>,
+    entries: HashMap<ObjectName, Delivered, RandomState>,
     deletions: VecDeque<ObjectName>,
     /// The version of the last list: events that are not newer come late.
     floor: Option<Version>,
@@ -68,10 +70,10 @@ impl Known {
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             kind,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             deletions: VecDeque::new(),
             floor: None,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 

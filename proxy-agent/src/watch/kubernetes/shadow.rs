@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use foldhash::fast::RandomState;
+
 use super::{
     decode::Line,
     failure::Failure,
@@ -15,7 +17,7 @@ use crate::model::{ObjectName, Shared};
 /// Events that are not initial may come before its end, late ones and repeated ones too.
 #[derive(Debug, Default)]
 pub(super) struct Shadow {
-    objects: HashMap<ObjectName, Seen>,
+    objects: HashMap<ObjectName, Seen, RandomState>,
     /// As long as each object has texts of its own, these stand between what stays, and leave holes there when
     /// they go.
     shared: Shared,
