@@ -92,7 +92,7 @@ impl<'a> Prepared<'a> {
         Ok(Self { guest, programs, qemu, kernel, image })
     }
 
-    /// Boots it and runs the programs.
+    /// Boots it and runs the programs; once more, if qemu has failed as it does now and then.
     ///
     /// # Errors
     ///
@@ -100,8 +100,18 @@ impl<'a> Prepared<'a> {
     pub(crate) fn boot(&self) -> Result<Boot> {
         let Self { guest, programs, qemu, kernel, image } = self;
         let limit = programs.iter().map(|program| program.limit).sum();
-        report::step(format_args!("booting Linux {} {}", kernel.release(), guest.parameters));
-        let (outcomes, console) = machine::boot(guest, kernel, qemu, image, limit)?;
+        let boot = || {
+            report::step(format_args!("booting Linux {} {}", kernel.release(), guest.parameters));
+            machine::boot(guest, kernel, qemu, image, limit)
+        };
+        let (mut outcomes, mut console) = boot()?;
+        if machine::met_old_text(&console) {
+            report::note(format_args!(
+                "qemu ran text that the kernel had replaced, and will be started again: {}",
+                end_of_console(&console)
+            ));
+            (outcomes, console) = boot()?;
+        }
         let outcomes = programs
             .iter()
             .map(|program| {
