@@ -21,6 +21,7 @@ mod report;
 mod rounds;
 mod setup;
 mod sizes;
+mod unfinished;
 mod work;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
@@ -28,11 +29,14 @@ use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 use anyhow::{Result, ensure};
 use clap::{Subcommand, ValueEnum};
 
-use crate::report::step;
+use crate::report::{note, step};
 use machine::Machine;
 use report::Report;
 use setup::Setup;
 use work::Work;
+
+/// How much of the machine others may have in a round, in percent, unless `--tolerate` says it.
+const TOLERATED: f64 = 5.0;
 
 /// How to measure.
 #[derive(clap::Args)]
@@ -52,8 +56,11 @@ pub(crate) struct Args {
     /// Write into the README which goals are reached here
     #[arg(long, conflicts_with_all = ["quick", "only", "work", "tolerate", "sixfour"])]
     readme: bool,
+    /// Go on with what a run of the same commit has measured on this machine that did not come to its end
+    #[arg(long, conflicts_with_all = ["only", "work", "tolerate", "sixfour"])]
+    go_on: bool,
     /// How much of the machine others may have, in percent, before a round is dropped and repeated
-    #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = TOLERATED, value_name = "PERCENT")]
     tolerate: f64,
     /// Measure this agent instead of building one; the section `packets` builds its programs anyway
     #[arg(long, value_name = "FILE")]
@@ -103,6 +110,14 @@ impl Section {
 }
 
 impl Args {
+    /// Whether everything is measured, as it is built here and as it should be.
+    const fn is_whole(&self) -> bool {
+        self.only.is_empty()
+            && self.work.is_none()
+            && self.sixfour.is_none()
+            && self.tolerate == TOLERATED
+    }
+
     /// The sections that are asked for, those aside that have works, but none with the title asked for.
     ///
     /// # Errors
@@ -144,10 +159,23 @@ fn report(args: &Args) -> Result<()> {
     let setup = setup.with_works(args.work.as_deref());
     let start = Instant::now();
     let mut report = Report { machine: Machine::here()?, quick: args.quick, sections: Vec::new() };
-    for section in sections {
+    if args.go_on {
+        match unfinished::find(&report.machine, args.quick)? {
+            Some(before) => report = before,
+            None => note(format_args!("there is nothing to go on with: everything is measured")),
+        }
+    }
+    let is_whole = args.is_whole();
+    for section in sections.into_iter().skip(report.sections.len()) {
         report.sections.push(section.measure(&setup)?);
+        if is_whole {
+            unfinished::keep(&report)?;
+        }
     }
     report.publish()?;
+    if is_whole {
+        unfinished::forget()?;
+    }
     if args.readme {
         report.tell_readme()?;
     }

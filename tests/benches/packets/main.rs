@@ -8,6 +8,7 @@
 mod figures;
 mod gauge;
 mod measure;
+mod opened;
 mod peers;
 mod scenario;
 mod subject;

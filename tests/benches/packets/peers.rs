@@ -10,20 +10,29 @@ use proxy_common::frontend::ServiceIndex;
 use proxy_common::gauge::{MAX_FRAME, Recipe};
 use proxy_common::{Address as _, Family, Port};
 
+/// The address of the first client.
+fn first_client<F: Family>() -> IpAddr {
+    let first = if F::INDEX == 0 { "10.200.0.0" } else { "fd00:10:200::a:0" };
+    first.parse().expect("an address")
+}
+
 /// A client, as the recipe counts them.
 pub(crate) fn client<F: Family>(number: u32) -> SocketAddr {
-    let first = if F::INDEX == 0 { "10.200.0.0" } else { "fd00:10:200::a:0" };
-    let first: IpAddr = first.parse().expect("an address");
     let recipe = Recipe {
         written: 0,
         frame: [0; MAX_FRAME],
         next: 0,
         clients: 0,
-        address: last_word(first),
+        address: last_word(first_client::<F>()),
         is_reply: 0,
     };
+    client_of::<F>(&recipe, number)
+}
+
+/// A client of a recipe.
+pub(crate) fn client_of<F: Family>(recipe: &Recipe, number: u32) -> SocketAddr {
     let (word, port) = recipe.client(number);
-    let ip = match first {
+    let ip = match first_client::<F>() {
         IpAddr::V4(_) => IpAddr::from(word.to_be_bytes()),
         IpAddr::V6(first) => {
             let mut octets = first.octets();

@@ -21,6 +21,7 @@ use crate::Args;
 use crate::figures::{Figure, Figures};
 use crate::gauge::{Gauge, fill};
 use crate::measure::Packets;
+use crate::opened;
 use crate::peers::{address, backend, client, destination, endpoint, last_word, port, vip};
 use crate::subject::Subject;
 
@@ -119,7 +120,14 @@ fn measure<F: Family>(
             }
             subject.refill()?;
             let before = scenario.counted.map(|reason| subject.count(reason)).transpose()?;
+            let first = scenario.packets.recipe.next;
             let run = gauge.run(program, &mut scenario.packets, count)?;
+            if scenario.counted == Some(Reason::FlowCreated) && number > 0 {
+                let clients = first..scenario.packets.recipe.next;
+                let flows = if is_own { &mut subject.flows } else { &mut gauge.flows };
+                opened::forget(flows, &scenario.packets.recipe, clients)?;
+                opened::vacate(&mut subject.places)?;
+            }
             raw[number] = run.nanoseconds;
             disturbed = disturbed.max(run.disturbed);
             if number == 0 {
@@ -196,7 +204,7 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
         Scenario {
             counted: Some(Reason::FlowCreated),
             // Warm by themselves.
-            most: 1 << 20,
+            most: opened::MOST,
             ..scenario("new flow", INGRESS, new, open, anywhere(backend))
         },
         scenario("no Service, sent", INGRESS, request(elsewhere)?, miss, elsewhere),

@@ -3,7 +3,7 @@
 //! The proxy's object, loaded, with the tables of a family.
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::ProgramFd;
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
@@ -11,9 +11,9 @@ use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::counter::Reason;
 use proxy_common::device::Device;
-use proxy_common::flow::{Flow, FlowKey};
+use proxy_common::flow::{Flow, FlowKey, Waiting};
 use proxy_common::frontend::{Frontend, FrontendKey};
-use proxy_common::map_names::{COUNTERS, DEVICES, FLOWS, family_ending};
+use proxy_common::map_names::{COUNTERS, DEVICES, FLOWS, WAITING, family_ending};
 use proxy_common::reject::Budget;
 use proxy_common::service::BackendSet;
 use proxy_common::{Family, reject};
@@ -27,6 +27,7 @@ pub(crate) struct Subject<F: Family> {
     object: Object,
     tables: Tables<F>,
     pub(crate) flows: HashMap<MapData, FlowKey<F>, Flow<F>>,
+    pub(crate) places: Array<MapData, Waiting<F>>,
     counters: PerCpuArray<MapData, u64>,
     budgets: PerCpuArray<MapData, Budget>,
     _scratch: Scratch,
@@ -40,13 +41,15 @@ impl<F: Family> Subject<F> {
         let mut object = Object::load(&root, &Settings { capacity, ..Settings::default() })?;
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
         let pins = object.pins();
-        let flows = format!("{FLOWS}{}", family_ending::<F>());
+        let [flows, places] =
+            [FLOWS, WAITING].map(|base| format!("{base}{}", family_ending::<F>()));
         let mut devices: HashMap<MapData, u32, Device> = pinned(pins, DEVICES)?.try_into()?;
         // Its clients are pods of the node.
         devices.insert(LOOPBACK, Device::routed().with_local_clients(true), 0)?;
         Ok(Self {
             tables: Tables::open(pins)?,
             flows: pinned(pins, &flows)?.try_into()?,
+            places: pinned(pins, &places)?.try_into()?,
             counters: pinned(pins, COUNTERS)?.try_into()?,
             budgets: budgets.try_into()?,
             object,

@@ -14,7 +14,7 @@ use crate::process::{Run as _, command};
 const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
 
 /// Where measurements were made, when, and of what.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The processors' model.
     pub(crate) model: String,
