@@ -24,6 +24,7 @@ both_families!(
     a_place_is_given_up_by_its_own_flow_alone,
     closed_connections_make_room_for_each_other,
     confirmed_connections_end_no_half_open_one,
+    datagrams_that_nobody_answers_begin_again,
     without_room_nothing_is_opened,
 );
 
@@ -226,6 +227,26 @@ fn confirmed_connections_end_no_half_open_one<F: Tabled>() -> Result<()> {
     slow.answer(&rig.programs)?;
     slow.prove(&rig.programs)?;
     assert!(slow.is_confirmed(&rig)?);
+    Ok(())
+}
+
+/// Who only ever sends has proven nothing, and makes room as others do. Each datagram gets through all the same.
+fn datagrams_that_nobody_answers_begin_again<F: Tabled>() -> Result<()> {
+    let rig = with_services(rig_of_its_own::<F>()?)?;
+    let at = client::<F>(12, 40_000);
+    let first = Connection::open(&rig.programs, Protocol::Udp, at, vip::<F>(1))?;
+    for (round, ports) in (1..).zip([0..PLACES, PLACES..2 * PLACES]) {
+        take_places(&rig, u16::try_from(ports.start)?..u16::try_from(ports.end)?)?;
+        assert_eq!(rig.tables.flow(&first.key::<F>())?, None);
+        let again = Connection::open(&rig.programs, Protocol::Udp, at, vip::<F>(1))?;
+        assert_eq!(again, first, "the Service has one backend");
+        assert!(rig.tables.flow(&again.reply_key::<F>())?.is_some(), "round {round}");
+    }
+    // Once it is answered, it stays.
+    first.answer(&rig.programs)?;
+    first.repeat(&rig.programs)?;
+    take_places(&rig, u16::try_from(2 * PLACES)?..u16::try_from(3 * PLACES)?)?;
+    assert!(first.is_confirmed(&rig)?);
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use proxy_agent::bpf::FlowCapacity;
 use proxy_common::counter::Reason;
 use proxy_common::frontend::ServiceIndex;
 use proxy_tests::both_families;
@@ -14,14 +15,16 @@ use proxy_tests::packet::TcpFlags;
 use proxy_tests::protocol::Protocol;
 
 use crate::connection::Connection;
-use crate::frames::{backends, client, tcp, vip};
+use crate::frames::{backends, client, proof, tcp, vip};
 use crate::processors;
+use crate::programs::Verdict;
 use crate::rig::{PLACES, Rig, Tabled};
 
 both_families!(
     a_flow_is_confirmed_once_whoever_else_sends,
     two_first_packets_are_one_flow,
     a_flow_that_both_sides_end_at_once_is_closed,
+    a_flow_that_is_confirmed_as_it_makes_room_goes_on_or_begins_again,
 );
 
 /// Flows of each race.
@@ -178,5 +181,44 @@ fn a_flow_that_both_sides_end_at_once_is_closed<F: Tabled>() -> Result<()> {
         let flow = rig.tables.flow(&connection.key::<F>())?.context("the flow is gone")?;
         assert!(flow.is_finished() && CLOSED.contains(&flow.proof), "{connection:?} {flow:?}");
     }
+    Ok(())
+}
+
+/// All places are taken, and each client that speaks now meets another one that takes its place.
+fn a_flow_that_is_confirmed_as_it_makes_room_goes_on_or_begins_again<F: Tabled>() -> Result<()> {
+    let capacity = FlowCapacity { entries: 6 * PLACES, places: PLACES };
+    let mut rig = Rig::<F>::with_capacity(capacity)?;
+    let _: ServiceIndex = rig.service(vip::<F>(1), Protocol::Tcp, &backends::<F>(8))?;
+    let programs = &rig.programs;
+    let open = |from| Connection::open(programs, Protocol::Tcp, from, vip::<F>(1));
+    let connections = (0..FLOWS).map(|flow| open(racing::<F>(flow))).collect::<Result<Vec<_>>>()?;
+    let others = (FLOWS..u16::try_from(PLACES)?).map(|port| client::<F>(13, port));
+    others.map(open).try_for_each(|opened| opened.map(drop))?;
+    connections.iter().try_for_each(|connection| connection.answer(programs))?;
+    let confirms = |flow: u16| {
+        let connection = connections[usize::from(flow)];
+        let proof = proof(Protocol::Tcp, connection.client, connection.frontend);
+        Ok(programs.ingress(&proof)?.verdict == Verdict::Pass)
+    };
+    let takes_its_place = |flow| open(client::<F>(14, 1 + flow)).map(|_| true);
+    let [confirmed, _] = race(confirms, takes_its_place)?;
+    let mut going_on = 0;
+    for (connection, confirmed) in connections.iter().zip(confirmed) {
+        let flow = rig.tables.flow(&connection.key::<F>())?;
+        if flow.is_some_and(|flow| flow.is_confirmed()) {
+            ensure!(confirmed, "refused, and confirmed: {connection:?}");
+            going_on += 1;
+            let data = |from, to| tcp(from, to, TcpFlags::ACK).payload(b"data");
+            connection.request(programs, &data(connection.client, connection.frontend))?;
+            connection.reply(programs, &data(connection.backend, connection.client))?;
+        } else {
+            let again = open(connection.client)?;
+            again.answer(programs)?;
+            again.prove(programs)?;
+            ensure!(again.is_confirmed(&rig)?, "{again:?}");
+        }
+    }
+    let evicted = rig.count(Reason::FlowEvicted)?;
+    ensure!(going_on + evicted >= u64::from(FLOWS), "{going_on} go on, {evicted} made room");
     Ok(())
 }
