@@ -12,7 +12,6 @@ use proxy_common::{
     clock::Tick,
     flow::{Flow, FlowKey, Hook, Kind, PLACES, Seen, Tuple, Waiting},
     frontend::FrontendKey,
-    passing::{PASSING_ROWS, Passing},
 };
 
 use crate::{
@@ -54,10 +53,9 @@ pub(crate) fn follow_plainly<F: Tabled>(context: &TcContext) -> Option<i32> {
     Some(TC_ACT_UNSPEC)
 }
 
-/// The first packet of a flow, with all look-ups that safe tables need: it is in neither table; the
+/// The first packet of a flow, with all look-ups that safe tables need: it is of no flow; the
 /// device; the frontend, its Service, a slot and a backend, and the frontend again, as the others are
-/// only believed if it is the same still; the replies are nobody's, nor remembered as such; an entry
-/// for each direction; one rewrite.
+/// only believed if it is the same still; an entry for each direction, where there is none; one rewrite.
 #[inline(always)]
 pub(crate) fn open<F: Tabled>(context: &TcContext) -> Option<i32> {
     establish::<F, true>(context)
@@ -97,11 +95,7 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
         let again = tables.frontends.get_ptr(&wanted)?;
         // SAFETY: as above.
         let is_same = unsafe { (*again).service() } == service;
-        let is_free = tables.flows.get_ptr(&replies).is_none();
-        let passing = tables.passing.get_ptr(replies.tag() % PASSING_ROWS)?;
-        // SAFETY: as above.
-        let is_forgotten = unsafe { *passing } == Passing::NOBODY;
-        if !is_same || !is_free || !is_forgotten {
+        if !is_same {
             return None;
         }
     }

@@ -13,7 +13,6 @@ use proxy_common::{
     flow::{Flow, FlowKey, Waiting},
     frontend::{Frontend, FrontendKey},
     gauge::Recipe,
-    passing::{PASSING_ROWS, Passing},
     service::Service,
 };
 
@@ -40,7 +39,6 @@ pub(crate) struct Tables<F: Layout> {
     pub(crate) backends: &'static Array<Backend<F>>,
     pub(crate) flows: &'static HashMap<FlowKey<F>, Flow<F>>,
     pub(crate) waiting: &'static Array<Waiting<F>>,
-    pub(crate) passing: &'static Array<Passing>,
 }
 
 /// A family that has tables.
@@ -50,7 +48,7 @@ pub(crate) trait Tabled: Layout {
 
 macro_rules! tables {
     ($($family:ty: $frontends:ident, $services:ident, $slots:ident, $backends:ident, $flows:ident,
-       $waiting:ident, $passing:ident;)+) => { $(
+       $waiting:ident;)+) => { $(
         // The sizes are set when the object is loaded.
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
@@ -66,8 +64,6 @@ macro_rules! tables {
             HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
         #[map]
         static $waiting: Array<Waiting<$family>> = Array::with_max_entries(1, 0);
-        #[map]
-        static $passing: Array<Passing> = Array::with_max_entries(PASSING_ROWS, 0);
 
         impl Tabled for $family {
             #[inline(always)]
@@ -79,7 +75,6 @@ macro_rules! tables {
                     backends: &$backends,
                     flows: &$flows,
                     waiting: &$waiting,
-                    passing: &$passing,
                 }
             }
         }
@@ -87,6 +82,6 @@ macro_rules! tables {
 }
 
 tables! {
-    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, WAITING_V4, PASSING_V4;
-    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, WAITING_V6, PASSING_V6;
+    V4: FRONTENDS_V4, SERVICES_V4, SLOTS_V4, BACKENDS_V4, FLOWS_V4, WAITING_V4;
+    V6: FRONTENDS_V6, SERVICES_V6, SLOTS_V6, BACKENDS_V6, FLOWS_V6, WAITING_V6;
 }
