@@ -17,10 +17,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    bpf::{self, DeviceTables, KernelLog, LocalityTables, Object, Tables},
+    bpf::{self, DeviceTables, KernelLog, LocalityTables, Object, RouteMtus, Tables, WaysTable},
     cli::{RunArgs, SocketLb},
     collector,
-    devices::{Attacher, DeviceEvent, DeviceWatcher, NetlinkError, Patterns},
+    devices::{
+        Attacher, DeviceEvent, DeviceOptions, DeviceWatcher, NetlinkError, Patterns, XdpModes,
+    },
     fast_path,
     host_settings::HostSettings,
     local_clients::Detection,
@@ -59,6 +61,11 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let source = Objects::new(arguments, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
+    let device_options = DeviceOptions {
+        patterns,
+        local_clients: detection.local.clone(),
+        xdp: XdpModes::new(&arguments.xdp),
+    };
     let serves_sockets = arguments.socket_lb != SocketLb::Off;
     let cgroup_root = arguments.cgroup_root.as_deref();
     let facts = Facts::gather(&arguments.pin_root.pin_root, serves_sockets, cgroup_root)?;
@@ -80,11 +87,14 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
             "no cgroup2 hierarchy is mounted from its root, as in a container: only processes below this control group are served at their sockets; mount the host's /sys/fs/cgroup, or name the control group with --cgroup-root"
         );
     }
+    if !device_options.xdp.are_off() {
+        fast_path::tell_of_drivers();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let wanted = Wanted { arguments, node: &node, options, fast_path, detection, patterns };
+    let wanted = Wanted { arguments, node: &node, options, fast_path, detection, device_options };
     let served = runtime.block_on(serve(wanted, source, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
@@ -98,11 +108,11 @@ struct Wanted<'a> {
     options: Options,
     fast_path: bool,
     detection: Detection,
-    patterns: Patterns,
+    device_options: DeviceOptions,
 }
 
 async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
-    let Wanted { arguments, node, options, fast_path, detection, patterns } = wanted;
+    let Wanted { arguments, node, options, fast_path, detection, device_options } = wanted;
     let stopped = stop_signal().context("cannot listen to signals")?;
     let mut rules =
         fast_path::Watch::begin(arguments.fast_path).context("cannot start a thread")?;
@@ -135,11 +145,13 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
         let _ = beside.spawn(publisher.run());
     }
     outside::answer_health_checks(&runner, node, events, &mut beside);
-    let local_clients = detection.local.clone();
+    let ways = (WaysTable::open(object.pins())?, RouteMtus::open(object.pins())?);
+    if fast_path || !device_options.xdp.are_off() {
+        outside::tell_of_ways(ways, &mut beside)?;
+    }
     let locality = LocalityTables::open(object.pins())?;
     outside::tell_local_clients(locality, detection, runner.pod_cidrs(), &mut beside)?;
-    let watching =
-        |node_addresses| DeviceWatcher::spawn(patterns, local_clients, node_addresses, addresses);
+    let watching = |node_addresses| DeviceWatcher::spawn(device_options, node_addresses, addresses);
     // While objects are being listed (ADR 14).
     let mut object = Verified::begin(object)?;
     let served =

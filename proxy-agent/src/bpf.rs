@@ -12,18 +12,24 @@ mod locality;
 mod mapped;
 pub mod object;
 mod pins;
+mod route_mtus;
+mod settings;
 mod table;
 pub mod tables;
 mod told_sockets;
 mod verify;
+mod ways;
 
 pub use device_tables::DeviceTables;
 pub use kernel_log::KernelLog;
 pub use left_out::LeftOut;
 pub use locality::LocalityTables;
-pub use object::{FlowCapacity, Object, ServedNetns, Settings};
+pub use object::Object;
+pub use route_mtus::RouteMtus;
+pub use settings::{FlowCapacity, ServedNetns, Settings};
 pub use tables::Tables;
 pub use told_sockets::ToldSockets;
+pub use ways::WaysTable;
 
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use http::Uri;
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    devices::{AttachMode, Included},
+    devices::{AttachMode, Included, XdpChoice},
     plan::{Options, Reach},
 };
 
@@ -112,6 +112,12 @@ pub struct RunArgs {
     /// masquerade, or IPsec encrypts it, it must be forced.
     #[arg(long, value_enum, default_value_t)]
     pub fast_path: FastPath,
+
+    /// Whether packets of clients outside to backends elsewhere are handled in the drivers of uplinks, past
+    /// the host's stack and its netfilter: off, native, or generic for drivers that take no program; with
+    /// a glob behind it, as in native=eth*, at devices with such names, which a veth needs (may be repeated).
+    #[arg(long, value_name = "MODE[=GLOB]")]
+    pub xdp: Vec<XdpChoice>,
 
     /// What the outside reaches.
     #[command(flatten)]

@@ -49,11 +49,7 @@ pub fn decide(choice: FastPath) -> Result<bool, Error> {
             );
         }
         FastPath::Force => {
-            let rules = match look() {
-                Ok(found) if found.is_empty() => "none is found".to_owned(),
-                Ok(found) => FoundList(found).to_string(),
-                Err(error) => format!("not known: {}", chain(&error)),
-            };
+            let rules = rules().unwrap_or_else(|| "none is found".to_owned());
             warn!(
                 rules,
                 "the fast path is forced: what it redirects goes past netfilter and IPsec on this node, with its connection tracking, and past all rules that drop, reject or translate what is forwarded: network policies made by them do not hold, nothing is masqueraded by them, and no IPsec policy encrypts it"
@@ -61,6 +57,26 @@ pub fn decide(choice: FastPath) -> Result<bool, Error> {
         }
     }
     Ok(true)
+}
+
+/// Logs which rules of the calling thread's network namespace do not hold for what is handled in drivers, if there are
+/// any.
+pub fn tell_of_drivers() {
+    if let Some(rules) = rules() {
+        warn!(
+            rules,
+            "packets that are handled in drivers (--xdp) go past netfilter and IPsec on this node, and past all rules that drop, reject or translate what is forwarded"
+        );
+    }
+}
+
+/// The rules, for people; nothing if there are none.
+fn rules() -> Option<String> {
+    match look() {
+        Ok(found) if found.is_empty() => None,
+        Ok(found) => Some(FoundList(found).to_string()),
+        Err(error) => Some(format!("not known: {}", chain(&error))),
+    }
 }
 
 /// What drops, rejects or translates packets that are forwarded in the calling thread's network namespace: all of it,

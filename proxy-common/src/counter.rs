@@ -34,6 +34,18 @@ reasons! {
     FlowConfirmed = "flow-confirmed",
     /// A flow was created whose packets go past the host's stack.
     FlowFast = "flow-fast",
+    /// A packet was sent on in the driver of the uplink that it came by.
+    XdpSent = "xdp-sent",
+    /// The driver has left a packet to the host's stack: it is nothing of ours.
+    XdpUpOther = "xdp-up-other",
+    /// The same: no whole TCP segment or UDP datagram without options, or one that resets.
+    XdpUpUnusual = "xdp-up-unusual",
+    /// The same: the first packet of a flow that only the stack can open, or that leads to a backend of this node.
+    XdpUpNew = "xdp-up-new",
+    /// The same: the packet is of a flow that goes through the stack, or has to be taken note of there.
+    XdpUpFlow = "xdp-up-flow",
+    /// The same: the next hop is not known, or the stack has not used it of late.
+    XdpUpNeighbour = "xdp-up-neighbour",
     /// A flow that was half-open or closed has made room for another one.
     FlowEvicted = "flow-evicted",
     /// A flow was given another source port than its client's.

@@ -6,6 +6,53 @@ use crate::pod;
 /// The most devices of one node.
 pub const MAX_DEVICES: u32 = 1 << 14;
 
+/// The most wires of one node.
+pub const MAX_WIRES: u32 = 1 << 12;
+
+/// How many bits of a [wire's number](Wire::number) are the interface index.
+const INDEX_BITS: u32 = 20;
+
+/// Where frames come by or leave, as a driver sees it: its device, and the VLAN whose tag the frame has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wire {
+    /// The device whose driver it is, by interface index, which is below 2^20: a leg, where the device is a bond.
+    pub device: u32,
+    /// The VLAN (IEEE 802.1Q); zero without a tag.
+    pub vlan: u16,
+    /// Always zero.
+    reserved: u16,
+}
+
+impl Wire {
+    /// That of a device's frames with this VLAN's tag, or none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(device: u32, vlan: u16) -> Self {
+        Self { device, vlan, reserved: 0 }
+    }
+
+    /// The same in one word. Without a tag it is the device's interface index.
+    #[must_use]
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.device | (self.vlan as u32) << INDEX_BITS
+    }
+
+    /// The wire with this number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_number(number: u32) -> Self {
+        Self::new(number & ((1 << INDEX_BITS) - 1), (number >> INDEX_BITS) as u16)
+    }
+
+    /// Whether it has a number of its own.
+    #[must_use]
+    pub const fn has_number(self) -> bool {
+        self.device >> INDEX_BITS == 0 && self.vlan < 1 << (u32::BITS - INDEX_BITS)
+    }
+}
+
 /// A device with programs, by its interface index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +65,8 @@ pub struct Device {
     pub mac: [u8; 6],
     /// What it is for.
     pub traits: DeviceTraits,
+    /// By which wire its frames leave, where it has [`DeviceTraits::XDP`]; see [`Wire::number`].
+    pub wire: u32,
 }
 
 /// What a device is for, as bits.
@@ -34,6 +83,10 @@ impl DeviceTraits {
     /// It is one end of a pair, and the other end, with an Ethernet header, is what is behind it; and it is
     /// no port of a bridge: the host's stack is all that is between two of these.
     pub const PAIR: Self = Self(1 << 2);
+    /// A program in its driver sees frames before the others do, and other drivers may send by it.
+    pub const XDP: Self = Self(1 << 3);
+    /// That program runs behind the driver, which does not know of it: no other driver can send by it.
+    pub const XDP_GENERIC: Self = Self(1 << 4);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -47,19 +100,28 @@ impl Device {
     /// A port of the bridge with this index and MAC address.
     #[must_use]
     pub const fn bridge_port(bridge: u32, bridge_mac: [u8; 6]) -> Self {
-        Self { bridge, mac: bridge_mac, traits: DeviceTraits(0) }
+        Self { bridge, mac: bridge_mac, traits: DeviceTraits(0), wire: 0 }
     }
 
     /// An uplink or a tunnel with this MAC address.
     #[must_use]
     pub const fn uplink(mac: [u8; 6]) -> Self {
-        Self { bridge: 0, mac, traits: DeviceTraits::OUTSIDE }
+        Self { bridge: 0, mac, traits: DeviceTraits::OUTSIDE, wire: 0 }
     }
 
     /// A device that frames are routed from.
     #[must_use]
     pub const fn routed() -> Self {
-        Self { bridge: 0, mac: [0; 6], traits: DeviceTraits(0) }
+        Self { bridge: 0, mac: [0; 6], traits: DeviceTraits(0), wire: 0 }
+    }
+
+    /// This device, with a program in the driver by whose wire its frames come and leave, or behind that driver.
+    #[must_use]
+    pub const fn with_xdp(mut self, wire: Wire, is_generic: bool) -> Self {
+        self.wire = wire.number();
+        let generic = if is_generic { DeviceTraits::XDP_GENERIC.0 } else { 0 };
+        self.traits.0 |= DeviceTraits::XDP.0 | generic;
+        self
     }
 
     /// This device, as an end of a pair.
@@ -78,6 +140,21 @@ impl Device {
     }
 }
 
-pod!(Device, DeviceTraits);
+pod!(Device, DeviceTraits, Wire);
 
-const _: () = assert!(size_of::<Device>() == 12);
+const _: () = assert!(size_of::<Device>() == 16 && size_of::<Wire>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::Wire;
+
+    #[test]
+    fn a_wire_is_known_by_its_number() {
+        for wire in [Wire::new(7, 0), Wire::new(7, 50), Wire::new((1 << 20) - 1, 4095)] {
+            assert!(wire.has_number());
+            assert_eq!(Wire::of_number(wire.number()), wire);
+        }
+        assert_eq!(Wire::new(7, 0).number(), 7);
+        assert!(!Wire::new(1 << 20, 0).has_number() && !Wire::new(1, 4096).has_number());
+    }
+}

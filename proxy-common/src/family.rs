@@ -50,6 +50,8 @@ pub trait Address: Plain + Copy + Eq + Ord + Hash + Debug + 'static + Into<IpAdd
     fn is_multicast(&self) -> bool;
     /// Whether this is a loopback address (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3).
     fn is_loopback(&self) -> bool;
+    /// Whether it means somebody on each link of its own (RFC 3927, RFC 4291 section 2.5.6).
+    fn is_link_local(&self) -> bool;
     /// Whether this has the first bits of `prefix`, as many as are set in `mask`.
     fn is_in(&self, prefix: &Self, mask: &Self) -> bool;
     /// This address, if `address` is of this family.
@@ -119,6 +121,11 @@ impl Address for V4Addr {
     }
 
     #[inline(always)]
+    fn is_link_local(&self) -> bool {
+        u32::from_be(self.0[0]) >> 16 == 0xa9fe
+    }
+
+    #[inline(always)]
     fn is_in(&self, prefix: &Self, mask: &Self) -> bool {
         self.0[0] & mask.0[0] == prefix.0[0]
     }
@@ -167,6 +174,11 @@ impl Address for V6Addr {
     #[inline(always)]
     fn is_loopback(&self) -> bool {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0 && self.0[3] == 1_u32.to_be()
+    }
+
+    #[inline(always)]
+    fn is_link_local(&self) -> bool {
+        u32::from_be(self.0[0]) >> 22 == 0xfe80 >> 6
     }
 
     #[inline(always)]

@@ -7,9 +7,11 @@
 //! they can keep each other alive. Only in a hairpin both apply at ingress.
 
 mod key;
+mod kind;
 mod waiting;
 
 pub use key::{FlowKey, Hook};
+pub use kind::Kind;
 pub use waiting::{PLACES, QUEUES, Queue, Waiting};
 
 use crate::{
@@ -93,61 +95,6 @@ impl Seen {
     }
 }
 
-/// What kind of entry this is, as bits.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Kind(pub u8);
-
-impl Kind {
-    /// The entry of replies.
-    pub const REPLY: u8 = 1;
-    /// The backend is the client itself: packets turn around at the device.
-    pub const HAIRPIN: u8 = 1 << 1;
-    /// The backend is on the client's own bridge: [`Flow::mac`] is its MAC address.
-    pub const SAME_BRIDGE: u8 = 1 << 2;
-    /// A direct connection to an endpoint, tracked for the sake of its reply tuple.
-    pub const DIRECT: u8 = 1 << 3;
-    /// When packets of the client's leave the node by an uplink or a tunnel, their source becomes
-    /// the node's: or the backend's replies would not come back through here.
-    pub const MASQUERADE: u8 = 1 << 4;
-    /// The entries that do this: the forward one at the egress of the device by which the client's
-    /// packets leave, the reply's at the ingress of that by which the answers come.
-    pub const MASQUERADED: u8 = 1 << 5;
-    /// The client has reached the node by an uplink or a tunnel.
-    pub const OUTSIDE: u8 = 1 << 6;
-    /// Packets go past the host's stack, in both directions: the client's from its device, the replies
-    /// from where they reach the node.
-    pub const FAST: u8 = 1 << 7;
-
-    /// Whether any of these bits is set.
-    #[must_use]
-    #[inline(always)]
-    pub const fn has(self, bits: u8) -> bool {
-        self.0 & bits != 0
-    }
-
-    /// Whether this is the entry of requests to which no more is done once they have been translated here.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_final(self) -> bool {
-        !self.has(Self::REPLY | Self::HAIRPIN | Self::DIRECT | Self::MASQUERADE | Self::MASQUERADED)
-    }
-
-    /// The hook at which the client's packets of such a flow are translated.
-    #[must_use]
-    #[inline(always)]
-    pub const fn forward_hook(self) -> Hook {
-        if self.has(Self::MASQUERADED) { Hook::EGRESS } else { Hook::INGRESS }
-    }
-
-    /// The hook at which the replies are.
-    #[must_use]
-    #[inline(always)]
-    pub const fn reply_hook(self) -> Hook {
-        if self.has(Self::HAIRPIN | Self::MASQUERADED) { Hook::INGRESS } else { Hook::EGRESS }
-    }
-}
-
 /// The value of a flow entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,14 +120,16 @@ pub struct Flow<F: Family> {
     /// [place](Waiting). Of a closed flow, in its forward entry: its place among these.
     pub proof: u32,
     /// The device by which the client's packets go on, where the kind is [`Kind::FAST`], by interface
-    /// index; and that by which the client came.
+    /// index; and that by which the client came. Of a [folded](Kind::is_folded) flow: by which the entry's own
+    /// packets go on, and by which they come.
     pub device: u32,
     /// See [`device`](Self::device).
     pub client_device: u32,
     /// The next hop's MAC address, where the kind says so; zero if the node is asked for it packet by
     /// packet.
     pub mac: [u8; 6],
-    /// The client's MAC address, where the kind is [`Kind::FAST`].
+    /// The client's MAC address, where the kind is [`Kind::FAST`]. Of a folded flow: that of the device by which
+    /// its packets come.
     pub client_mac: [u8; 6],
     /// What kind of entry this is.
     pub kind: Kind,
@@ -188,8 +137,8 @@ pub struct Flow<F: Family> {
     pub client_seen: Seen,
     /// What the backend has done.
     pub backend_seen: Seen,
-    /// The [`turn`](Tick::turn) of the clock in which it was asked last how the client's packets go on,
-    /// where the kind is [`Kind::FAST`]. Kept in the forward entry.
+    /// The [`turn`](crate::ways::WaysEpoch::turn) in which it was asked last how the client's packets go on,
+    /// where the kind is [`Kind::FAST`]. Kept in the forward entry; of a folded flow in both, for each its own.
     pub way_asked: u8,
     /// The same as [`tag`](Self::tag).
     pub seal: u32,
@@ -229,6 +178,18 @@ impl<F: Family> Flow<F> {
         (self.device, self.client_device) = (0, 0);
         (self.mac, self.client_mac) = ([0; 6], [0; 6]);
         self.way_asked = 0;
+    }
+
+    /// Makes the way of a folded flow one that has to be asked for: nothing comes by such a device.
+    #[inline(always)]
+    pub const fn doubt_way(&mut self) {
+        self.client_device = 0;
+    }
+
+    /// Takes that back, for what comes by this wire.
+    #[inline(always)]
+    pub const fn trust_way(&mut self, came_by: u32) {
+        self.client_device = came_by;
     }
 
     /// Whether the client has proven that it is there. A flow is half-open before that.
@@ -286,7 +247,7 @@ impl<F: Family> Flow<F> {
     }
 }
 
-pod!(Seen, Kind);
+pod!(Seen);
 pod!(generic Tuple, Flow);
 
 const _: () = assert!(size_of::<Flow<crate::V4>>() == 64);

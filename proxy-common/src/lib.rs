@@ -30,17 +30,19 @@ pub mod passing;
 pub mod port;
 pub mod protocol;
 pub mod reject;
+pub mod route_mtu;
 pub mod service;
 pub mod service_cidr;
 pub mod socket;
 pub mod source_range;
+pub mod ways;
 
 pub use family::{Address, Family, V4, V6};
 pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

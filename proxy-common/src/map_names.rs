@@ -23,6 +23,10 @@ pub const WAITING: &str = "WAITING";
 pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
 /// Devices with programs.
 pub const DEVICES: &str = "DEVICES";
+/// Devices of the host's stack, by the wires of their frames.
+pub const WIRES: &str = "WIRES";
+/// The largest packets that routes take, per family.
+pub const ROUTE_MTUS: &str = "MTUS";
 /// Prefixes of Service CIDRs, per family.
 pub const SERVICE_CIDRS: &str = "CIDRS";
 /// The ranges whose clients are served at load balancers' addresses, per family.
@@ -37,6 +41,8 @@ pub const CONNECTED: &str = "CONNECTED";
 pub const LEFT_OUT: &str = "LEFT_OUT";
 /// How often frontends and Service CIDRs have become more, per family.
 pub const EPOCH: &str = "EPOCH";
+/// How often the node's ways have changed.
+pub const WAYS: &str = "WAYS";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

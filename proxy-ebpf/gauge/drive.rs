@@ -3,11 +3,14 @@
 
 use core::ptr;
 
-use aya_ebpf::{helpers::generated::bpf_skb_change_tail, programs::TcContext};
+use aya_ebpf::{
+    helpers::generated::bpf_skb_change_tail,
+    programs::{TcContext, XdpContext},
+};
 
 use crate::{
-    frame::Layout,
-    tables::{PROGRAM, RECIPE},
+    frame::{Bytes, Layout},
+    tables::{DRIVERS_PROGRAM, PROGRAM, RECIPE},
 };
 
 /// The return code that says that the program under test was not reached, or did not find what it
@@ -24,6 +27,16 @@ pub(crate) fn run<F: Layout>(context: &TcContext) -> i32 {
     FAILED
 }
 
+/// The same for a frame in its driver.
+#[inline(always)]
+pub(crate) fn run_in_driver<F: Layout>(context: &XdpContext) -> u32 {
+    if write_frame::<F>(context).is_some() {
+        // SAFETY: as above.
+        unsafe { DRIVERS_PROGRAM.tail_call(context, 0) };
+    }
+    FAILED as u32
+}
+
 #[inline(always)]
 fn write<F: Layout>(context: &TcContext) -> Option<()> {
     if context.len() as usize != F::LENGTH {
@@ -34,14 +47,19 @@ fn write<F: Layout>(context: &TcContext) -> Option<()> {
             return None;
         }
     }
+    write_frame::<F>(context)
+}
+
+#[inline(always)]
+fn write_frame<F: Layout>(context: &impl Bytes) -> Option<()> {
     let recipe = RECIPE.get_ptr_mut(0)?;
     // SAFETY: a row of an array is never freed; one thread runs this.
     let recipe = unsafe { &mut *recipe };
     let client = recipe.next;
     recipe.next = if client + 1 >= recipe.clients { 0 } else { client + 1 };
     let (address, port) = recipe.client(client);
-    let start = context.data();
-    if start + F::LENGTH > context.data_end() {
+    let (start, end) = context.range();
+    if start + F::LENGTH > end {
         return None;
     }
     let (address_at, port_at) = if recipe.is_reply == 0 {

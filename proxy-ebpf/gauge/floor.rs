@@ -69,8 +69,18 @@ pub(crate) fn open_alone<F: Tabled>(context: &TcContext) -> Option<i32> {
 
 #[inline(always)]
 fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
-    let tables = F::tables();
     let tuple = parse::<F>(context)?;
+    // SAFETY: the context is the kernel's.
+    let device = SAFE.then(|| unsafe { (*context.skb.skb).ifindex });
+    let to = enter::<F>(&tuple, device)?;
+    rewrite(context, &tuple, &to)
+}
+
+/// Enters a flow for a packet, and says where it leads to: safely, if a device is named.
+#[inline(always)]
+pub(crate) fn enter<F: Tabled>(tuple: &Tuple<F>, device: Option<u32>) -> Option<Tuple<F>> {
+    let tables = F::tables();
+    let tuple = *tuple;
     let own = key(tuple);
     if tables.flows.get_ptr(&own).is_some() {
         return None;
@@ -88,9 +98,7 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
     let backend = tables.backends.get(id.0)?;
     let to = Tuple { destination: backend.address, destination_port: backend.port, ..tuple };
     let replies = FlowKey::new(to.reversed(), Protocol::TCP, Hook::EGRESS);
-    if SAFE {
-        // SAFETY: the context is the kernel's.
-        let device = unsafe { (*context.skb.skb).ifindex };
+    if let Some(device) = device {
         let _ = DEVICES.get_ptr(device)?;
         let again = tables.frontends.get_ptr(&wanted)?;
         // SAFETY: as above.
@@ -126,7 +134,7 @@ fn establish<F: Tabled, const SAFE: bool>(context: &TcContext) -> Option<i32> {
     flow.to = to;
     flow.kind = Kind(0);
     tables.flows.insert(&own, &flow, BPF_NOEXIST.into()).ok()?;
-    rewrite(context, &tuple, &to)
+    Some(to)
 }
 
 /// A packet of no flow: one look-up.
@@ -158,7 +166,7 @@ pub(crate) fn refuse<F: Tabled>(context: &TcContext) -> Option<i32> {
 }
 
 #[inline(always)]
-fn key<F: Layout>(tuple: Tuple<F>) -> FlowKey<F> {
+pub(crate) fn key<F: Layout>(tuple: Tuple<F>) -> FlowKey<F> {
     FlowKey::new(tuple, Protocol::TCP, Hook::INGRESS)
 }
 
@@ -192,7 +200,7 @@ struct End<F: Layout> {
 
 /// What a change of the addresses adds to a one's complement sum.
 #[inline(always)]
-fn addresses<F: Layout>(from: &Tuple<F>, to: &Tuple<F>) -> u32 {
+pub(crate) fn addresses<F: Layout>(from: &Tuple<F>, to: &Tuple<F>) -> u32 {
     let mut sum = 0;
     for (old, new) in [(&from.source, &to.source), (&from.destination, &to.destination)] {
         for (old, new) in old.words().iter().zip(new.words()) {
@@ -205,7 +213,7 @@ fn addresses<F: Layout>(from: &Tuple<F>, to: &Tuple<F>) -> u32 {
 
 /// What a change of the ports adds to a one's complement sum.
 #[inline(always)]
-fn ports<F: Layout>(from: &Tuple<F>, to: &Tuple<F>) -> u32 {
+pub(crate) fn ports<F: Layout>(from: &Tuple<F>, to: &Tuple<F>) -> u32 {
     let new = |port: Port| u32::from(port.to_wire());
     let old = |port: Port| u32::from(!port.to_wire());
     old(from.source_port)
@@ -216,7 +224,7 @@ fn ports<F: Layout>(from: &Tuple<F>, to: &Tuple<F>) -> u32 {
 
 /// A one's complement sum in 16 bits.
 #[inline(always)]
-fn fold(sum: u64) -> u16 {
+pub(crate) fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);

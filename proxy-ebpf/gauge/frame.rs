@@ -2,7 +2,7 @@
 //! Frames as the gauge makes and reads them: Ethernet, the family's header without options or
 //! extensions, TCP without options.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use proxy_common::{Family, Port, Protocol, V4, V6, flow::Tuple};
 
 use crate::load::load;
@@ -54,11 +54,32 @@ impl Layout for V6 {
     const TRANSPORT: usize = ETHERNET + 40;
 }
 
+/// A frame whose headers are in one piece.
+pub(crate) trait Bytes {
+    /// Where it begins and ends.
+    fn range(&self) -> (usize, usize);
+}
+
+impl Bytes for TcContext {
+    #[inline(always)]
+    fn range(&self) -> (usize, usize) {
+        (self.data(), self.data_end())
+    }
+}
+
+impl Bytes for XdpContext {
+    #[inline(always)]
+    fn range(&self) -> (usize, usize) {
+        (self.data(), self.data_end())
+    }
+}
+
 /// Reads a value of the frame's linear part, which must be valid for any bytes.
 #[inline(always)]
-pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
-    let start = context.data() + offset;
-    if start + size_of::<T>() > context.data_end() {
+pub(crate) fn read<T: Copy, C: Bytes>(context: &C, offset: usize) -> Option<T> {
+    let (start, end) = context.range();
+    let start = start + offset;
+    if start + size_of::<T>() > end {
         return None;
     }
     // SAFETY: within the packet, as just checked.
@@ -67,19 +88,20 @@ pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
 
 /// Parses a frame as little as one can: the addresses and ports of a whole TCP packet.
 #[inline(always)]
-pub(crate) fn parse<F: Layout>(context: &TcContext) -> Option<Tuple<F>> {
-    if context.data() + F::TRANSPORT + TCP > context.data_end() {
+pub(crate) fn parse<F: Layout>(context: &impl Bytes) -> Option<Tuple<F>> {
+    let (start, end) = context.range();
+    if start + F::TRANSPORT + TCP > end {
         return None;
     }
     let (beginning, mask) = F::BEGINNING;
-    if read::<u16>(context, 12)? != F::ETHERTYPE.to_be()
-        || read::<u8>(context, ETHERNET)? & mask != beginning
-        || read::<u8>(context, F::PROTOCOL)? != Protocol::TCP.number()
+    if read::<u16, _>(context, 12)? != F::ETHERTYPE.to_be()
+        || read::<u8, _>(context, ETHERNET)? & mask != beginning
+        || read::<u8, _>(context, F::PROTOCOL)? != Protocol::TCP.number()
     {
         return None;
     }
     if let Some(fragment) = F::FRAGMENT
-        && read::<u16>(context, fragment)? & 0x3fff_u16.to_be() != 0
+        && read::<u16, _>(context, fragment)? & 0x3fff_u16.to_be() != 0
     {
         return None;
     }

@@ -25,12 +25,17 @@
 
 mod drive;
 mod floor;
+mod floor_in_driver;
 mod frame;
 #[path = "../src/load.rs"]
 mod load;
 mod tables;
 
-use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::{TC_ACT_UNSPEC, xdp_action::XDP_TX},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use proxy_common::{V4, V6};
 
 /// Writes the next frame, and goes on into the program under test.
@@ -49,6 +54,44 @@ pub fn drive_v6(context: TcContext) -> i32 {
 #[classifier]
 pub fn nothing(_context: TcContext) -> i32 {
     TC_ACT_UNSPEC
+}
+
+/// Writes the next frame, and goes on into the program under test, in its driver.
+#[xdp(frags)]
+pub fn drive_xdp_v4(context: XdpContext) -> u32 {
+    drive::run_in_driver::<V4>(&context)
+}
+
+/// Writes the next frame, and goes on into the program under test, in its driver.
+#[xdp(frags)]
+pub fn drive_xdp_v6(context: XdpContext) -> u32 {
+    drive::run_in_driver::<V6>(&context)
+}
+
+/// A program of drivers that does nothing.
+#[xdp(frags)]
+pub fn nothing_xdp(_context: XdpContext) -> u32 {
+    XDP_TX
+}
+
+macro_rules! floors_in_driver {
+    ($($v4:ident, $v6:ident: $floor:ident;)+) => { $(
+        #[xdp(frags)]
+        pub fn $v4(context: XdpContext) -> u32 {
+            floor_in_driver::$floor::<V4>(&context).unwrap_or(drive::FAILED as u32)
+        }
+
+        #[xdp(frags)]
+        pub fn $v6(context: XdpContext) -> u32 {
+            floor_in_driver::$floor::<V6>(&context).unwrap_or(drive::FAILED as u32)
+        }
+    )+ };
+}
+
+floors_in_driver! {
+    follow_xdp_v4, follow_xdp_v6: follow;
+    stamp_xdp_v4, stamp_xdp_v6: follow_and_stamp;
+    open_xdp_v4, open_xdp_v6: open;
 }
 
 macro_rules! floors {

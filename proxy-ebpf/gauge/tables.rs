@@ -4,7 +4,7 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, ProgramArray},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray},
 };
 use proxy_common::{
     V4, V6,
@@ -21,6 +21,14 @@ use crate::frame::Layout;
 /// The program under test.
 #[map]
 pub(crate) static PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same, in drivers.
+#[map]
+pub(crate) static DRIVERS_PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What floors count.
+#[map]
+pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
 /// The frames of the run.
 #[map]

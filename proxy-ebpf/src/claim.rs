@@ -83,7 +83,7 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     (work.wanted, work.wanted_kind) = (flow.to, flow.kind);
     // Where the source's address becomes the node's, the client's port would take the replies of the
     // node's own connections.
-    let keeps_port = !flow.kind.has(Kind::HAIRPIN | Kind::MASQUERADED);
+    let keeps_port = !flow.kind.has(Kind::HAIRPIN | Kind::MASQUERADED) && !flow.kind.is_folded();
     (work.ousts, work.is_full) = (0, 0);
     let is_own = keeps_port && claim_own_port(work);
     let is_claimed = is_own || claim_free_port(work) || take_over(work);
@@ -93,7 +93,10 @@ pub(crate) fn enter_with_free_port<F: Datapath>(work: &mut Work<F>) -> Entered {
     if !is_claimed {
         return if work.is_full == 0 { Entered::NoPort } else { Entered::NoRoom };
     }
-    if work.wanted_kind.has(Kind::FAST) {
+    if work.wanted_kind.is_folded() {
+        // See `folded::make`.
+        work.flow.trust_way(work.came_by);
+    } else if work.wanted_kind.has(Kind::FAST) {
         fast::expect_replies(work);
     }
     work.flow.to = work.wanted;
@@ -183,7 +186,7 @@ extern "C" fn try_a_port<F: Datapath>(_: u32, _: *mut c_void) -> c_long {
 /// A random port of those that translated sources take.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "two ports in one word")]
-fn source_port() -> Port {
+pub(crate) fn source_port() -> Port {
     let range = SOURCE_PORTS.load();
     let (first, last) = (range >> 16, range & 0xffff);
     Port::new((first + random(last - first + 1)) as u16)

@@ -6,12 +6,12 @@ mod v6;
 
 use aya_ebpf::{
     bindings::bpf_fib_lookup,
-    programs::{SockAddrContext, TcContext},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use aya_log_ebpf::macro_support::{Argument, IpFormatter};
 use proxy_common::{Address, Family, Protocol, flow::Tuple};
 
-use crate::{maps::Tables, packet::Packet, rewrite::replace_header_checksum};
+use crate::{frame::Frame, maps::Tables, packet::Packet, rewrite::replace_header_checksum};
 
 /// What kind of message an ICMP type stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,23 @@ pub(crate) trait Datapath:
 
     /// The protocol of a whole packet without options or extension headers whose header is at
     /// `network`, and where it ends, in bytes from the beginning of the frame. Nothing for others.
-    fn brief(context: &TcContext, network: usize) -> Option<(Protocol, u32)>;
+    fn brief(context: &impl Frame, network: usize) -> Option<(Protocol, u32)>;
+
+    /// How many hops a packet has left, this one included; none if its header cannot be read.
+    fn time_to_live(context: &impl Frame, network: usize) -> u8;
+
+    /// Takes a hop from a packet that has one.
+    fn age(context: &TcContext, network: usize) -> Result<(), ()>;
+
+    /// Forwards a whole packet without options in its driver: stores other addresses and ports, whose change of the
+    /// addresses is `difference`, and takes a hop from it. The checksum behind the header is left to the caller.
+    /// Nothing, and nothing has been changed, if that was its last.
+    fn forward(
+        context: &XdpContext,
+        network: usize,
+        to: &Tuple<Self>,
+        difference: u32,
+    ) -> Option<()>;
 
     /// Stores other addresses and ports in such a packet, whose change of the addresses is
     /// `difference`. The checksum behind the header is left to the caller.

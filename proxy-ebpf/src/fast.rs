@@ -81,7 +81,7 @@ pub(crate) fn find_way<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> 
     let (source, destination) = (&flow.to.source, &flow.to.destination);
     let there = [source, destination];
     let way = route::ask::<F>(context, &mut route, client, there, largest as u16);
-    if way == Route::None {
+    if way == Route::None || !route::takes::<F>(destination, largest) {
         return Way::Through;
     }
     let next = route.ifindex;
@@ -103,7 +103,7 @@ pub(crate) fn find_way<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> 
         return Way::Through;
     }
     (flow.device, flow.client_device, flow.client_mac) = (next, client, client_mac);
-    flow.way_asked = work.now.turn();
+    flow.way_asked = route::turn(work.now);
     Way::Past
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn is_on_way<F: Datapath>(
     now: Tick,
 ) -> bool {
     if !flow.kind.has(Kind::REPLY) {
-        device(context) == flow.client_device && flow.way_asked == now.turn()
+        device(context) == flow.client_device && flow.way_asked == route::turn(now)
     } else if flow.mac == [0; 6] {
         from_outside
     } else {

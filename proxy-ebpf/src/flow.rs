@@ -241,6 +241,9 @@ pub(crate) fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>
         work.flow.label(&work.reply_key);
         work.flow.to = work.packet.tuple.reversed();
         work.flow.kind = Kind(kind.0 ^ Kind::REPLY);
+        if kind.is_folded() {
+            work.flow.clear_way();
+        }
         work.flow.proof = if kind.has(Kind::REPLY) {
             // Else, a number that nobody can know.
             // SAFETY: the helper takes nothing.

@@ -4,6 +4,7 @@
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
     clock::PER_SECOND,
+    counter::Reason,
     flow::{Flow, FlowKey, Hook, Kind, Seen},
     frontend::ServiceIndex,
 };
@@ -14,6 +15,7 @@ use crate::{
     family::Datapath,
     fast,
     flow::{Found, Side, find},
+    folded::{self, Folded},
     fragment,
     frame::{mark_request, store},
     packet::Part,
@@ -89,11 +91,13 @@ pub(crate) enum Follow {
     GoPast,
     /// Back out of its device.
     TurnAround,
+    /// On its way, after its flow has been unfolded.
+    Unfold,
 }
 
-/// Takes note of a packet in its flow, and rewrites it.
+/// Takes note of a packet in its flow, and rewrites it; where there are folded flows, as theirs.
 #[inline(never)]
-pub(crate) fn translate<F: Datapath>(
+pub(crate) fn translate<F: Datapath, const FOLDS: bool>(
     context: &TcContext,
     work: &mut Work<F>,
     entry: *mut Flow<F>,
@@ -108,6 +112,7 @@ pub(crate) fn translate<F: Datapath>(
     (work.flow.device, work.flow.mac) = (flow.device, mac);
     let is_asked = fast::is_on()
         && kind.has(Kind::FAST)
+        && !kind.is_folded()
         && !kind.has(Kind::REPLY)
         && !fast::is_on_way(context, flow, false, work.now);
     if !found.is(&work.key) {
@@ -134,6 +139,9 @@ pub(crate) fn translate<F: Datapath>(
     if is_asked {
         fast::keep_way(context, work, entry);
     }
+    if FOLDS && kind.is_folded() && folded::go_on(context, work, entry) == Folded::Lost {
+        return Follow::Unfold;
+    }
     if stale
         && kind.has(Kind::SAME_BRIDGE)
         && bridge::neighbour(context, &work.flow.to, &mut mac)
@@ -150,6 +158,9 @@ pub(crate) fn translate<F: Datapath>(
 #[inline(never)]
 pub(crate) fn begin<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Follow {
     let (kind, mac) = (work.flow.kind, work.flow.mac);
+    if kind.is_folded() {
+        folded::note_hop(work);
+    }
     send(context, work, kind, &mac)
 }
 
@@ -171,6 +182,15 @@ fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &
     }
     // Of an entry that was recycled meanwhile there is no way past the stack any more.
     let is_fast = fast::is_on() && work.flow.kind.has(Kind::FAST);
+    if kind.is_folded() {
+        if F::age(context, work.packet.network()).is_err() {
+            blame(work, Reason::DropRewrite);
+            return Follow::Drop;
+        }
+        mark_request(context);
+        work.flow.kind = kind;
+        return Follow::GoPast;
+    }
     if is_fast && work.key.hook == Hook::INGRESS {
         return Follow::GoPast;
     }

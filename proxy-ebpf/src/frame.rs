@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Frames: what the kernel says of one, and reading and writing its bytes.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{bindings::BPF_F_RECOMPUTE_CSUM, programs::TcContext};
 
 use crate::load::load;
@@ -42,9 +44,8 @@ pub(crate) fn packet_type(context: &TcContext) -> u32 {
 
 /// The index of the device that the frame is at.
 #[inline(always)]
-pub(crate) fn device(context: &TcContext) -> u32 {
-    // SAFETY: the kernel gives programs a valid context.
-    unsafe { (*context.skb.skb).ifindex }
+pub(crate) fn device(context: &impl Frame) -> u32 {
+    context.device()
 }
 
 /// The index of the device by which the node has got the frame's packet; zero if it is a process's
@@ -114,17 +115,77 @@ pub(crate) fn opaque(number: u16) -> u16 {
     }
 }
 
+/// A frame that a program runs on: in the host's stack, or still in its driver.
+pub(crate) trait Frame {
+    /// Where its linear part begins.
+    fn start(&self) -> usize;
+    /// Where that ends.
+    fn end(&self) -> usize;
+    /// The length of all of it, in bytes.
+    fn length(&self) -> u32;
+    /// The index of the device that it is at.
+    fn device(&self) -> u32;
+    /// What the kernel knows it by.
+    fn raw(&self) -> *mut c_void;
+
+    /// Whether it has so many bytes.
+    #[inline(always)]
+    fn holds(&self, length: u32) -> bool {
+        length <= self.length()
+    }
+}
+
+impl Frame for TcContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        // SAFETY: the kernel gives programs a valid context.
+        unsafe { (*self.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> *mut c_void {
+        self.skb.skb.cast()
+    }
+}
+
 /// Reads a value at an offset of the frame's linear part.
 ///
 /// `T` must be valid for any bytes.
 #[inline(always)]
-pub(crate) fn read<T: Copy>(context: &TcContext, offset: usize) -> Option<T> {
-    let start = context.data() + offset;
-    if start + size_of::<T>() > context.data_end() {
+pub(crate) fn read<T: Copy, C: Frame>(context: &C, offset: usize) -> Option<T> {
+    let start = context.start() + offset;
+    if start + size_of::<T>() > context.end() {
         return None;
     }
     // SAFETY: within the packet, as just checked.
     Some(unsafe { load(start) })
+}
+
+/// Whether the frame is addressed to this MAC address.
+#[inline(always)]
+pub(crate) fn is_to(context: &impl Frame, mac: &[u8; 6]) -> bool {
+    let start = context.start();
+    if start + size_of_val(mac) > context.end() {
+        return false;
+    }
+    // SAFETY: within the packet, as just checked.
+    let destination: [u8; 6] = unsafe { load(start) };
+    destination == *mac
 }
 
 /// Writes a value at an offset of the frame.

@@ -79,7 +79,7 @@ pub(crate) fn go_on<F: Datapath, const EGRESS: bool>(context: &TcContext, networ
 
 /// Notes that the backend has answered, and what proves that the client has seen this.
 #[inline(always)]
-fn take_answer<F: Datapath>(forward: Found<F>, reply: Found<F>, proof: u32) {
+pub(crate) fn take_answer<F: Datapath>(forward: Found<F>, reply: Found<F>, proof: u32) {
     let _: [Seen; 2] = reply.see(Side::Backend, Seen::ANY);
     // SAFETY: map memory, see `Found`.
     unsafe { (*forward.entry).proof = proof };

@@ -14,7 +14,7 @@ use crate::{
     bridge::{self, Addressee},
     family::Datapath,
     fast::{self, Reply},
-    flow,
+    flow, folded,
     follow::{self, Follow, Serving},
     fragment,
     frame::take_request_mark,
@@ -26,6 +26,7 @@ use crate::{
     outset,
     packet::{Packet, Parsed, Part},
     passing, reject,
+    unfold::unfold,
     verdict::Verdict,
     work::Work,
 };
@@ -115,11 +116,16 @@ fn decide<F: Datapath, const OUTSIDE: bool>(
         Part::LATER if !fragment::recall(work, Hook::INGRESS) => return overtaken(work),
         _ => {}
     }
-    let reason = match handle(context, work) {
+    let reason = match handle::<F, OUTSIDE>(context, work) {
         Handled::Passed => return Verdict::Pass,
         Handled::Dropped => return Verdict::Drop,
         Handled::GoesPast => {
-            if fast::send(context, work.flow.device, &work.flow.mac) {
+            let is_sent = if work.flow.kind.is_folded() {
+                folded::send(work)
+            } else {
+                fast::send(context, work.flow.device, &work.flow.mac)
+            };
+            if is_sent {
                 return Verdict::Sent;
             }
             blame(work, Reason::DropRewrite);
@@ -163,10 +169,14 @@ enum Handled {
 
 /// Has a packet follow its flow, or opens one for it.
 #[inline(never)]
-fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
+fn handle<F: Datapath, const OUTSIDE: bool>(context: &TcContext, work: &mut Work<F>) -> Handled {
     work.key = FlowKey::new(work.packet.tuple, work.packet.protocol, Hook::INGRESS);
     let mut known = flow::find(&work.key);
     if let Some(found) = known {
+        // Both ends of a folded flow are outside.
+        if !OUTSIDE && found.flow().kind.is_folded() {
+            return Handled::Passed;
+        }
         match follow::serves(work, found.entry) {
             Serving::Yes => {}
             Serving::NotOurs => return Handled::Passed,
@@ -202,7 +212,14 @@ fn handle<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Handled {
         blame(work, Reason::DropFlowInsert);
         return Handled::Dropped;
     };
-    follow::translate(context, work, found.entry).into()
+    match follow::translate::<F, OUTSIDE>(context, work, found.entry) {
+        Follow::Unfold if OUTSIDE && !unfold(work, found.entry) => {
+            blame(work, Reason::DropFlowInsert);
+            Handled::Dropped
+        }
+        Follow::Unfold => follow::begin(context, work).into(),
+        follow => follow.into(),
+    }
 }
 
 impl From<Follow> for Handled {
@@ -210,7 +227,8 @@ impl From<Follow> for Handled {
     fn from(follow: Follow) -> Self {
         match follow {
             Follow::Pass => Self::Passed,
-            Follow::Drop => Self::Dropped,
+            // Nothing that is unfolded has to be once more.
+            Follow::Drop | Follow::Unfold => Self::Dropped,
             Follow::GoPast => Self::GoesPast,
             Follow::TurnAround => Self::TurnsAround,
         }

@@ -16,22 +16,19 @@ use proxy_common::{
 
 use crate::{
     bridge::{self, Addressee},
-    choice,
+    brief, choice,
     counter::count,
     ending,
     family::Datapath,
     fast,
     flow::{self, Found},
-    frame::{ETHERNET, mark_request, read},
+    frame::{ETHERNET, mark_request},
     handshake, outset, passing,
     rewrite::rewrite_whole,
-    tcp::{self, TcpHeader},
+    tcp,
     verdict::Verdict,
     work::Work,
 };
-
-/// The length of a UDP header, in bytes.
-const UDP_HEADER: u32 = 8;
 
 /// How far a packet got.
 #[repr(u32)]
@@ -76,7 +73,7 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     network: usize,
 ) -> Way {
     let hook = if EGRESS { Hook::EGRESS } else { Hook::INGRESS };
-    let Some((mut key, flags)) = parse::<F>(context, network, hook) else {
+    let Some((mut key, flags)) = brief::key::<F>(context, network, hook) else {
         return Way::Long;
     };
     let mut entry = F::tables().flows.get_ptr_mut(&key);
@@ -123,7 +120,13 @@ pub(crate) fn way_past<F: Datapath, const EGRESS: bool>(
     flow: &Flow<F>,
     from_outside: bool,
 ) -> Result<Option<(u32, [u8; 6])>, Way> {
-    if EGRESS || !fast::is_on() || !flow.kind.has(Kind::FAST) {
+    if EGRESS || !flow.kind.has(Kind::FAST) {
+        return Ok(None);
+    }
+    if flow.kind.is_folded() {
+        return Err(Way::Long);
+    }
+    if !fast::is_on() {
         return Ok(None);
     }
     let next = fast::next(flow);
@@ -220,46 +223,9 @@ fn leave_key<F: Datapath>(key: &FlowKey<F>, way: Way) -> Way {
     }
 }
 
-/// The key of a packet's flow, if the packet is whole; and those of a segment's flags that begin or
-/// end a connection, with the one that tells the two SYNs apart.
-#[inline(always)]
-fn parse<F: Datapath>(context: &TcContext, network: usize, hook: Hook) -> Option<(FlowKey<F>, u8)> {
-    let (protocol, end) = F::brief(context, network)?;
-    let transport = network + F::HEADER;
-    let mut flags = 0;
-    let header = match protocol {
-        Protocol::TCP => {
-            let header: TcpHeader = read(context, transport)?;
-            if header.flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0 {
-                flags = header.flags & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK);
-            }
-            let length = u32::from(header.offset >> 4) * 4;
-            if length < size_of::<TcpHeader>() as u32 {
-                return None;
-            }
-            length
-        }
-        Protocol::UDP => {
-            let [_, _, length, _]: [u16; 4] = read(context, transport)?;
-            let length = u32::from(u16::from_be(length));
-            if length < UDP_HEADER {
-                return None;
-            }
-            length
-        }
-        _ => return None,
-    };
-    if transport as u32 + header > end || end > context.len() {
-        return None;
-    }
-    // Without options, addresses and ports lie there as they lie in a tuple.
-    let tuple: Tuple<F> = read(context, network + F::ADDRESSES)?;
-    Some((FlowKey::new(tuple, protocol, hook), flags))
-}
-
 /// Whether a flow serves a packet that has nothing new to say of it.
 #[inline(always)]
-fn goes_on<F: Datapath>(flow: &Flow<F>, key: &FlowKey<F>) -> bool {
+pub(crate) fn goes_on<F: Datapath>(flow: &Flow<F>, key: &FlowKey<F>) -> bool {
     if !flow.is_confirmed() || !is_plain(flow) {
         return false;
     }
@@ -281,7 +247,7 @@ pub(crate) fn is_plain<F: Datapath>(flow: &Flow<F>) -> bool {
 
 /// Whether the backend of a flow of datagrams still serves.
 #[inline(always)]
-fn stays<F: Datapath>(flow: &Flow<F>) -> bool {
+pub(crate) fn stays<F: Datapath>(flow: &Flow<F>) -> bool {
     flow.service != ServiceIndex::DIRECT
         && F::tables()
             .backends

@@ -133,8 +133,8 @@ fn forward<F: Datapath>(
     work: &mut Work<F>,
     entry: *mut Flow<F>,
 ) -> Translated {
-    match follow::translate(context, work, entry) {
-        Follow::Drop => Translated::Dropped,
+    match follow::translate::<F, false>(context, work, entry) {
+        Follow::Drop | Follow::Unfold => Translated::Dropped,
         Follow::Pass | Follow::GoPast | Follow::TurnAround => Translated::Yes,
     }
 }

@@ -32,6 +32,7 @@ mod affinity;
 mod atomic;
 mod blame;
 mod bridge;
+mod brief;
 mod choice;
 mod claim;
 mod confirm;
@@ -42,12 +43,14 @@ mod ending;
 mod family;
 mod fast;
 mod flow;
+mod folded;
 mod follow;
 mod fragment;
 mod frame;
 mod guard;
 mod hairpin;
 mod handshake;
+mod hops;
 mod icmp_error;
 mod ingress;
 mod known;
@@ -69,12 +72,15 @@ mod route;
 mod sctp;
 mod socket;
 mod tcp;
+mod unfold;
 mod verdict;
+mod wire;
 mod work;
+mod xdp;
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, classifier},
-    programs::{SockAddrContext, TcContext},
+    macros::{cgroup_sock_addr, classifier, xdp},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use proxy_common::{V4, V6};
 
@@ -146,6 +152,12 @@ pub fn sixfour_l3upin(context: TcContext) -> i32 {
 #[classifier]
 pub fn sixfour_l3upout(context: TcContext) -> i32 {
     by_family!(&context, leave::run, NO_HEADER)
+}
+
+/// In the driver of an uplink.
+#[xdp(frags)]
+pub fn sixfour_xdp(context: XdpContext) -> u32 {
+    crate::xdp::run(&context)
 }
 
 /// Where an IPv4 socket is about to connect.

@@ -15,7 +15,7 @@ use proxy_common::{
     affinity::{Affinity, AffinityKey, MAX_AFFINITIES},
     backend::{Backend, BackendId, MAX_BACKENDS},
     counter,
-    device::{Device, MAX_DEVICES},
+    device::{Device, MAX_DEVICES, MAX_WIRES, Wire},
     flow::{self, Flow, FlowKey, MAX_FLOWS, QUEUES, Waiting},
     fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
     frontend::{Frontend, FrontendKey, MAX_FRONTENDS, ServiceIndex},
@@ -24,10 +24,12 @@ use proxy_common::{
     name::ServiceName,
     passing::{Epoch, PASSING_ROWS, Passing},
     reject::Budget,
+    route_mtu::{MAX_ROUTE_MTUS, RouteMtu},
     service::{MAX_SERVICES, MAX_SLOTS, Service},
     service_cidr::{Guarded, MAX_OUTSIDERS, MAX_SERVICE_CIDRS, Outsider},
     socket::{LeftOut, MAX_LEFT_OUT, Sent, Translation},
     source_range::{Admitted, MAX_SOURCE_RANGES, Ranged},
+    ways::{HOP_ROWS, Hop, WaysEpoch},
 };
 
 use crate::{atomic, family::Datapath, work::Work};
@@ -45,6 +47,7 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) fragments: &'static LruHashMap<FragmentKey<F>, Fragmented>,
     pub(crate) service_cidrs: &'static LpmTrie<<F as Family>::Addr, Guarded>,
     pub(crate) source_ranges: &'static LpmTrie<Ranged<F>, Admitted>,
+    pub(crate) route_mtus: &'static LpmTrie<<F as Family>::Addr, RouteMtu>,
     pub(crate) affinities: &'static LruHashMap<AffinityKey<F>, Affinity>,
     pub(crate) locality: &'static Array<Locality<F>>,
     pub(crate) passing: &'static Array<Passing>,
@@ -57,7 +60,7 @@ pub(crate) struct Tables<F: Datapath> {
 macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $filter:ident, $services:ident, $names:ident,
      $slots:ident, $backends:ident, $flows:ident, $waiting:ident, $host_addresses:ident, $fragments:ident,
-     $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $affinities:ident,
+     $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $route_mtus:ident, $affinities:ident,
      $locality:ident, $passing:ident, $epoch:ident, $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
@@ -95,6 +98,9 @@ macro_rules! tables {
         static $source_ranges: LpmTrie<Ranged<$family>, Admitted> =
             LpmTrie::pinned(MAX_SOURCE_RANGES, 0);
         #[map]
+        static $route_mtus: LpmTrie<<$family as Family>::Addr, RouteMtu> =
+            LpmTrie::pinned(MAX_ROUTE_MTUS, 0);
+        #[map]
         static $affinities: LruHashMap<AffinityKey<$family>, Affinity> =
             LruHashMap::pinned(MAX_AFFINITIES, 0);
         #[map]
@@ -121,6 +127,7 @@ macro_rules! tables {
                 service_cidrs: &$service_cidrs,
                 outsiders: &$outsiders,
                 source_ranges: &$source_ranges,
+                route_mtus: &$route_mtus,
                 affinities: &$affinities,
                 locality: &$locality,
                 passing: &$passing,
@@ -132,15 +139,28 @@ macro_rules! tables {
 }
 
 tables!(V4, v4: FRONTENDS_V4, FILTER_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4,
-    FLOWS_V4, WAITING_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4,
+    FLOWS_V4, WAITING_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4, MTUS_V4,
     AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, FILTER_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6,
-    FLOWS_V6, WAITING_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6,
+    FLOWS_V6, WAITING_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6, MTUS_V6,
     AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]
 pub(crate) static DEVICES: HashMap<u32, Device> = HashMap::pinned(MAX_DEVICES, BPF_F_NO_PREALLOC);
+
+/// Devices of the stack whose frames come by a driver under another index, or with a VLAN's tag: their interface
+/// indexes, by wire.
+#[map]
+pub(crate) static WIRES: HashMap<Wire, u32> = HashMap::pinned(MAX_WIRES, BPF_F_NO_PREALLOC);
+
+/// How often the node's ways have changed.
+#[map]
+pub(crate) static WAYS: Array<WaysEpoch> = Array::pinned(1, BPF_F_MMAPABLE);
+
+/// Next hops that the host's stack has used, by [`Hop::row`].
+#[map]
+pub(crate) static HOPS: Array<Hop> = Array::with_max_entries(HOP_ROWS, 0);
 
 /// Counters of both families, by [`counter::Reason::row`].
 #[map]

@@ -9,6 +9,7 @@
 
 use aya_ebpf::programs::TcContext;
 use proxy_common::{
+    Family,
     counter::Reason,
     device::DeviceTraits,
     flow::{FlowKey, Hook, Kind},
@@ -87,9 +88,15 @@ pub(crate) fn has_moved<F: Datapath>(context: &TcContext, work: &Work<F>, found:
     if !work.packet.opens_flow() || !flow.kind.has(Kind::MASQUERADED) {
         return false;
     }
+    is_other_address::<F>(frame::device(context), &flow.to.source)
+}
+
+/// Whether what leaves by a device gets another address than this.
+#[inline(always)]
+pub(crate) fn is_other_address<F: Datapath>(device: u32, address: &<F as Family>::Addr) -> bool {
     // SAFETY: written once per device; a torn read would need two changes at once.
-    let host = unsafe { F::tables().host_addresses.get(frame::device(context)) };
-    host.is_some_and(|host| *host != flow.to.source)
+    let host = unsafe { F::tables().host_addresses.get(device) };
+    host.is_some_and(|host| host != address)
 }
 
 /// What became of a flow that is to be masqueraded.

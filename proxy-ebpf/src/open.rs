@@ -22,6 +22,7 @@ use crate::{
     family::Datapath,
     fast,
     flow::find,
+    folded,
     frame::device,
     masquerade, node_socket,
     packet::Packet,
@@ -242,7 +243,12 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
     } else {
         0
     };
-    let kind = if is_outside { kind | Kind::OUTSIDE } else { kind };
+    let kind = if is_outside {
+        work.came_by = folded::came_by(context);
+        folded::make(context, work, work.packet.network(), kind | Kind::OUTSIDE)
+    } else {
+        kind
+    };
     let is_fast = fast::is_on() && kind == 0 && fast::find_way(context, work) == fast::Way::Past;
     work.flow.kind.0 = if is_fast { Kind::FAST } else { kind };
     let entered = enter_at_place(context, work);

@@ -33,6 +33,10 @@ pub(crate) trait Phases: Sized {
     fn enter(context: &TcContext, work: &mut Work<Self>) -> Entered
     where
         Self: Datapath;
+    /// The same, for a frame in its driver.
+    fn enter_in_driver(work: &mut Work<Self>) -> Entered
+    where
+        Self: Datapath;
     /// See [`confirm::confirm`]; the flow is found again.
     fn confirm(context: &TcContext, work: &mut Work<Self>)
     where
@@ -40,7 +44,7 @@ pub(crate) trait Phases: Sized {
 }
 
 macro_rules! phases {
-    ($($family:ty: $open:ident, $rewrite:ident, $confirm:ident, $enter:ident;)+) => { $(
+    ($($family:ty: $open:ident, $rewrite:ident, $confirm:ident, $enter:ident, $xdp_enter:ident;)+) => { $(
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $open(frame: *mut __sk_buff) -> u32 {
@@ -70,7 +74,19 @@ macro_rules! phases {
             with_work::<$family>(frame, |_, work| claim::enter_with_free_port(work) as u32)
         }
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $xdp_enter() -> u32 {
+            Work::<$family>::get().map_or(0, |work| claim::enter_with_free_port(work) as u32)
+        }
+
         impl Phases for $family {
+            #[inline(always)]
+            fn enter_in_driver(work: &mut Work<Self>) -> Entered {
+                let _: *mut Work<Self> = hint::black_box(ptr::from_mut(work));
+                Entered::of($xdp_enter())
+            }
+
             #[inline(always)]
             fn enter(context: &TcContext, work: &mut Work<Self>) -> Entered {
                 Entered::of($enter(leave_to_phase(context, work)))
@@ -95,8 +111,8 @@ macro_rules! phases {
 }
 
 phases! {
-    V4: sixfour_open_v4, sixfour_write_v4, sixfour_conf_v4, sixfour_ent_v4;
-    V6: sixfour_open_v6, sixfour_write_v6, sixfour_conf_v6, sixfour_ent_v6;
+    V4: sixfour_open_v4, sixfour_write_v4, sixfour_conf_v4, sixfour_ent_v4, sixfour_xent_v4;
+    V6: sixfour_open_v6, sixfour_write_v6, sixfour_conf_v6, sixfour_ent_v6, sixfour_xent_v6;
 }
 
 /// Gives the working memory to a phase, which finds it by itself, and says what the phase is called

@@ -6,11 +6,11 @@ use core::{mem, ptr};
 use aya_ebpf::{
     bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup},
     helpers::generated::bpf_fib_lookup as look_up,
-    programs::TcContext,
+    maps::lpm_trie::Key,
 };
-use proxy_common::Family;
+use proxy_common::{Family, clock::Tick, ways::WaysEpoch};
 
-use crate::family::Datapath;
+use crate::{family::Datapath, frame::Frame, maps::WAYS};
 
 /// What the kernel says of where a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) enum Route {
 /// is, as the stack has no room for two.
 #[inline(always)]
 pub(crate) fn ask<F: Datapath>(
-    context: &TcContext,
+    context: &impl Frame,
     route: &mut bpf_fib_lookup,
     device: u32,
     addresses: [&<F as Family>::Addr; 2],
@@ -43,9 +43,26 @@ pub(crate) fn ask<F: Datapath>(
     F::set_route(route, source, destination);
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: both pointers are valid for the call, and the size is the structure's.
-    match unsafe { look_up(context.skb.skb.cast(), ptr::from_mut(route), size, 0) } as u32 {
+    match unsafe { look_up(context.raw(), ptr::from_mut(route), size, 0) } as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => Route::Known,
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::WithoutMac,
         _ => Route::None,
     }
+}
+
+/// Whether the node's routes to a destination say that they take packets of this length, in bytes, beside what the
+/// kernel says of it: it keeps the MTU of a route to itself, unless that is locked.
+#[inline(always)]
+pub(crate) fn takes<F: Datapath>(destination: &<F as Family>::Addr, length: u32) -> bool {
+    let bits = 8 * size_of::<<F as Family>::Addr>() as u32;
+    let mtu = F::tables().route_mtus.get(Key::new(bits, *destination));
+    mtu.is_none_or(|mtu| length <= mtu.0)
+}
+
+/// The turn in which ways are asked for: after it, they are asked for again.
+#[inline(always)]
+pub(crate) fn turn(now: Tick) -> u8 {
+    // SAFETY: a row of an array is never freed; its word is read whole.
+    let epoch = WAYS.get_ptr(0).map_or(WaysEpoch::default(), |row| unsafe { row.read_volatile() });
+    epoch.turn(now)
 }

@@ -7,6 +7,7 @@
 //! the paths of a phase end where the phase does. Hence each phase is a function of its own that
 //! takes this.
 
+use aya_ebpf::bindings::bpf_redir_neigh;
 use proxy_common::{
     Port,
     clock::Tick,
@@ -47,6 +48,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) entered: u8,
     /// The reason why the packet is dropped or refused, plus one; 0 if it is not.
     pub(crate) blamed: u8,
+    /// Those of a segment's flags that a driver goes on with.
+    pub(crate) flags: u8,
     /// The key of the replies of a flow that is being made.
     pub(crate) reply_key: FlowKey<F>,
     /// Where packets of the replies of another flow went that had this key, what kind of flow that
@@ -69,6 +72,12 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) silence: u32,
     /// An entry that is being made.
     pub(crate) flow: Flow<F>,
+    /// By which wire the frame has come, where that matters; see [`Wire::number`](proxy_common::device::Wire::number).
+    pub(crate) came_by: u32,
+    /// By which device of the stack a packet of a folded flow goes on, by interface index.
+    pub(crate) next: u32,
+    /// And by which next hop.
+    pub(crate) hop: bpf_redir_neigh,
     /// What an ICMP error quotes.
     pub(crate) quote: Quote,
 }

@@ -7,11 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser as _;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use proxy_agent::cli::{Cli, Command};
 use proxy_agent::watch::api;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,5 +119,52 @@ fn the_image_is_that_of_this_version() -> Result<()> {
     let pod = &objects()?["DaemonSet"]["spec"]["template"]["spec"];
     let image = concat!("sixfour:", env!("CARGO_PKG_VERSION"));
     ensure!(pod["containers"][0]["image"] == image, "{}", pod["containers"][0]["image"]);
+    Ok(())
+}
+
+/// A file of the workspace.
+fn file(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// What the unit of the load balancer starts is a command line that the agent takes, with the capabilities that it
+/// asks for.
+#[test]
+fn the_unit_starts_what_there_is() -> Result<()> {
+    let unit = file("deploy/sixfour-load-balancer.service")?;
+    let value = |key: &str| {
+        let mut lines = unit.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(name, _)| *name == key).map(|(_, value)| value).with_context(|| key.to_owned())
+    };
+    let words = value("ExecStart")?.split_whitespace();
+    let Command::Run(arguments) = Cli::try_parse_from(words)?.command else {
+        bail!("it does not run")
+    };
+    ensure!(arguments.manifests == Some("/etc/sixfour/manifests".into()), "{arguments:?}");
+    for set in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        ensure!(value(set)? == "CAP_BPF CAP_NET_ADMIN CAP_PERFMON", "{}", value(set)?);
+    }
+    Ok(())
+}
+
+/// What the page on it has to be written into files is what the API takes, and the agent serves.
+#[test]
+fn the_page_on_the_load_balancer_has_objects_that_are_served() -> Result<()> {
+    let page = file("docs/load-balancer.md")?;
+    let (_, rest) = page.split_once("```yaml\n").context("no objects")?;
+    let (text, _) = rest.split_once("```").context("no end of the objects")?;
+    let lines = text.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+    for object in &objects {
+        match object["kind"].as_str() {
+            Some("Node") => is_known::<Node>(object),
+            Some("Service") => is_known::<Service>(object),
+            Some("EndpointSlice") => is_known::<EndpointSlice>(object),
+            other => bail!("{other:?}"),
+        }?;
+    }
+    ensure!(objects.len() == 3, "{} objects", objects.len());
     Ok(())
 }

@@ -91,6 +91,12 @@ fn figures(program: &mut Program) -> Result<Figures> {
             }
             program.info()?
         }
+        Program::Xdp(program) => {
+            if program.fd().is_err() {
+                program.load()?;
+            }
+            program.info()?
+        }
         Program::CgroupSockAddr(program) => program.info()?,
         Program::Iter(program) => {
             if program.fd().is_err() {

@@ -8,8 +8,9 @@ use tokio::{sync::watch, task::JoinSet};
 use tracing::warn;
 
 use crate::{
-    bpf::{self, LocalityTables},
+    bpf::{self, LocalityTables, RouteMtus, WaysTable},
     chain::chain,
+    devices::watch_ways,
     events::Events,
     health_check::Server,
     local_clients::{Detection, LocalClients},
@@ -43,6 +44,25 @@ pub(super) fn answer_health_checks(
     let checks = runner.health_checks();
     let addresses = runner.health_check_addresses();
     let _ = tasks.spawn(Server::new(checks, healthy, addresses, node, events).run());
+}
+
+/// Tells the programs whenever the node's routes, addresses or neighbours change.
+pub(super) fn tell_of_ways(
+    (mut table, mut mtus): (WaysTable, RouteMtus),
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let said = mtus.said()?;
+    watch_ways(tasks, said, move |changed| {
+        for (destination, mtu) in changed {
+            if let Err(error) = mtus.put(destination, mtu) {
+                warn!(%destination, error = chain(&error), "cannot say how much its routes take");
+            }
+        }
+        if let Err(error) = table.end_epoch() {
+            warn!(error = chain(&error), "cannot say that routes or neighbours have changed");
+        }
+    })?;
+    Ok(())
 }
 
 /// Tells the programs which clients count as the node's own pods, now and whenever the ranges of

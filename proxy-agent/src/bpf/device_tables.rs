@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::Pod;
 use proxy_common::{
     Family, V4, V6,
-    device::Device,
+    device::{Device, Wire},
     map_names::{self, family_ending},
 };
 
@@ -16,6 +16,7 @@ use super::{Error, table::Table};
 #[derive(Debug)]
 pub struct DeviceTables {
     devices: Table<u32, Device>,
+    wires: Table<Wire, u32>,
     v4: Table<u32, <V4 as Family>::Addr>,
     v6: Table<u32, <V6 as Family>::Addr>,
 }
@@ -29,6 +30,7 @@ impl DeviceTables {
     pub fn open(pins: &Path) -> Result<Self, Error> {
         Ok(Self {
             devices: Table::open(pins, map_names::DEVICES)?,
+            wires: Table::open(pins, map_names::WIRES)?,
             v4: Table::open(pins, &host_addresses::<V4>())?,
             v6: Table::open(pins, &host_addresses::<V6>())?,
         })
@@ -49,6 +51,24 @@ impl DeviceTables {
         self.devices.put(index, device)?;
         put_or_remove(&mut self.v4, index, v4)?;
         put_or_remove(&mut self.v6, index, v6)
+    }
+
+    /// Says which device of the stack frames are for that come by a wire.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn put_wire(&mut self, wire: Wire, device: u32) -> Result<(), Error> {
+        self.wires.put(wire, device)
+    }
+
+    /// Forgets a wire.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn remove_wire(&mut self, wire: Wire) -> Result<(), Error> {
+        self.wires.remove(&wire)
     }
 
     /// Forgets a device.

@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The BPF object: loading it and pinning its maps.
 
-use std::{fs, ops::RangeInclusive, path::Path};
+use std::{fs, path::Path};
 
-use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{Map, MapData},
-    programs::{CgroupSockAddr, Iter, SchedClassifier},
-};
-use proxy_common::{
-    V4, V6,
-    flow::{MAX_FLOWS, PLACES, QUEUES},
-    map_names::{self, family_ending},
-};
+use proxy_common::map_names;
 
 pub use super::pins::map_directory;
 use super::{
-    Error,
+    Error, Settings,
     embedded::{self, OBJECT},
     kernel_log,
     pins::Pins,
     verify::{UDP, verify},
+};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Map, MapData},
+    programs::{CgroupSockAddr, Iter, SchedClassifier, Xdp},
 };
 
 /// The program at the ingress of client devices.
@@ -39,6 +35,9 @@ pub const L3_EGRESS: &str = "sixfour_l3_out";
 pub const L3_UPLINK_INGRESS: &str = "sixfour_l3upin";
 /// [`UPLINK_EGRESS`], where frames have no Ethernet header.
 pub const L3_UPLINK_EGRESS: &str = "sixfour_l3upout";
+
+/// The program in the drivers of uplinks.
+pub const XDP: &str = "sixfour_xdp";
 
 /// The programs that give sockets backends.
 pub const SOCKET_REQUESTS: [&str; 4] =
@@ -150,6 +149,21 @@ impl Object {
         verified(&mut self.ebpf, name)
     }
 
+    /// The program for drivers. Few nodes ask for it: it is verified when one does.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or the kernel refuses it.
+    pub fn driver_program(&mut self) -> Result<&mut Xdp, Error> {
+        let refused = |error| Error::Program(XDP.to_owned(), error);
+        let program = self.ebpf.program_mut(XDP).ok_or_else(|| Error::NoProgram(XDP.to_owned()))?;
+        let program: &mut Xdp = program.try_into().map_err(refused)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused)?;
+        }
+        Ok(program)
+    }
+
     /// Whether sockets of all network namespaces are served.
     #[must_use]
     pub const fn serves_all_netns(&self) -> bool {
@@ -196,73 +210,6 @@ impl Object {
     /// If a pin cannot be removed.
     pub fn unpin(&mut self) -> std::io::Result<()> {
         self.pins.remove()
-    }
-}
-
-/// What the programs must know before they are loaded.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The ports that translated sources take.
-    pub source_ports: RangeInclusive<u16>,
-    /// How many flows there may be.
-    pub capacity: FlowCapacity,
-    /// Whose sockets are served; without it, [`Object::verify`] leaves out the programs for sockets.
-    pub sockets: Option<ServedNetns>,
-    /// The families whose node ports processes of the host find at loopback addresses, too, as bits
-    /// of [`Family::INDEX`](proxy_common::Family::INDEX).
-    pub loopback_node_ports: u32,
-    /// Whether flows may go past the host's stack.
-    pub fast_path: bool,
-}
-
-impl Default for Settings {
-    /// The ports above Linux's default ephemeral range, and no sockets.
-    fn default() -> Self {
-        let capacity = FlowCapacity::default();
-        Self {
-            source_ports: 61_000..=65_535,
-            capacity,
-            sockets: None,
-            loopback_node_ports: 0,
-            fast_path: false,
-        }
-    }
-}
-
-/// The network namespaces whose processes are served at their sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServedNetns {
-    /// The cookie of the host's namespace (`SO_NETNS_COOKIE`).
-    pub host_netns: u64,
-    /// Whether all others are served, too, except for those that are left out.
-    pub all: bool,
-}
-
-/// How many flows each family may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowCapacity {
-    /// The most entries; a flow has two.
-    pub entries: u32,
-    /// The most half-open flows, and the most closed ones, a power of two: those that have been there for
-    /// longest make room for new ones.
-    pub places: u32,
-}
-
-impl Default for FlowCapacity {
-    fn default() -> Self {
-        Self { entries: MAX_FLOWS, places: PLACES }
-    }
-}
-
-impl FlowCapacity {
-    /// The tables' names and entries.
-    fn tables(self) -> Vec<(String, u32)> {
-        let rows = QUEUES * self.places;
-        let tables = [(map_names::FLOWS, self.entries), (map_names::WAITING, rows)];
-        [family_ending::<V4>(), family_ending::<V6>()]
-            .iter()
-            .flat_map(|ending| tables.map(|(base, entries)| (format!("{base}{ending}"), entries)))
-            .collect()
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts the tc programs on devices, and takes them off.
+//! Puts the programs on devices, and takes them off.
 //!
 //! The egress program comes first and goes last: what the ingress program translates must find
 //! its way back.
@@ -11,14 +11,18 @@ use tracing::{debug, info};
 use super::{
     classify::Role,
     netlink::{NetlinkError, Requests},
+    xdp::{Driven, Xdp},
 };
 use crate::bpf::Object;
 use clsact::Clsact;
+pub use driver::DriverError;
+use driver::Drivers;
 pub use error::AttachError;
 use pair::Pair;
 pub use programs::Programs;
 
 mod clsact;
+mod driver;
 mod error;
 mod pair;
 mod programs;
@@ -55,6 +59,7 @@ pub struct Attacher {
     mode: AttachMode,
     requests: Requests,
     attachments: BTreeMap<u32, Pair>,
+    drivers: Drivers,
 }
 
 impl Attacher {
@@ -68,7 +73,12 @@ impl Attacher {
     ///
     /// Outside of a tokio runtime with I/O.
     pub fn new(mode: AttachMode) -> Result<Self, NetlinkError> {
-        Ok(Self { mode, requests: Requests::open()?, attachments: BTreeMap::new() })
+        Ok(Self {
+            mode,
+            requests: Requests::open()?,
+            attachments: BTreeMap::new(),
+            drivers: Drivers::default(),
+        })
     }
 
     /// Puts these programs of `object` on a device; again if they went missing, and instead of
@@ -93,12 +103,36 @@ impl Attacher {
         }
     }
 
+    /// Puts the program of drivers where frames of a device come by, again if it went missing; or takes it off. The
+    /// others must be on the device already: what the driver leaves to the stack is for them.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses, as it does where the driver takes no program; where it would hand over frames that the
+    /// program cannot handle; and where other devices use the driver in another mode. If the program had gone missing
+    /// and cannot be put again, other devices have lost it, too: see [`Attacher::in_driver`].
+    pub fn attach_to_driver(
+        &mut self,
+        object: &mut Object,
+        device: u32,
+        driven: Option<&Driven>,
+    ) -> Result<(), DriverError> {
+        self.drivers.attach(object, device, driven)
+    }
+
+    /// Where the program runs in which frames of a device are handled, if they are in a driver.
+    #[must_use]
+    pub fn in_driver(&self, device: u32) -> Option<Xdp> {
+        self.drivers.of(device)
+    }
+
     /// Takes the programs off a device; nothing if there are none or the device is gone.
     ///
     /// # Errors
     ///
     /// If the kernel refuses.
     pub async fn detach(&mut self, device: u32) -> Result<(), AttachError> {
+        self.drivers.detach(device);
         let Some(pair) = self.attachments.remove(&device) else {
             return Ok(());
         };

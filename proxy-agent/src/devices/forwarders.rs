@@ -77,6 +77,7 @@ mod tests {
                 mac,
                 counterpart: None,
                 counterpart_elsewhere,
+                vlan: None,
                 up: true,
             };
             let _ = snapshot.links.insert(index, link);

@@ -6,23 +6,33 @@
 //! - [`served`]: the devices that have programs, and what those must know, pure as well;
 //! - [`forwarders`]: by which devices the host is to forward packets, pure as well;
 //! - [`watcher`]: keeps a snapshot true and tells what changes;
+//! - [`xdp`]: which uplinks have a program in their driver;
+//! - `ways`: tells that routes, addresses or neighbours have changed;
 //! - [`attach`]: puts the programs on a device and takes them off.
 
 pub mod attach;
 pub mod classify;
 pub mod forwarders;
 mod netlink;
+mod options;
 mod parse;
 pub mod patterns;
+mod route_mtus;
 pub mod served;
 pub mod snapshot;
 mod source;
 pub mod watcher;
+mod ways;
+pub mod xdp;
 
 pub use attach::{AttachError, AttachMode, Attached, Attacher, Programs};
 pub use classify::{Role, classify};
 pub use forwarders::Forwarders;
 pub use netlink::NetlinkError;
+pub use options::DeviceOptions;
 pub use patterns::{Included, PatternError, Patterns};
+pub use route_mtus::RouteMtu;
 pub use served::{HostAddresses, ServedDevice};
 pub use watcher::{DeviceEvent, DeviceWatcher};
+pub use ways::watch_ways;
+pub use xdp::{Driven, Xdp, XdpChoice, XdpChoiceError, XdpModes};

@@ -8,7 +8,8 @@ use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{
-        InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+        BondPortState, InfoBondPort, InfoData, InfoKind, InfoPortData, InfoTun, InfoVlan,
+        LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol,
     },
     route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType},
 };
@@ -33,7 +34,9 @@ pub(super) fn changes(header: &NetlinkHeader, message: RouteNetlinkMessage) -> V
             Vec::new()
         }
         RouteNetlinkMessage::NewLink(message) => {
-            vec![Change::Link(message.header.index, link(message))]
+            let index = message.header.index;
+            let backup = is_backup(&message).then_some(Change::Backup(index));
+            [Change::Link(index, link(message))].into_iter().chain(backup).collect()
         }
         RouteNetlinkMessage::DelLink(message) => vec![Change::LinkGone(message.header.index)],
         RouteNetlinkMessage::NewAddress(message) => address(&message, true).into_iter().collect(),
@@ -57,6 +60,7 @@ fn link(message: LinkMessage) -> Link {
         header: link_header(message.header.link_layer_type),
         counterpart: None,
         counterpart_elsewhere: false,
+        vlan: None,
         up: flags.contains(LinkFlags::Up),
     };
     if flags.contains(LinkFlags::Loopback) {
@@ -69,11 +73,23 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::Address(mac) => link.mac = mac.try_into().unwrap_or_default(),
             LinkAttribute::Link(counterpart) => link.counterpart = Some(counterpart),
             LinkAttribute::LinkNetNsId(_) => link.counterpart_elsewhere = true,
-            LinkAttribute::LinkInfo(info) => link.kind = kind(&info),
+            LinkAttribute::LinkInfo(info) => (link.kind, link.vlan) = (kind(&info), vlan(&info)),
             _ => {}
         }
     }
     link
+}
+
+/// Whether a bond holds it in reserve (`IFLA_BOND_SLAVE_STATE`).
+fn is_backup(message: &LinkMessage) -> bool {
+    let infos = message.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => Some(info),
+        _ => None,
+    });
+    let backup = InfoBondPort::BondPortState(BondPortState::Backup);
+    infos.flatten().any(|info| {
+        matches!(info, LinkInfo::PortData(InfoPortData::BondPort(port)) if port.contains(&backup))
+    })
 }
 
 fn link_header(kind: LinkLayerType) -> LinkHeader {
@@ -124,6 +140,19 @@ fn kind(info: &[LinkInfo]) -> LinkKind {
         ) => LinkKind::Tunnel,
         _ => LinkKind::Other,
     }
+}
+
+fn vlan(info: &[LinkInfo]) -> Option<u16> {
+    let data = info.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    let is_provider =
+        |data: &InfoVlan| matches!(data, InfoVlan::Protocol(VlanProtocol::Ieee8021Ad));
+    data.iter().find_map(|attribute| match attribute {
+        InfoVlan::Id(id) if !data.iter().any(is_provider) => Some(*id),
+        _ => None,
+    })
 }
 
 fn is_tap(info: &LinkInfo) -> bool {

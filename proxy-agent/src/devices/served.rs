@@ -10,7 +10,9 @@ use crate::local_clients::LocalClients;
 use super::{
     attach::Programs,
     classify::{Role, leads_out},
+    options::DeviceOptions,
     snapshot::{LinkHeader, LinkKind, Snapshot},
+    xdp::Driven,
 };
 
 /// A device that has programs.
@@ -22,6 +24,8 @@ pub struct ServedDevice {
     pub name: String,
     /// Which programs.
     pub programs: Programs,
+    /// How its frames are to be handled in a driver.
+    pub driven: Option<Driven>,
     /// What the programs look up of it.
     pub device: Device,
     /// The host's addresses towards who is behind it.
@@ -122,7 +126,7 @@ pub(super) fn describe(
     snapshot: &Snapshot,
     roles: &BTreeMap<u32, Role>,
     choices: &BTreeMap<u32, HostAddresses>,
-    local: &LocalClients,
+    options: &DeviceOptions,
 ) -> BTreeMap<u32, ServedDevice> {
     let uplinks = roles.iter().filter(|(_, role)| **role == Role::Uplink);
     // Others know the way back to the addresses of the first ones.
@@ -143,9 +147,13 @@ pub(super) fn describe(
             index,
             name: link.name.clone(),
             programs,
+            driven: None,
             device: Device::uplink(link.mac),
             host_addresses: own_addresses(snapshot, index).or(of_uplinks),
         };
+        if role == Role::Uplink {
+            served.driven = options.xdp.of(snapshot, index);
+        }
         if role == Role::Workload {
             let bridge = bridge_of(snapshot, index);
             let device =
@@ -160,7 +168,7 @@ pub(super) fn describe(
             let chosen = choices.get(&host_side).copied().unwrap_or_default();
             served.host_addresses = own_addresses(snapshot, host_side).or(chosen).or(of_uplinks);
         }
-        let are_local = has_local_clients(snapshot, index, role, local);
+        let are_local = has_local_clients(snapshot, index, role, &options.local_clients);
         served.device = served.device.with_local_clients(are_local);
         Some((index, served))
     };

@@ -11,6 +11,8 @@ use std::{
 pub struct Snapshot {
     /// By interface index.
     pub links: BTreeMap<u32, Link>,
+    /// Legs that their bond holds in reserve: it drops what comes by them.
+    pub backups: BTreeSet<u32>,
     /// Global unicast addresses, by the interface index of their holder.
     pub addresses: BTreeMap<u32, BTreeMap<IpAddr, Standing>>,
     /// Unicast routes by interface index; beside default routes only those over devices that may
@@ -37,6 +39,8 @@ pub struct Link {
     pub counterpart: Option<u32>,
     /// Whether that is in another network namespace.
     pub counterpart_elsewhere: bool,
+    /// The VLAN that it is on its lower device, if it is one (IEEE 802.1Q).
+    pub vlan: Option<u16>,
     /// Whether it is administratively up.
     pub up: bool,
 }
@@ -108,6 +112,8 @@ pub const MAIN_TABLE: u32 = 254;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Link(u32, Link),
+    /// Its bond holds it in reserve. That comes after the link itself, which by itself says that none does.
+    Backup(u32),
     LinkGone(u32),
     /// Without a standing, the address is gone, or somebody else's.
     Address(u32, IpAddr, Option<Standing>),
@@ -169,7 +175,11 @@ impl Snapshot {
     pub(super) fn apply(&mut self, change: Change, aftermath: &mut Aftermath) {
         match change {
             Change::Link(index, link) => self.apply_link(index, link, aftermath),
+            Change::Backup(index) => {
+                let _: bool = self.backups.insert(index);
+            }
             Change::LinkGone(index) => {
+                let _: bool = self.backups.remove(&index);
                 if self.links.remove(&index).is_none() {
                     return;
                 }
@@ -206,6 +216,7 @@ impl Snapshot {
     fn apply_link(&mut self, index: u32, link: Link, aftermath: &mut Aftermath) {
         let up = link.up;
         let counterpart = link.counterpart.filter(|_| !link.counterpart_elsewhere);
+        let _: bool = self.backups.remove(&index);
         let Some(before) = self.links.insert(index, link) else {
             self.ask_for_counterparts(index, aftermath);
             aftermath.ask.extend(counterpart.filter(|other| self.is_pair(*other)));

@@ -25,12 +25,12 @@ use super::{
     classify::{Role, classify},
     forwarders::{Forwarders, forwarders},
     netlink::{self, NetlinkError, Requests},
-    patterns::Patterns,
+    options::DeviceOptions,
     served::{ServedDevice, describe},
     snapshot::{Aftermath, LinkHeader, Snapshot},
     source::Choices,
 };
-use crate::{chain::chain, local_clients::LocalClients};
+use crate::chain::chain;
 
 /// What the kernel is asked to tell of.
 const GROUPS: [MulticastGroup; 5] = [
@@ -89,8 +89,7 @@ impl DeviceWatcher {
     ///
     /// Outside of a tokio runtime with I/O and time.
     pub fn spawn(
-        patterns: Patterns,
-        local_clients: LocalClients,
+        options: DeviceOptions,
         node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
         addresses: watch::Sender<BTreeSet<IpAddr>>,
     ) -> Result<Self, NetlinkError> {
@@ -102,8 +101,7 @@ impl DeviceWatcher {
         let watch = Watch {
             requests,
             messages: messages.map(|(message, _)| message).boxed(),
-            patterns,
-            local_clients,
+            options,
             node_addresses,
             addresses,
             sender,
@@ -146,8 +144,7 @@ fn tell_if_new<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
 struct Watch {
     requests: Requests,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
-    patterns: Patterns,
-    local_clients: LocalClients,
+    options: DeviceOptions,
     node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
     addresses: watch::Sender<BTreeSet<IpAddr>>,
     sender: mpsc::Sender<DeviceEvent>,
@@ -246,12 +243,12 @@ impl Watch {
             self.tell_gone(*index).await?;
         }
         self.warn_of_unreadable();
-        let roles = classify(&self.snapshot, &self.patterns);
+        let roles = classify(&self.snapshot, &self.options.patterns);
         tell_if_new(&self.forwarding, forwarders(&self.snapshot, &roles));
         let addresses = self.snapshot.addresses.values().flat_map(BTreeMap::keys);
         tell_if_new(&self.addresses, addresses.copied().collect());
         self.choices.ask(&self.requests, &self.snapshot, &roles, &aftermath).await;
-        let devices = describe(&self.snapshot, &roles, self.choices.known(), &self.local_clients);
+        let devices = describe(&self.snapshot, &roles, self.choices.known(), &self.options);
         let no_longer: Vec<_> =
             self.told.keys().filter(|index| !devices.contains_key(index)).copied().collect();
         for index in no_longer {

@@ -5,16 +5,17 @@ use core::{mem, ptr};
 
 use aya_ebpf::{
     bindings::bpf_fib_lookup,
-    programs::{SockAddrContext, TcContext},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use proxy_common::{Address as _, Family, Protocol, V4, flow::Tuple};
 
 use super::{Datapath, Message};
 use crate::{
-    frame::{RECOMPUTE, read, store},
+    frame::{Frame, RECOMPUTE, read, store},
     maps::{self, Tables},
     packet::{Packet, Part},
     rewrite::{fold, replace_header_checksum},
+    xdp::frame::write,
 };
 
 /// Where the length, the fragment's place, and the time to live are in a header, in bytes.
@@ -46,6 +47,7 @@ struct Header {
 
 /// The end of a header from the time to live on, and ports.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct End {
     before: u16,
     checksum: u16,
@@ -104,7 +106,7 @@ impl Datapath for V4 {
     }
 
     #[inline(always)]
-    fn brief(context: &TcContext, network: usize) -> Option<(Protocol, u32)> {
+    fn brief(context: &impl Frame, network: usize) -> Option<(Protocol, u32)> {
         let header: Header = read(context, network)?;
         if header.version_and_length != 0x45
             || header.fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be() != 0
@@ -113,10 +115,47 @@ impl Datapath for V4 {
         }
         // The length of a very large packet that is to be cut (BIG TCP) is zero.
         let end = match u16::from_be(header.length) {
-            0 => context.len(),
+            0 => context.length(),
             total => network as u32 + u32::from(total),
         };
         Some((Protocol::new(header.protocol), end))
+    }
+
+    #[inline(always)]
+    fn time_to_live(context: &impl Frame, network: usize) -> u8 {
+        // With the protocol: the verifier does not know the bounds of a single byte.
+        read(context, network + TIME_TO_LIVE).map_or(0, |[hops, _]: [u8; 2]| hops)
+    }
+
+    #[inline(always)]
+    fn age(context: &TcContext, network: usize) -> Result<(), ()> {
+        let at = network + TIME_TO_LIVE;
+        let [before, checksum]: [u16; 2] = read(context, at).ok_or(())?;
+        let [time_to_live, protocol] = before.to_ne_bytes();
+        let after = u16::from_ne_bytes([time_to_live.wrapping_sub(1), protocol]);
+        // RFC 1624. A complete checksum of the frame stays as it is: the header's makes up for it.
+        let checksum = !fold(u64::from(!checksum) + u64::from(!before) + u64::from(after));
+        store(context, at, &[after, checksum], 0)
+    }
+
+    #[inline(always)]
+    fn forward(
+        context: &XdpContext,
+        network: usize,
+        to: &Tuple<Self>,
+        difference: u32,
+    ) -> Option<()> {
+        let at = network + TIME_TO_LIVE;
+        let [before, checksum]: [u16; 2] = read(context, at)?;
+        let [time_to_live, protocol] = before.to_ne_bytes();
+        if time_to_live <= 1 {
+            return None;
+        }
+        let after = u16::from_ne_bytes([time_to_live - 1, protocol]);
+        // RFC 1624.
+        let sum = u64::from(!checksum) + u64::from(!before) + u64::from(after);
+        let checksum = !fold(sum + u64::from(difference));
+        write(context, at, &End { before: after, checksum, to: *to })
     }
 
     #[inline(always)]

@@ -6,17 +6,18 @@ use core::{mem, ptr};
 use aya_ebpf::{
     bindings::bpf_fib_lookup,
     helpers::generated::bpf_csum_update,
-    programs::{SockAddrContext, TcContext},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use proxy_common::{Address as _, Family, Protocol, V6, counter::Reason, flow::Tuple};
 
 use super::{Datapath, Message};
 use crate::{
     counter::count,
-    frame::{RECOMPUTE, opaque, read, store},
+    frame::{Frame, RECOMPUTE, opaque, read, store},
     maps::{self, Tables},
     packet::{Packet, Part},
     rewrite::fold,
+    xdp::frame::write,
 };
 
 /// Where the length and the hop limit are in a header, in bytes.
@@ -116,17 +117,39 @@ impl Datapath for V6 {
     }
 
     #[inline(always)]
-    fn brief(context: &TcContext, network: usize) -> Option<(Protocol, u32)> {
+    fn brief(context: &impl Frame, network: usize) -> Option<(Protocol, u32)> {
         let header: Header = read(context, network)?;
         if u32::from_be(header.version_class_flow) >> 28 != 6 {
             return None;
         }
         // See `parse`.
         let end = match u16::from_be(header.length) {
-            0 => context.len(),
+            0 => context.length(),
             length => (network + Self::HEADER) as u32 + u32::from(length),
         };
         Some((Protocol::new(header.next), end))
+    }
+
+    #[inline(always)]
+    fn time_to_live(context: &impl Frame, network: usize) -> u8 {
+        // With the next header: the verifier does not know the bounds of a single byte.
+        read(context, network + HOP_LIMIT - 1).map_or(0, |[_, hops]: [u8; 2]| hops)
+    }
+
+    #[inline(always)]
+    fn age(context: &TcContext, network: usize) -> Result<(), ()> {
+        let hop_limit = Self::time_to_live(context, network);
+        store(context, network + HOP_LIMIT, &hop_limit.wrapping_sub(1), RECOMPUTE)
+    }
+
+    #[inline(always)]
+    fn forward(context: &XdpContext, network: usize, to: &Tuple<Self>, _: u32) -> Option<()> {
+        let hop_limit: u8 = read(context, network + HOP_LIMIT)?;
+        if hop_limit <= 1 {
+            return None;
+        }
+        write(context, network + HOP_LIMIT, &(hop_limit - 1))?;
+        write(context, network + Self::ADDRESSES, to)
     }
 
     #[inline(always)]

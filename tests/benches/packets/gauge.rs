@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::{ProgramFd, SchedClassifier};
+use aya::programs::{Program, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
@@ -52,9 +52,7 @@ impl<F: Family> Gauge<F> {
         }
         let mut ebpf =
             loader.load_file(object).with_context(|| format!("loading {}", object.display()))?;
-        let driver = name::<F>("drive");
-        let _ = loaded(&mut ebpf, &driver)?;
-        let driver = Driver::new(&mut ebpf, driver)?;
+        let driver = Driver::new(&mut ebpf, [name::<F>("drive"), name::<F>("drive_xdp")])?;
         let devices = ebpf.take_map(map_names::DEVICES).context("there are no devices")?;
         let mut devices: HashMap<MapData, u32, Device> = devices.try_into()?;
         devices.insert(LOOPBACK, Device::routed(), 0)?;
@@ -95,9 +93,9 @@ impl<F: Family> Gauge<F> {
         loaded(&mut self.ebpf, &name::<F>(floor))
     }
 
-    /// The program that does nothing, loaded.
-    pub(crate) fn nothing(&mut self) -> Result<ProgramFd> {
-        loaded(&mut self.ebpf, "nothing")
+    /// The program that does nothing, in the stack or in a driver, loaded.
+    pub(crate) fn nothing(&mut self, in_driver: bool) -> Result<ProgramFd> {
+        loaded(&mut self.ebpf, if in_driver { "nothing_xdp" } else { "nothing" })
     }
 
     /// Runs a program on as many frames as `count`. The packets go on from where the run ends.
@@ -116,12 +114,16 @@ fn name<F: Family>(base: &str) -> String {
     format!("{base}{}", family_ending::<F>().to_lowercase())
 }
 
-fn loaded(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
+pub(crate) fn loaded(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
     let program = ebpf.program_mut(name).with_context(|| format!("there is no {name}"))?;
-    let program: &mut SchedClassifier = program.try_into()?;
     if program.fd().is_err() {
-        program.load().with_context(|| format!("loading {name}"))?;
+        match program {
+            Program::Xdp(program) => program.load(),
+            program => <&mut SchedClassifier>::try_from(program)?.load(),
+        }
+        .with_context(|| format!("loading {name}"))?;
     }
+    let program = ebpf.program(name).with_context(|| format!("there is no {name}"))?;
     Ok(program.fd()?.try_clone()?)
 }
 

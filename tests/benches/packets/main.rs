@@ -5,6 +5,8 @@
 //! Times are of the thread's own processor time. Programs take turns within a round, and what the
 //! same driver takes with a program that does nothing is subtracted within the round.
 
+mod drivers;
+mod entries;
 mod figures;
 mod gauge;
 mod measure;
@@ -58,6 +60,7 @@ fn main() -> Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .context("making mounts private")?;
+    drivers::join_network()?;
     let mut processor = CpuSet::new();
     processor.set(0)?;
     sched_setaffinity(Pid::from_raw(0), &processor)?;

@@ -7,17 +7,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, ProgramArray};
-use aya::programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{Program, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions};
+use nix::sys::resource::{UsageWho, getrusage};
 use proxy_common::gauge::Recipe;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::gauge::loaded;
+
+/// How often a thread may be taken off its processor in a run, where that is how others are told of.
+const SWITCHES: i64 = 2;
 
 /// Room for the longest frame that a program makes.
 const ROOM: usize = 256;
 
 /// Drives programs under test.
 pub(crate) struct Driver {
-    program: String,
-    programs: ProgramArray<MapData>,
+    /// Of the stack's programs, and of drivers'.
+    names: [String; 2],
+    programs: [ProgramArray<MapData>; 2],
     recipe: Array<MapData, Recipe>,
 }
 
@@ -26,6 +33,8 @@ pub(crate) struct Packets {
     pub(crate) recipe: Recipe,
     /// The length of a frame, in bytes.
     pub(crate) length: usize,
+    /// Whether the program is one of network drivers.
+    pub(crate) in_driver: bool,
     /// The return code that the program must end with.
     pub(crate) code: i32,
 }
@@ -41,11 +50,17 @@ pub(crate) struct Run {
 }
 
 impl Driver {
-    /// The driver of this name in the object.
-    pub(crate) fn new(ebpf: &mut Ebpf, program: String) -> Result<Self> {
+    /// The drivers of these names in the object: of the stack's programs, and of those of network drivers.
+    pub(crate) fn new(ebpf: &mut Ebpf, names: [String; 2]) -> Result<Self> {
+        for name in &names {
+            let _ = loaded(ebpf, name)?;
+        }
         Ok(Self {
-            program,
-            programs: ebpf.take_map("PROGRAM").context("PROGRAM")?.try_into()?,
+            names,
+            programs: [
+                ebpf.take_map("PROGRAM").context("PROGRAM")?.try_into()?,
+                ebpf.take_map("DRIVERS_PROGRAM").context("DRIVERS_PROGRAM")?.try_into()?,
+            ],
             recipe: ebpf.take_map("RECIPE").context("RECIPE")?.try_into()?,
         })
     }
@@ -58,9 +73,9 @@ impl Driver {
         packets: &mut Packets,
         count: u32,
     ) -> Result<Run> {
-        let driver = ebpf.program(&self.program).context("there is no driver")?;
-        let driver: &SchedClassifier = driver.try_into()?;
-        self.programs.set(0, under_test, 0)?;
+        let at = usize::from(packets.in_driver);
+        let driver = ebpf.program(&self.names[at]).context("there is no driver")?;
+        self.programs[at].set(0, under_test, 0)?;
         self.recipe.set(0, packets.recipe, 0)?;
         let mut frame = vec![0; ROOM];
         let options = TestRunOptions {
@@ -69,16 +84,30 @@ impl Driver {
             repeat: count,
             ..TestRunOptions::default()
         };
+        let switches = switches()?;
         let (begin, start) = (Instant::now(), processor_time());
-        let result = driver.test_run(options)?;
+        let result = match driver {
+            Program::Xdp(driver) => driver.test_run(options)?,
+            driver => <&SchedClassifier>::try_from(driver)?.test_run(options)?,
+        };
         let spent = processor_time() - start;
-        let disturbed = 1.0 - spent / (begin.elapsed().as_secs_f64() * 1e9);
+        let disturbed = if packets.in_driver {
+            // Before and after it runs a driver's program, the kernel changes its own text, and waits for that.
+            f64::from(u8::from(self::switches()? > switches + SWITCHES))
+        } else {
+            1.0 - spent / (begin.elapsed().as_secs_f64() * 1e9)
+        };
         let code = result.return_value.cast_signed();
         ensure!(code == packets.code, "a program returned {code} instead of {}", packets.code);
         packets.recipe.next = self.recipe.get(&0, 0)?.next;
         frame.truncate(usize::try_from(result.data_size_out)?);
         Ok(Run { nanoseconds: spent / f64::from(count), disturbed, frame })
     }
+}
+
+/// How often the thread has been taken off its processor against its will.
+fn switches() -> Result<i64> {
+    Ok(getrusage(UsageWho::RUSAGE_THREAD)?.involuntary_context_switches())
 }
 
 /// The thread's processor time, in nanoseconds.

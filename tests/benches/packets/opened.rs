@@ -3,6 +3,7 @@
 //! The flows that a run has opened. They are forgotten after it, or each run would find a fuller table than the one
 //! before, until there is no room: the proxy makes some, floors do not.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use anyhow::Result;
@@ -11,18 +12,18 @@ use proxy_common::flow::{Flow, FlowKey, Hook, PLACES, Tuple, Waiting};
 use proxy_common::gauge::Recipe;
 use proxy_common::{Family, Protocol};
 
-use crate::peers::{address, client_of, port, vip};
+use crate::peers::{address, client_of, port};
 
 /// The most of a run: few enough for each to have a place of its own among the half-open ones.
 pub(crate) const MOST: u32 = PLACES / 4;
 
-/// Removes the entries of flows to the Service that a recipe's clients have opened.
+/// Removes the entries of flows to a frontend that a recipe's clients have opened.
 pub(crate) fn forget<F: Family>(
     flows: &mut HashMap<MapData, FlowKey<F>, Flow<F>>,
     recipe: &Recipe,
+    frontend: SocketAddr,
     clients: Range<u32>,
 ) -> Result<()> {
-    let frontend = vip::<F>(10);
     for number in clients {
         let source = client_of::<F>(recipe, number);
         let tuple = Tuple {
@@ -34,7 +35,8 @@ pub(crate) fn forget<F: Family>(
         let own = FlowKey::new(tuple, Protocol::TCP, Hook::INGRESS);
         match flows.get(&own, 0) {
             Ok(flow) => {
-                flows.remove(&FlowKey::new(flow.to.reversed(), Protocol::TCP, Hook::EGRESS))?;
+                let hook = flow.kind.reply_hook();
+                flows.remove(&FlowKey::new(flow.to.reversed(), Protocol::TCP, hook))?;
                 flows.remove(&own)?;
             }
             Err(MapError::KeyNotFound) => {}

@@ -7,17 +7,17 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::ProgramFd;
 use proxy_agent::bpf::FlowCapacity;
-use proxy_agent::bpf::clock;
 use proxy_agent::bpf::object::{EGRESS, INGRESS, UPLINK_EGRESS, UPLINK_INGRESS};
-use proxy_common::backend::BackendId;
 use proxy_common::counter::Reason;
-use proxy_common::flow::{Flow, FlowKey, Hook, Kind, MAX_FLOWS, PLACES, Seen, Tuple};
+use proxy_common::flow::{MAX_FLOWS, PLACES};
 use proxy_common::frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex};
 use proxy_common::gauge::{MAX_FRAME, Recipe};
 use proxy_common::{Family, Protocol, reject};
 use proxy_tests::packet::{Packet, TcpFlags};
 
 use crate::Args;
+use crate::drivers::{self, SENT_BACK};
+use crate::entries::entries;
 use crate::figures::{Figure, Figures};
 use crate::gauge::{Gauge, fill};
 use crate::measure::Packets;
@@ -31,7 +31,7 @@ const REDIRECT: i32 = 7;
 const SHOT: i32 = 2;
 
 /// The Service with endpoints, and the one without.
-const SERVICE: ServiceIndex = ServiceIndex(ServiceIndex::FIRST.0 + 1);
+pub(crate) const SERVICE: ServiceIndex = ServiceIndex(ServiceIndex::FIRST.0 + 1);
 const EMPTY: ServiceIndex = ServiceIndex(ServiceIndex::FIRST.0 + 2);
 
 /// The part of a run that others may have of the processor, or the round is repeated.
@@ -43,24 +43,26 @@ const ATTEMPTS: usize = 10;
 const ENDPOINTS: u8 = 10;
 
 /// A kind of packets.
-struct Scenario {
-    name: &'static str,
-    packets: Packets,
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) packets: Packets,
     /// The proxy's program.
-    program: &'static str,
+    pub(crate) program: &'static str,
+    /// Whether that is in a driver.
+    pub(crate) in_driver: bool,
     /// What it is compared with: the floor, and the floor's return code.
-    floors: &'static [(&'static str, i32)],
+    pub(crate) floors: &'static [(&'static str, i32)],
     /// What the proxy counts of each of the packets.
-    counted: Option<Reason>,
+    pub(crate) counted: Option<Reason>,
     /// Where the last packet must have gone.
-    to: SocketAddr,
+    pub(crate) to: SocketAddr,
     /// At most so many packets in a run.
-    most: u32,
+    pub(crate) most: u32,
 }
 
 /// Measures all scenarios of a family with so many flows in the table.
 pub(crate) fn run<F: Family>(args: &Args, flows: u32, figures: &mut Figures) -> Result<()> {
-    let room = MAX_FLOWS.max(4 * flows.next_power_of_two());
+    let room = MAX_FLOWS.max(8 * flows.next_power_of_two());
     let capacity = FlowCapacity { entries: room, places: PLACES };
     let mut subject = Subject::<F>::load(capacity)?;
     let mut gauge = Gauge::<F>::load(&args.gauge, capacity)?;
@@ -68,7 +70,7 @@ pub(crate) fn run<F: Family>(args: &Args, flows: u32, figures: &mut Figures) -> 
     for (frontend, service, backends) in
         [(vip::<F>(10), SERVICE, &backends[..]), (vip::<F>(11), EMPTY, &[])]
     {
-        let key = FrontendKey::new(address::<F>(frontend), port(frontend), Protocol::TCP);
+        let key = frontend_key::<F>(frontend);
         let frontend = (key, Frontend::new(service, FrontendKind::ClusterIp));
         subject.put_service(frontend, backends)?;
         gauge.put_service(frontend, backends)?;
@@ -76,14 +78,27 @@ pub(crate) fn run<F: Family>(args: &Args, flows: u32, figures: &mut Figures) -> 
     fill(&mut subject.flows, entries::<F>(flows))?;
     fill(&mut gauge.flows, entries::<F>(flows))?;
 
-    for mut scenario in scenarios::<F>(flows)? {
-        if !scenario.name.contains(&args.only) {
-            continue;
-        }
-        measure(args, flows, &mut scenario, &mut subject, &mut gauge, figures)
-            .with_context(|| format!("{} {} at {flows} flows", F::NAME, scenario.name))?;
-    }
-    Ok(())
+    let mut measure_all = |scenarios: Vec<Scenario>, subject: &mut _, gauge: &mut _| {
+        let mut scenarios = scenarios.into_iter().filter(|it| it.name.contains(&args.only));
+        scenarios.try_for_each(|mut scenario| {
+            measure(args, flows, &mut scenario, subject, gauge, figures)
+                .with_context(|| format!("{} {} at {flows} flows", F::NAME, scenario.name))
+        })
+    };
+    measure_all(scenarios::<F>(flows)?, &mut subject, &mut gauge)?;
+    let key = frontend_key::<F>(drivers::frontend::<F>());
+    let frontend = (key, Frontend::new(SERVICE, FrontendKind::ClusterIp));
+    subject.put_service(frontend, &backends)?;
+    gauge.put_service(frontend, &backends)?;
+    // Others would meet them in the tables.
+    fill(&mut subject.flows, drivers::entries::<F>(flows))?;
+    fill(&mut gauge.flows, drivers::entries::<F>(flows))?;
+    drivers::equip(&mut subject)?;
+    measure_all(drivers::scenarios::<F>(flows)?, &mut subject, &mut gauge)
+}
+
+fn frontend_key<F: Family>(frontend: SocketAddr) -> FrontendKey<F> {
+    FrontendKey::new(address::<F>(frontend), port(frontend), Protocol::TCP)
 }
 
 /// Measures a scenario: all programs in each round, each after having seen each flow once.
@@ -95,8 +110,10 @@ fn measure<F: Family>(
     gauge: &mut Gauge<F>,
     figures: &mut Figures,
 ) -> Result<()> {
+    scenario.packets.in_driver = scenario.in_driver;
+    let nothing = if scenario.in_driver { SENT_BACK } else { PASS };
     let mut programs: Vec<(&'static str, ProgramFd, i32)> =
-        vec![("nothing", gauge.nothing()?, PASS)];
+        vec![("nothing", gauge.nothing(scenario.in_driver)?, nothing)];
     for (floor, code) in scenario.floors {
         programs.push((floor, gauge.floor(floor)?, *code));
     }
@@ -125,7 +142,9 @@ fn measure<F: Family>(
             if scenario.counted == Some(Reason::FlowCreated) && number > 0 {
                 let clients = first..scenario.packets.recipe.next;
                 let flows = if is_own { &mut subject.flows } else { &mut gauge.flows };
-                opened::forget(flows, &scenario.packets.recipe, clients)?;
+                let frontend =
+                    if scenario.in_driver { drivers::frontend::<F>() } else { vip::<F>(10) };
+                opened::forget(flows, &scenario.packets.recipe, frontend, clients)?;
                 opened::vacate(&mut subject.places)?;
             }
             raw[number] = run.nanoseconds;
@@ -186,6 +205,7 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
         name,
         packets,
         program,
+        in_driver: false,
         floors,
         counted: None,
         to,
@@ -218,7 +238,12 @@ fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
 }
 
 /// Packets like this one, from or to clients.
-fn packets<F: Family>(packet: &Packet, is_reply: bool, clients: u32, code: i32) -> Result<Packets> {
+pub(crate) fn packets<F: Family>(
+    packet: &Packet,
+    is_reply: bool,
+    clients: u32,
+    code: i32,
+) -> Result<Packets> {
     // To the loopback device's own address, so that it is for the node.
     let mut packet = packet.clone();
     packet.link.destination = [0; 6];
@@ -233,52 +258,5 @@ fn packets<F: Family>(packet: &Packet, is_reply: bool, clients: u32, code: i32) 
         is_reply: u32::from(is_reply),
     };
     recipe.frame.get_mut(..length).context("the frame is too long")?.copy_from_slice(&frame);
-    Ok(Packets { recipe, length, code })
-}
-
-/// The entries of so many flows from clients to the first endpoint of the Service.
-fn entries<F: Family>(flows: u32) -> impl Iterator<Item = (FlowKey<F>, Flow<F>)> {
-    let now = clock::now();
-    (0..flows).flat_map(move |number| {
-        let to = |destination| {
-            let source = client::<F>(number);
-            Tuple {
-                source: address::<F>(source),
-                destination: address::<F>(destination),
-                source_port: port(source),
-                destination_port: port(destination),
-            }
-        };
-        let (own, translated) = (to(vip::<F>(10)), to(endpoint::<F>(0)));
-        [
-            (FlowKey::new(own, Protocol::TCP, Hook::INGRESS), translated, Kind(0)),
-            (
-                FlowKey::new(translated.reversed(), Protocol::TCP, Hook::EGRESS),
-                own.reversed(),
-                Kind(Kind::REPLY),
-            ),
-        ]
-        .map(|(key, to, kind)| {
-            let mut flow = Flow {
-                tag: 0,
-                to,
-                service: SERVICE,
-                backend: BackendId::FIRST,
-                generation: 1,
-                last_seen: now,
-                proof: 0,
-                device: 0,
-                client_device: 0,
-                mac: [0; 6],
-                client_mac: [0; 6],
-                kind,
-                client_seen: Seen(Seen::ANY | Seen::PROVEN),
-                backend_seen: Seen(Seen::ANY),
-                way_asked: 0,
-                seal: 0,
-            };
-            flow.label(&key);
-            (key, flow)
-        })
-    })
+    Ok(Packets { recipe, length, in_driver: false, code })
 }

@@ -6,16 +6,17 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::ProgramFd;
 use aya::util::nr_cpus;
-use proxy_agent::bpf::object::pinned;
+use proxy_agent::bpf::object::{XDP, pinned};
 use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::counter::Reason;
 use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey, Waiting};
 use proxy_common::frontend::{Frontend, FrontendKey};
-use proxy_common::map_names::{COUNTERS, DEVICES, FLOWS, WAITING, family_ending};
+use proxy_common::map_names::{COUNTERS, DEVICES, FLOWS, HOST_ADDRESSES, WAITING, family_ending};
 use proxy_common::reject::Budget;
 use proxy_common::service::BackendSet;
+use proxy_common::ways::Hop;
 use proxy_common::{Family, reject};
 use proxy_tests::scratch::Scratch;
 
@@ -26,6 +27,9 @@ pub(crate) const LOOPBACK: u32 = 1;
 pub(crate) struct Subject<F: Family> {
     object: Object,
     tables: Tables<F>,
+    pub(crate) devices: HashMap<MapData, u32, Device>,
+    pub(crate) host_addresses: HashMap<MapData, u32, F::Addr>,
+    pub(crate) hops: Array<MapData, Hop>,
     pub(crate) flows: HashMap<MapData, FlowKey<F>, Flow<F>>,
     pub(crate) places: Array<MapData, Waiting<F>>,
     counters: PerCpuArray<MapData, u64>,
@@ -38,16 +42,22 @@ impl<F: Family> Subject<F> {
     pub(crate) fn load(capacity: FlowCapacity) -> Result<Self> {
         let scratch = Scratch::new("bench")?;
         let root = scratch.mount_bpffs()?;
-        let mut object = Object::load(&root, &Settings { capacity, ..Settings::default() })?;
+        // Enough for each flow that a run opens to find a free one at once.
+        let settings = Settings { capacity, source_ports: 10_240..=65_535, ..Settings::default() };
+        let mut object = Object::load(&root, &settings)?;
+        let hops = object.ebpf_mut().take_map("HOPS").context("there are no next hops")?;
         let budgets = object.ebpf_mut().take_map("BUDGETS").context("there are no budgets")?;
         let pins = object.pins();
-        let [flows, places] =
-            [FLOWS, WAITING].map(|base| format!("{base}{}", family_ending::<F>()));
+        let [flows, places, host_addresses] =
+            [FLOWS, WAITING, HOST_ADDRESSES].map(|base| format!("{base}{}", family_ending::<F>()));
         let mut devices: HashMap<MapData, u32, Device> = pinned(pins, DEVICES)?.try_into()?;
         // Its clients are pods of the node.
         devices.insert(LOOPBACK, Device::routed().with_local_clients(true), 0)?;
         Ok(Self {
             tables: Tables::open(pins)?,
+            devices,
+            host_addresses: pinned(pins, &host_addresses)?.try_into()?,
+            hops: hops.try_into()?,
             flows: pinned(pins, &flows)?.try_into()?,
             places: pinned(pins, &places)?.try_into()?,
             counters: pinned(pins, COUNTERS)?.try_into()?,
@@ -77,7 +87,11 @@ impl<F: Family> Subject<F> {
 
     /// One of its programs, loaded.
     pub(crate) fn program(&mut self, name: &str) -> Result<ProgramFd> {
-        Ok(self.object.program(name)?.fd()?.try_clone()?)
+        let program = match name {
+            XDP => self.object.driver_program()?.fd()?.try_clone()?,
+            name => self.object.program(name)?.fd()?.try_clone()?,
+        };
+        Ok(program)
     }
 
     /// How often a reason has been counted.

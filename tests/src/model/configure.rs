@@ -32,6 +32,7 @@ impl Model {
             firsts: BTreeMap::new(),
             strays,
             hairpin_sources: BTreeSet::new(),
+            is_uplink: false,
             source_ports: 0..=u16::MAX,
             neighbours: BTreeMap::new(),
             device: None,
@@ -102,6 +103,14 @@ impl Model {
     /// Takes them all away: pods cannot be their own backends.
     pub fn clear_hairpin_sources(&mut self) {
         self.hairpin_sources.clear();
+    }
+
+    /// Makes the clients outside ones, at an uplink whose driver handles their packets, and all
+    /// backends ones elsewhere: they see this address, as a pod that is its own backend sees the
+    /// host's. Packets in both directions leave by another device, a hop older.
+    pub fn set_uplink(&mut self, node: IpAddr) {
+        self.is_uplink = true;
+        self.add_hairpin_source(node);
     }
 
     /// Sets the ports that sources may get instead of their own; any without this.

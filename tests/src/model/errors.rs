@@ -72,7 +72,11 @@ impl Model {
             .between(view, reporter, source.ip())
             .translated(&quote, protocol, source, destination)
             .with_error_checksum(view);
-        let rule = if flow.is_hairpin {
+        let rule = if flow.is_hairpin && self.is_uplink {
+            // Through the host's stack.
+            run.is(Verdict::Pass, expected)?;
+            Rule::ErrorInHairpin
+        } else if flow.is_hairpin {
             run.is(Verdict::SendBack, expected.turned())?;
             Rule::ErrorInHairpin
         } else if is_about_reply {

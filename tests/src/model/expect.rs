@@ -205,6 +205,12 @@ impl Expected {
         self
     }
 
+    /// With a hop less left.
+    pub(super) fn aged(mut self, view: &View) -> Self {
+        self.frame[view.network + if view.family == IpFamily::V4 { 8 } else { 7 }] -= 1;
+        self
+    }
+
     /// With the hardware addresses the other way round.
     pub(super) fn turned(mut self) -> Self {
         self.frame = Run::turned(&self.frame);

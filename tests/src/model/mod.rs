@@ -114,6 +114,9 @@ pub struct Model {
     firsts: BTreeMap<fragments::Name, fragments::First>,
     strays: Strays,
     hairpin_sources: BTreeSet<IpAddr>,
+    /// Whether clients and backends meet at an uplink whose driver handles
+    /// their packets.
+    is_uplink: bool,
     source_ports: RangeInclusive<u16>,
     neighbours: BTreeMap<IpAddr, [u8; 6]>,
     /// The hardware address of the client's device, if frames to others do

@@ -83,7 +83,7 @@ impl Model {
         run: &Run<'_>,
     ) -> Result<Rule> {
         if self.is_endpoint(key.protocol, key.frontend) {
-            if view.opens() && key.client.ip() != key.frontend.ip() {
+            if view.opens() && key.client.ip() != key.frontend.ip() && !self.is_uplink {
                 return self.judge_opening(key, &BTreeSet::from([key.frontend]), view, run);
             }
         } else if self.is_vip(view.destination) && addressee == Addressee::Node {
@@ -117,7 +117,8 @@ impl Model {
         view: &View,
         run: &Run<'_>,
     ) -> Result<Rule> {
-        let is_own = |backend: &SocketAddr| backend.ip() == key.client.ip();
+        let is_uplink = self.is_uplink;
+        let is_own = |backend: &SocketAddr| is_uplink || backend.ip() == key.client.ip();
         if self.hairpin_sources.is_empty()
             && run.verdict == Verdict::Drop
             && backends.iter().any(is_own)
@@ -185,7 +186,7 @@ impl Model {
         let mut expected = Expected::unchanged(run.sent);
         expected = expected.translated(view, key.protocol, flow.source, flow.backend);
         if flow.is_hairpin {
-            run.is(Verdict::SendBack, expected.turned())?;
+            run.is(Verdict::SendBack, self.sent_back(view, expected))?;
         } else {
             if let Some(mac) = self.neighbours.get(&flow.backend.ip())
                 && flow.number.is_some()
@@ -219,7 +220,7 @@ impl Model {
         let expected = Expected::unchanged(run.sent);
         let expected = expected.translated(view, key.protocol, key.frontend, key.client);
         if flow.is_hairpin {
-            run.is(Verdict::SendBack, expected.turned())?;
+            run.is(Verdict::SendBack, self.sent_back(view, expected))?;
         } else {
             run.is(Verdict::Pass, expected)?;
         }
@@ -240,6 +241,12 @@ impl Model {
             return self.judge_guard(Some(*view), run);
         }
         self.expect_reply(Hook::Egress, key, view, run)
+    }
+
+    /// A packet both of whose ends have been translated: it goes back to its pod, or on from the
+    /// uplink.
+    fn sent_back(&self, view: &View, expected: Expected) -> Expected {
+        if self.is_uplink { expected.aged(view) } else { expected.turned() }
     }
 
     fn remember_translated(&mut self, hook: Hook, protocol: Protocol, view: &View) {

@@ -7,6 +7,7 @@
 //! have joined the namespace; the mount namespace stays the caller's, so
 //! that cgroup2 and bpffs stay visible (`ip netns exec` would hide them).
 
+mod card;
 mod commands;
 mod inside;
 mod netlink;
@@ -25,6 +26,7 @@ use crate::cgroup::Cgroup;
 use crate::cleanup::{self, Lease};
 use crate::leftovers;
 
+pub use card::Card;
 pub use netlink::{Link, Netlink, Prefix, Veth, Vxlan};
 
 /// Where `ip netns` keeps its namespaces.

@@ -11,7 +11,9 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
-use rtnetlink::packet_route::link::{InfoData, InfoNetkit, InfoVeth, LinkMessage, NetkitMode};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoNetkit, InfoVeth, LinkFlags, LinkMessage, NetkitMode,
+};
 use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkNetkit, LinkUnspec, LinkVeth, LinkVxlan,
@@ -109,12 +111,22 @@ impl Netlink {
 
     /// The names of all links.
     pub fn link_names(&self) -> Result<Vec<String>> {
+        self.names_of(|_| true)
+    }
+
+    /// The names of all links that are up.
+    pub fn links_up(&self) -> Result<Vec<String>> {
+        self.names_of(|link| link.header.flags.contains(LinkFlags::Up))
+    }
+
+    fn names_of(&self, wanted: impl Fn(&LinkMessage) -> bool) -> Result<Vec<String>> {
         use rtnetlink::packet_route::link::LinkAttribute::IfName;
         let links = self.handle.link().get().execute();
         let messages: Vec<_> =
             self.runtime.block_on(links.try_collect()).context("listing links")?;
-        let attributes = messages.into_iter().flat_map(|message| message.attributes);
-        Ok(attributes
+        let wanted = messages.into_iter().filter(wanted);
+        Ok(wanted
+            .flat_map(|message| message.attributes)
             .filter_map(|a| if let IfName(name) = a { Some(name) } else { None })
             .collect())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Switches checksum offload, as `ethtool -K DEVICE tx off` does.
+//! Switches offloads, as `ethtool -K` does.
 
 use std::os::fd::AsRawFd as _;
 
@@ -12,6 +12,11 @@ use super::Namespace;
 
 /// `ETHTOOL_STXCSUM` of `linux/ethtool.h`.
 const SET_TX_CHECKSUM: u32 = 0x17;
+/// `ETHTOOL_GFLAGS` and `ETHTOOL_SFLAGS` of `linux/ethtool.h`.
+const GET_FLAGS: u32 = 0x25;
+const SET_FLAGS: u32 = 0x26;
+/// `ETH_FLAG_TXVLAN` of `linux/ethtool.h`.
+const TX_VLAN: u32 = 1 << 7;
 
 /// `struct ethtool_value` of `linux/ethtool.h`.
 #[repr(C)]
@@ -22,15 +27,30 @@ struct EthtoolValue {
 
 impl Namespace {
     /// Makes `device` send packets with full checksums, and so without
-    /// segmentation offload, instead of partial ones.
+    /// segmentation offload, instead of partial ones (`tx off`).
     pub fn disable_checksum_offload(&self, device: &str) -> Result<()> {
-        self.run(|| set_tx_checksum(device, false))
+        self.run(|| switch(device, SET_TX_CHECKSUM, false))
             .with_context(|| format!("disabling checksum offload of {device}"))
+    }
+
+    /// Makes `device` write VLAN tags into frames, where a driver's program at
+    /// the other end sees them (`txvlan off`).
+    pub fn write_vlan_tags(&self, device: &str) -> Result<()> {
+        let switch = || {
+            let flags = order(device, GET_FLAGS, 0)?;
+            order(device, SET_FLAGS, flags & !TX_VLAN).map(drop)
+        };
+        self.run(switch).with_context(|| format!("disabling VLAN offload of {device}"))
     }
 }
 
-fn set_tx_checksum(device: &str, on: bool) -> Result<()> {
-    let mut value = EthtoolValue { command: SET_TX_CHECKSUM, data: on.into() };
+fn switch(device: &str, command: u32, on: bool) -> Result<()> {
+    order(device, command, on.into()).map(drop)
+}
+
+/// Gives a device an order with a value; returns what the kernel has left there.
+fn order(device: &str, command: u32, data: u32) -> Result<u32> {
+    let mut value = EthtoolValue { command, data };
     // SAFETY: all bytes zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     ensure!(device.len() < request.ifr_name.len(), "{device} is too long for a device's name");
@@ -40,8 +60,8 @@ fn set_tx_checksum(device: &str, on: bool) -> Result<()> {
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
     // SAFETY: the request holds a terminated name and a pointer to the
-    // `ethtool_value` that this command reads; both outlive the call.
+    // `ethtool_value` that these commands read or write; both outlive the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     ensure!(result == 0, std::io::Error::last_os_error());
-    Ok(())
+    Ok(value.data)
 }

@@ -11,6 +11,7 @@
 //! Every node has a control group, with one for each of its pods in it, as
 //! kubelet makes them; what runs in a node or pod is in its group.
 
+mod cards;
 mod far;
 mod host;
 mod node;

@@ -8,7 +8,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use proxy_agent::devices::{DeviceEvent, DeviceWatcher, Patterns, Role, ServedDevice};
+use proxy_agent::devices::{
+    DeviceEvent, DeviceOptions, DeviceWatcher, Patterns, Role, ServedDevice, XdpModes,
+};
 use proxy_agent::local_clients::LocalClients;
 use proxy_common::device::Device;
 use proxy_common::{V4, V6};
@@ -58,7 +60,12 @@ impl Watch {
         let (addresses, _) = watch::channel(BTreeSet::new());
         let watcher = node.run(|| {
             let _guard = runtime.enter();
-            Ok(DeviceWatcher::spawn(Patterns::none(), LocalClients::ByRole, receiver, addresses)?)
+            let options = DeviceOptions {
+                patterns: Patterns::none(),
+                local_clients: LocalClients::ByRole,
+                xdp: XdpModes::default(),
+            };
+            Ok(DeviceWatcher::spawn(options, receiver, addresses)?)
         })?;
         Ok(Self { runtime, watcher, node_addresses, uplink: None })
     }

@@ -14,7 +14,7 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
-use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
+use proxy_agent::bpf::{FlowCapacity, Object, RouteMtus, Settings, Tables, WaysTable};
 use proxy_common::affinity::{Affinity, AffinityKey};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
@@ -26,6 +26,7 @@ use proxy_common::locality::Locality;
 use proxy_common::reject::Budget;
 use proxy_common::service_cidr::{Outsider, Prefix as ServicePrefix};
 use proxy_common::source_range::{Admitted, Ranged};
+use proxy_common::ways::{HOP_ROWS, Hop};
 use proxy_common::{Family, Port, counter, map_names};
 use proxy_tests::scratch::Scratch;
 
@@ -53,6 +54,9 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) ranges: LpmTrie<MapData, Ranged<F::Abi>, Admitted>,
     outsiders: HashMap<MapData, <F::Abi as Family>::Addr, Outsider>,
     budgets: PerCpuArray<MapData, Budget>,
+    pub(crate) hops: Array<MapData, Hop>,
+    pub(crate) ways: WaysTable,
+    pub(crate) route_mtus: RouteMtus,
     /// The first rows that are not used yet.
     pub(crate) next_service: u32,
     pub(crate) next_backend: u32,
@@ -82,6 +86,7 @@ impl<F: Tabled> Loaded<F> {
         let fragments = object.ebpf_mut().take_map(&fragments).context("there are no fragments")?;
         let outsiders = format!("OUTSIDERS{}", map_names::family_ending::<F::Abi>());
         let outsiders = object.ebpf_mut().take_map(&outsiders).context("there are no outsiders")?;
+        let hops = object.ebpf_mut().take_map("HOPS").context("there are no next hops")?;
         let pins = object.pins();
         let of_family = |base| format!("{base}{}", map_names::family_ending::<F::Abi>());
         Ok(Self {
@@ -98,6 +103,9 @@ impl<F: Tabled> Loaded<F> {
             fragments: fragments.try_into()?,
             outsiders: outsiders.try_into()?,
             budgets: budgets.try_into()?,
+            hops: hops.try_into()?,
+            ways: WaysTable::open(pins)?,
+            route_mtus: RouteMtus::open(pins)?,
             next_service: ServiceIndex::FIRST.0,
             next_backend: BackendId::FIRST.0,
             next_slot: 0,
@@ -143,6 +151,11 @@ impl<F: Tabled> Loaded<F> {
             self.counters.set(row, zeros, 0)?;
         }
         Ok(())
+    }
+
+    /// Makes all next hops ones that the stack has not used.
+    pub(crate) fn forget_hops(&mut self) -> Result<()> {
+        (0..HOP_ROWS).try_for_each(|row| Ok(self.hops.set(row, Hop::default(), 0)?))
     }
 
     /// Makes all processors able to refuse again as many packets as they can at once.

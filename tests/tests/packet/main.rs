@@ -14,12 +14,14 @@ mod loaded;
 mod processors;
 mod programs;
 mod rig;
+mod test_run;
 mod wire;
 
 mod arrays;
 mod checksums;
 mod choice;
 mod confirmation;
+mod driver;
 mod fragments;
 mod frontend_filter;
 mod guard;

@@ -2,29 +2,20 @@
 
 //! The programs, each run on one frame at a time (`BPF_PROG_TEST_RUN`), from any thread.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use aya::programs::tc::SchedClassifierLinkId;
-use aya::programs::{SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramFd, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 use nix::errno::Errno;
-use nix::libc;
 use proxy_agent::bpf::Object;
 use proxy_agent::bpf::object::{EGRESS, INGRESS, UPLINK_EGRESS, UPLINK_INGRESS};
 use proxy_tests::model;
 use proxy_tests::packet::Packet;
 use serde::{Deserialize, Serialize};
 
-/// Room for what a program may add to a frame.
-const HEADROOM: usize = 256;
-
-/// `BPF_PROG_TEST_RUN` of `linux/bpf.h`.
-const TEST_RUN: libc::c_long = 10;
-/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE` of `linux/bpf.h`, which kernels since 6.11 know, and some
-/// before.
-const CHECKSUM_COMPLETE: u32 = 1 << 2;
+use crate::test_run::TestRun;
 
 /// What a program says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +36,16 @@ impl Verdict {
             2 => Ok(Self::Drop),
             7 => Ok(Self::Redirect),
             other => bail!("a program returned {other}"),
+        }
+    }
+
+    /// The same of a driver's program (`enum xdp_action` of `linux/bpf.h`).
+    fn of_driver(code: u32) -> Result<Self> {
+        match code {
+            1 => Ok(Self::Drop),
+            2 => Ok(Self::Pass),
+            3 | 4 => Ok(Self::Redirect),
+            other => bail!("the driver's program returned {other}"),
         }
     }
 }
@@ -108,17 +109,20 @@ pub(crate) struct Programs {
     egress: SchedClassifier,
     uplink_egress: SchedClassifier,
     uplink_ingress: SchedClassifier,
+    driver: ProgramFd,
 }
 
 impl Programs {
     /// Opens the programs of `object`, and pins them in the BPF file system at `root` for that.
     pub(crate) fn new(object: &mut Object, root: &Path) -> Result<Self> {
+        let driver = object.driver_program()?.fd()?.try_clone()?;
         let mut open = |name| {
             let pin = root.join(name);
             object.program(name)?.pin(&pin)?;
             anyhow::Ok(SchedClassifier::from_pin(pin)?)
         };
         Ok(Self {
+            driver,
             ingress: open(INGRESS)?,
             egress: open(EGRESS)?,
             uplink_egress: open(UPLINK_EGRESS)?,
@@ -141,59 +145,38 @@ impl Programs {
         self.run(At::UplinkIngress, &packet.build()?)
     }
 
+    /// The same while it is in the uplink's driver.
+    pub(crate) fn in_driver(&self, packet: &Packet) -> Result<Outcome> {
+        self.run_in_driver(&packet.build()?)
+    }
+
+    /// Runs the program of drivers on a frame.
+    pub(crate) fn run_in_driver(&self, frame: &[u8]) -> Result<Outcome> {
+        let (code, frame) = TestRun::new(&self.driver, frame).run()?;
+        Ok(Outcome { verdict: Verdict::of_driver(code)?, frame })
+    }
+
     /// A frame that leaves the node by its uplink, and has come to it by the device with this index;
     /// from a process of the node's own with none.
     pub(crate) fn leaves(&self, packet: &Packet, came_by: u32) -> Result<Outcome> {
         let frame = packet.build()?;
-        let mut out = vec![0; frame.len() + HEADROOM];
-        let mut context = SocketBuffer { ingress_ifindex: came_by, ..SocketBuffer::default() };
-        let mut attributes = TestRunAttributes {
-            program: self.at(At::UplinkEgress).fd()?.as_fd().as_raw_fd().cast_unsigned(),
-            data_size_in: u32::try_from(frame.len())?,
-            data_size_out: u32::try_from(out.len())?,
-            data_in: frame.as_ptr() as u64,
-            data_out: out.as_mut_ptr() as u64,
-            context_size_in: u32::try_from(size_of::<SocketBuffer>())?,
-            context_in: (&raw mut context) as u64,
-            repeat: 1,
-            ..TestRunAttributes::default()
-        };
-        test_run(&mut attributes)?;
-        out.truncate(usize::try_from(attributes.data_size_out)?);
-        Ok(Outcome { verdict: Verdict::of(attributes.result)?, frame: out })
+        let program = self.at(At::UplinkEgress).fd()?;
+        let (code, frame) = TestRun::new(program, &frame).came_by(came_by).run()?;
+        Ok(Outcome { verdict: Verdict::of(code)?, frame })
     }
 
     /// Runs the program of a hook on a frame that has come from the network, without a checksum
     /// that somebody has verified.
     pub(crate) fn run(&self, at: At, frame: &[u8]) -> Result<Outcome> {
-        let mut out = vec![0; frame.len() + HEADROOM];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ..TestRunOptions::default()
-        };
-        let result = self.at(at).test_run(options)?;
-        out.truncate(usize::try_from(result.data_size_out)?);
-        Ok(Outcome { verdict: Verdict::of(result.return_value)?, frame: out })
+        let (code, frame) = TestRun::new(self.at(at).fd()?, frame).run()?;
+        Ok(Outcome { verdict: Verdict::of(code)?, frame })
     }
 
     /// The same on a frame whose device has summed it up (`CHECKSUM_COMPLETE`). The kernel fails
     /// with `EBADMSG` if the sum is not that of the frame any more afterwards.
     pub(crate) fn run_summed(&self, at: At, frame: &[u8]) -> Result<Outcome> {
-        let mut out = vec![0; frame.len() + HEADROOM];
-        let mut attributes = TestRunAttributes {
-            program: self.at(at).fd()?.as_fd().as_raw_fd().cast_unsigned(),
-            data_size_in: u32::try_from(frame.len())?,
-            data_size_out: u32::try_from(out.len())?,
-            data_in: frame.as_ptr() as u64,
-            data_out: out.as_mut_ptr() as u64,
-            repeat: 1,
-            flags: CHECKSUM_COMPLETE,
-            ..TestRunAttributes::default()
-        };
-        test_run(&mut attributes)?;
-        out.truncate(usize::try_from(attributes.data_size_out)?);
-        Ok(Outcome { verdict: Verdict::of(attributes.result)?, frame: out })
+        let (code, frame) = TestRun::new(self.at(at).fd()?, frame).summed().run()?;
+        Ok(Outcome { verdict: Verdict::of(code)?, frame })
     }
 
     /// Whether [`run_summed`](Self::run_summed) works here. Older kernels may not be able to sum;
@@ -235,46 +218,4 @@ impl Programs {
             At::UplinkIngress => &self.uplink_ingress,
         }
     }
-}
-
-/// Runs a program. What the attributes point at must live, and have the sizes that they say.
-fn test_run(attributes: &mut TestRunAttributes) -> Result<()> {
-    // SAFETY: as the callers see to.
-    let result = unsafe {
-        let attributes: *mut TestRunAttributes = attributes;
-        libc::syscall(libc::SYS_bpf, TEST_RUN, attributes, size_of::<TestRunAttributes>())
-    };
-    let _: i64 = Errno::result(result)?;
-    Ok(())
-}
-
-/// The beginning of `struct __sk_buff`, of which `BPF_PROG_TEST_RUN` takes the last field.
-#[repr(C)]
-#[derive(Default)]
-struct SocketBuffer {
-    before: [u32; 9],
-    ingress_ifindex: u32,
-}
-
-/// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` takes. The library that loads the
-/// programs does not let its users set the flags.
-#[repr(C)]
-#[derive(Default)]
-struct TestRunAttributes {
-    program: u32,
-    result: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    context_size_in: u32,
-    context_size_out: u32,
-    context_in: u64,
-    context_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    reserved: u32,
 }

@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use proxy_agent::bpf::object::FlowCapacity;
+use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::clock::{Tick, seconds};
 use proxy_common::counter::Reason;

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod beside;
+mod drivers;
 mod exhaustion;
 mod health_checks;
 mod host_network;

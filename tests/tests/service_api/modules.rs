@@ -5,9 +5,11 @@
 //! anything else.
 
 use anyhow::{Result, ensure};
+use proxy_common::counter::Reason;
 use proxy_tests::family::{V4, V6};
-use proxy_tests::topology::{BetweenNodes, Uplink};
+use proxy_tests::topology::{BetweenNodes, DEVICE, Uplink};
 
+use super::drivers::{count, with_cards};
 use super::exhaustion;
 use super::rig::{LOCAL, REMOTE, Rig};
 use super::uplinks::{Tunnel, join_by_tunnel, nodes, serves_far, serves_over_tunnel, with_router};
@@ -36,6 +38,29 @@ fn a_bond() -> Result<()> {
 #[test]
 fn a_bond_in_a_bridge_that_has_the_nodes_address() -> Result<()> {
     is_served_over(Uplink::BridgedBond)
+}
+
+/// The same, where packets are handled in the driver below.
+fn is_served_in_driver_below(uplink: Uplink) -> Result<()> {
+    let (rig, _cards) = with_cards(nodes().uplink(uplink))?;
+    let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
+    serves_far::<V4>(&rig)?;
+    serves_far::<V6>(&rig)?;
+    for sent in [count::<V4>(&agent, Reason::XdpSent)?, count::<V6>(&agent, Reason::XdpSent)?] {
+        ensure!(sent > 100, "{sent} packets have left from the driver");
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_vlan_in_the_driver_below() -> Result<()> {
+    is_served_in_driver_below(Uplink::Vlan)
+}
+
+#[test]
+fn a_bond_in_the_drivers_of_its_legs() -> Result<()> {
+    is_served_in_driver_below(Uplink::Bond)
 }
 
 /// Frames without an Ethernet header, from outside and on the way back.

@@ -72,7 +72,7 @@ fn a_client_behind_a_router<F: TestFamily>() -> Result<()> {
 }
 
 /// Joins the node and the router by devices of their own.
-fn join_otherwise(rig: &Rig) -> Result<()> {
+pub(super) fn join_otherwise(rig: &Rig) -> Result<()> {
     let router = rig.cluster.topology.outsider("router").namespace();
     let here = rig.node().namespace().netlink()?;
     here.add_veth(Veth::named(OTHER_UPLINK), Veth::named(OTHER_UPLINK), router)?;

@@ -61,8 +61,13 @@ const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modul
 const SERVICE_API: &[&str] = &["--test-threads=1", "sctp::", "modules::a_bond", "modules::a_vlan"];
 
 /// The same, with frames that have no Ethernet header: programs are attached in another way there.
-const SERVICE_API_OF_6_1: &[&str] =
-    &["--test-threads=1", "sctp::", "modules::a_client", "modules::who_finds"];
+const SERVICE_API_OF_6_1: &[&str] = &[
+    "--test-threads=1",
+    "sctp::",
+    "modules::a_client",
+    "modules::who_finds",
+    "modules::a_vlan_in",
+];
 
 /// What depends on the kernel most.
 const SOCKETS: &[&str] = &["--test-threads=1", "served::"];
@@ -78,7 +83,7 @@ pub(super) const SUITES: [Suite; 11] = [
         stage: Stage::Packet,
         arguments: &[],
         guests: &[("6.1", PACKETS), ("6.12", PACKETS)],
-        guest_seconds: 600,
+        guest_seconds: 900,
     },
     Suite {
         name: "verifier",

@@ -108,7 +108,7 @@ impl Pair {
         let _ = name(requests, self.device).await?;
         for OnSide { side, link, .. } in &self.attached {
             let in_place = match <&FdLink>::try_from(link) {
-                Ok(link) => is_on_tcx(link, self.device)
+                Ok(link) => is_on(link, self.device)
                     .map_err(|source| AttachError::LinkInfo { device: self.device, source })?,
                 // Not a TCX link, then.
                 Err(_) => Clsact::of(requests, self.device).has_own(*side).await?,
@@ -150,9 +150,9 @@ async fn name(requests: &Requests, device: u32) -> Result<String, AttachError> {
         .ok_or(AttachError::NoDevice { device })
 }
 
-/// Whether a TCX link is on a device still. The kernel says where a link is beside its descriptor;
+/// Whether a link is on a device still. The kernel says where a link is beside its descriptor;
 /// to ask for the programs of the device instead takes `CAP_SYS_ADMIN`.
-fn is_on_tcx(link: &FdLink, device: u32) -> io::Result<bool> {
+pub(super) fn is_on(link: &FdLink, device: u32) -> io::Result<bool> {
     let Ok(own) = link.info() else {
         return Ok(false);
     };

@@ -89,6 +89,7 @@ fn link(name: &str, kind: LinkKind) -> Link {
         mac: [2, 0, 0, 0, 0, 1],
         counterpart: None,
         counterpart_elsewhere: false,
+        vlan: None,
         up: true,
     }
 }
@@ -114,6 +115,7 @@ fn snapshot(case: Case, unspecified: &str, address: &str) -> Snapshot {
         if case.node_address { BTreeSet::from([address]) } else { BTreeSet::new() };
     let addresses = BTreeMap::from([(DEVICE, BTreeMap::from([(address, Standing::Preferred)]))]);
     Snapshot {
+        backups: BTreeSet::new(),
         links,
         addresses: if case.address { addresses } else { BTreeMap::new() },
         routes: BTreeMap::from([(

@@ -6,7 +6,10 @@ use rtnetlink::packet_core::{DefaultNla, NLM_F_REPLACE, NetlinkHeader};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
-    link::{InfoData, InfoKind, InfoTun, LinkAttribute, LinkInfo, LinkMessage},
+    link::{
+        BondPortState, InfoBondPort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoTun,
+        LinkAttribute, LinkInfo, LinkMessage,
+    },
     route::{RouteAttribute, RouteMessage, RouteNextHop, RouteType},
 };
 
@@ -59,6 +62,17 @@ fn links_are_known_by_their_attributes() {
         assert_eq!((link.kind, link.name.as_str(), link.master), (kind, "dev0", Some(5)));
         assert_eq!((link.mac, link.counterpart), ([2, 0, 0, 0, 0, 7], Some(3)));
         assert!(link.counterpart_elsewhere && !link.up);
+    }
+}
+
+#[test]
+fn a_leg_may_be_in_reserve() {
+    for (state, backup) in [(BondPortState::Active, false), (BondPortState::Backup, true)] {
+        let port = InfoPortData::BondPort(vec![InfoBondPort::BondPortState(state)]);
+        let info = vec![LinkInfo::PortKind(InfoPortKind::Bond), LinkInfo::PortData(port)];
+        let told = plain(RouteNetlinkMessage::NewLink(link(info)));
+        assert!(matches!(told[0], Change::Link(7, _)), "{told:?}");
+        assert_eq!(told[1..], [Change::Backup(7)][..usize::from(backup)]);
     }
 }
 

@@ -12,6 +12,7 @@ use proxy_common::{
 
 use super::{HostAddresses, describe, host_side};
 use crate::devices::{
+    DeviceOptions, Patterns, XdpModes,
     classify::Role,
     snapshot::{Link, LinkHeader, LinkKind, MAIN_TABLE, Route, Snapshot, Standing},
 };
@@ -33,6 +34,7 @@ fn node() -> Snapshot {
         header: LinkHeader::Ethernet,
         counterpart: None,
         counterpart_elsewhere: kind == LinkKind::Pair,
+        vlan: None,
         up: true,
     };
     let links = BTreeMap::from([
@@ -69,13 +71,18 @@ fn pod(
     (device, addresses)
 }
 
+/// An operator who has said whose clients are local, and nothing else.
+fn options(local_clients: LocalClients) -> DeviceOptions {
+    DeviceOptions { patterns: Patterns::none(), local_clients, xdp: XdpModes::default() }
+}
+
 /// The same of both devices.
 fn pod_and_uplink(
     snapshot: &Snapshot,
     choices: &BTreeMap<u32, HostAddresses>,
 ) -> [(Device, [Option<IpAddr>; 2]); 2] {
     let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
-    let mut devices = describe(snapshot, &roles, choices, &LocalClients::ByRole);
+    let mut devices = describe(snapshot, &roles, choices, &options(LocalClients::ByRole));
     let pod = devices.remove(&POD).unwrap();
     assert_eq!(pod.name, "veth0");
     let uplink = devices.remove(&UPLINK).unwrap();
@@ -175,7 +182,7 @@ fn uplinks_that_lead_out_are_the_first_to_lend_addresses() {
     let roles = [BESIDE, UPLINK].map(|index| (index, Role::Uplink));
     let roles = roles.into_iter().chain([(POD, Role::Workload)]).collect();
     let lent = |snapshot: &Snapshot| {
-        let devices = describe(snapshot, &roles, &BTreeMap::new(), &LocalClients::ByRole);
+        let devices = describe(snapshot, &roles, &BTreeMap::new(), &options(LocalClients::ByRole));
         both(devices[&POD].host_addresses)
     };
     assert_eq!(lent(&snapshot), some(["198.51.100.1", "2001:db8:9::1"]));
@@ -215,7 +222,7 @@ fn whose_clients_are_local_may_be_told_by_names() {
     snapshot.links.get_mut(&POD).unwrap().master = Some(BRIDGE);
     let roles = BTreeMap::from([(UPLINK, Role::Uplink), (POD, Role::Workload)]);
     let are_local = |snapshot: &Snapshot, local: &LocalClients| {
-        let devices = describe(snapshot, &roles, &BTreeMap::new(), local);
+        let devices = describe(snapshot, &roles, &BTreeMap::new(), &options(local.clone()));
         [POD, UPLINK].map(|index| devices[&index].device.traits.has(DeviceTraits::LOCAL_CLIENTS))
     };
     let by_bridge = |name: &str| LocalClients::ByBridge(name.to_owned());

@@ -13,6 +13,7 @@ fn link(kind: LinkKind) -> Link {
         header: LinkHeader::Ethernet,
         counterpart: None,
         counterpart_elsewhere: false,
+        vlan: None,
         up: true,
     }
 }
@@ -48,6 +49,18 @@ fn what_a_device_had_goes_with_it() {
     assert_eq!(snapshot, Snapshot::default());
     let expected = Aftermath { gone: vec![3], readdressed: true, ..Aftermath::default() };
     assert_eq!(aftermath, expected);
+}
+
+#[test]
+fn a_leg_is_in_reserve_until_it_is_told_of_otherwise() {
+    let mut snapshot = Snapshot::default();
+    let leg = || Change::Link(3, link(LinkKind::Other));
+    let _ = last(&mut snapshot, [leg(), Change::Backup(3)]);
+    assert_eq!(snapshot.backups, BTreeSet::from([3]));
+    let _ = last(&mut snapshot, [leg()]);
+    assert!(snapshot.backups.is_empty());
+    let _ = last(&mut snapshot, [leg(), Change::Backup(3), Change::LinkGone(3)]);
+    assert_eq!(snapshot, Snapshot::default());
 }
 
 #[test]

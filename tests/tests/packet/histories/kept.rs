@@ -39,8 +39,8 @@ fn kept_cases_differ_no_more<F: Tabled>() -> Result<()> {
     let mut differences = Vec::new();
     for (name, text) in CASES {
         let case: Case = serde_json::from_str(text).with_context(|| format!("reading {name}"))?;
-        let mut played =
-            (0..TIMES).map(|_| play(&mut rig, Strays::Refuse, &case.steps, &mut Tally::default()));
+        let mut played = (0..TIMES)
+            .map(|_| play(&mut rig, Strays::Refuse, None, &case.steps, &mut Tally::default()));
         if let Some(difference) = played.find_map(Result::err) {
             let (step, error) = (difference.step, difference.error);
             differences.push(format!("{name}, step {step}: {}\n{error:#}", case.what));

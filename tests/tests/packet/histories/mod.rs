@@ -13,6 +13,7 @@ mod player;
 mod reduce;
 mod simpler;
 mod step;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -28,9 +29,10 @@ use self::player::{Difference, Tally, play};
 use self::reduce::reduce;
 use self::simpler::simpler;
 use self::step::Step;
+use self::uplink::Uplink;
 use crate::rig::{Rig, Tabled};
 
-both_families!(generated, a_wrong_rule_is_found_and_the_history_reduced);
+both_families!(generated, at_an_uplink, a_wrong_rule_is_found_and_the_history_reduced);
 
 /// Packets that are judged in each family: half of them of the fixed seed, half of a fresh one.
 const PACKETS: usize = 152_000;
@@ -71,41 +73,59 @@ fn seeds() -> Result<Vec<u64>> {
 }
 
 fn generated<F: Tabled>() -> Result<()> {
-    let (mut rig, seeds) = (Rig::<F>::new()?, seeds()?);
+    let mut rig = Rig::<F>::new()?;
+    let total = judge(&mut rig, None, PACKETS)?;
+    is_diverse(&total.rules, &Rule::ALL)
+}
+
+/// The same of clients outside and backends elsewhere, whose packets may be handled in the driver or in the stack.
+fn at_an_uplink<F: Tabled>() -> Result<()> {
+    Uplink::run(|rig: &mut Rig<F>, uplink| {
+        let total = judge(rig, Some(uplink), PACKETS / 2)?;
+        let sent = total.from_driver;
+        ensure!(sent > PACKETS as u64 / 20, "only {sent} packets have left from the driver");
+        is_diverse(&total.rules, &uplink::RULES)
+    })
+}
+
+/// Plays histories until so many packets have been judged.
+fn judge<F: Tabled>(rig: &mut Rig<F>, uplink: Option<Uplink>, packets: usize) -> Result<Tally> {
+    let seeds = seeds()?;
     let mut total = Tally::default();
     for (number, seed) in (1..).zip(&seeds) {
         say(&format!("{}: histories of {SEED}={seed}", F::FAMILY))?;
         let begin = Instant::now();
-        let enough = PACKETS * number / seeds.len();
+        let enough = packets * number / seeds.len();
         for history in 0.. {
             if total.packets >= enough {
                 break;
             }
             let steps = generate::history(fastrand::Rng::with_seed(seed ^ history).u64(..), LENGTH);
             let started = Instant::now();
-            let Err(difference) = play(&mut rig, Strays::Refuse, &steps, &mut total) else {
+            let Err(difference) = play(rig, Strays::Refuse, uplink, &steps, &mut total) else {
                 continue;
             };
             let is_slow = started.elapsed() > STALL;
-            if is_slow && play(&mut rig, Strays::Refuse, &steps, &mut Tally::default()).is_ok() {
+            let mut again = || play(rig, Strays::Refuse, uplink, &steps, &mut Tally::default());
+            if is_slow && again().is_ok() {
                 continue;
             }
             let (family, packets) = (F::FAMILY, total.packets);
             say(&format!("{family}: {SEED}={seed} differs after {packets} packets"))?;
-            return Err(reduced(&mut rig, Strays::Refuse, steps, difference)?.1);
+            return Err(reduced(rig, (Strays::Refuse, uplink), steps, difference)?.1);
         }
         say(&format!("{}: {} packets so far, in {:?}", F::FAMILY, total.packets, begin.elapsed()))?;
     }
-    ensure!(total.packets >= PACKETS, "only {} packets were judged", total.packets);
-    is_diverse(&total.rules)
+    ensure!(total.packets >= packets, "only {} packets were judged", total.packets);
+    Ok(total)
 }
 
 /// Every way that a packet can take must have been taken.
-fn is_diverse(rules: &BTreeMap<Rule, usize>) -> Result<()> {
-    for rule in Rule::ALL {
-        let count = rules.get(&rule).copied().unwrap_or_default();
+fn is_diverse(rules: &BTreeMap<Rule, usize>, all: &[Rule]) -> Result<()> {
+    for rule in all {
+        let count = rules.get(rule).copied().unwrap_or_default();
         // No history asks for what a migration needs.
-        ensure!(count >= LEAST || rule == Rule::PassedStray, "{rule:?}: only {count} packets");
+        ensure!(count >= LEAST || *rule == Rule::PassedStray, "{rule:?}: only {count} packets");
     }
     Ok(())
 }
@@ -113,14 +133,14 @@ fn is_diverse(rules: &BTreeMap<Rule, usize>) -> Result<()> {
 /// Reduces a history that differs; returns what is left, and the error to end with.
 fn reduced<F: Tabled>(
     rig: &mut Rig<F>,
-    strays: Strays,
+    (strays, uplink): (Strays, Option<Uplink>),
     mut steps: Vec<Step>,
     difference: Difference,
 ) -> Result<(Vec<Step>, anyhow::Error)> {
     let (mut last, until) = (difference.error, Instant::now() + PATIENCE);
     steps.truncate(difference.step + 1);
     let fails = |steps: &[Step]| {
-        (0..ATTEMPTS).any(|_| match play(rig, strays, steps, &mut Tally::default()) {
+        (0..ATTEMPTS).any(|_| match play(rig, strays, uplink, steps, &mut Tally::default()) {
             Ok(()) => false,
             Err(difference) => {
                 last = difference.error;
@@ -141,9 +161,9 @@ fn a_wrong_rule_is_found_and_the_history_reduced<F: Tabled>() -> Result<()> {
     let mut rig = Rig::<F>::new()?;
     for seed in 0..20 {
         let steps = generate::history(seed, LENGTH);
-        let played = play(&mut rig, Strays::Pass, &steps, &mut Tally::default());
+        let played = play(&mut rig, Strays::Pass, None, &steps, &mut Tally::default());
         let Err(difference) = played else { continue };
-        let (steps, error) = reduced(&mut rig, Strays::Pass, steps, difference)?;
+        let (steps, error) = reduced(&mut rig, (Strays::Pass, None), steps, difference)?;
         ensure!(format!("{error:#}").contains("it should pass untouched"), "{error:#}");
         ensure!(steps.len() <= 2, "{} steps are left: {steps:?}", steps.len());
         ensure!(matches!(steps.as_slice(), [Step::Serve { .. }, Step::Send(_)]), "{steps:?}");

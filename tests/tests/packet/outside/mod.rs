@@ -29,19 +29,19 @@ use crate::rig::{DEVICE, Rig, Tabled, number};
 const ELSEWHERE: u32 = 77;
 const NODE_PORT: u16 = 30_080;
 
-fn outsider<F: Tabled>(port: u16) -> SocketAddr {
+pub(crate) fn outsider<F: Tabled>(port: u16) -> SocketAddr {
     SocketAddr::new(F::underlay(100), port)
 }
 
-fn node<F: Tabled>() -> IpAddr {
+pub(crate) fn node<F: Tabled>() -> IpAddr {
     F::underlay(1)
 }
 
-fn node_port<F: Tabled>() -> SocketAddr {
+pub(crate) fn node_port<F: Tabled>() -> SocketAddr {
     SocketAddr::new(node::<F>(), NODE_PORT)
 }
 
-fn load_balancer<F: Tabled>() -> SocketAddr {
+pub(crate) fn load_balancer<F: Tabled>() -> SocketAddr {
     SocketAddr::new(F::underlay(200), 80)
 }
 
@@ -50,7 +50,11 @@ fn rig<F: Tabled>(backends: &[SocketAddr], policy: Policy) -> Result<Rig<F>> {
     equip(Rig::new()?, backends, policy)
 }
 
-fn equip<F: Tabled>(mut rig: Rig<F>, backends: &[SocketAddr], policy: Policy) -> Result<Rig<F>> {
+pub(crate) fn equip<F: Tabled>(
+    mut rig: Rig<F>,
+    backends: &[SocketAddr],
+    policy: Policy,
+) -> Result<Rig<F>> {
     rig.set_device(Device::uplink(NODE_MAC))?;
     rig.set_host_address(node::<F>())?;
     rig.mark(SocketAddr::new(node::<F>(), 0), Protocol::Tcp, ServiceIndex::NODE)?;
