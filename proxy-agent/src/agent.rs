@@ -129,7 +129,8 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     let mut object = load(arguments, &options.node_ports, fast_path)?;
     let _kernel_log = KernelLog::spawn(&mut object)?;
     let attacher = Attacher::new(arguments.attach.into())?;
-    let mut devices = ServedDevices::new(DeviceTables::open(object.pins())?, attacher);
+    let tables = DeviceTables::open(object.pins())?;
+    let mut devices = ServedDevices::new(tables, WaysTable::open(object.pins())?, attacher);
     let (addresses, local_addresses) = watch::channel(BTreeSet::new());
     let mut runner = Runner::new(node, options)
         .with_local_addresses(local_addresses)
@@ -235,6 +236,7 @@ async fn keep_serving(
                 devices.retry(object).await;
             }
             () = settings.changed() => settings.look(),
+            () = devices.driver_news() => devices.look_again(object).await,
         }
     }
 }

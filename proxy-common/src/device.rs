@@ -87,12 +87,29 @@ impl DeviceTraits {
     pub const XDP: Self = Self(1 << 3);
     /// That program runs behind the driver, which does not know of it: no other driver can send by it.
     pub const XDP_GENERIC: Self = Self(1 << 4);
+    /// That driver sends only what has come by itself.
+    pub const XDP_OWN_FRAMES: Self = Self(1 << 5);
+    /// For others, that driver sends only frames that lie in one buffer.
+    pub const XDP_ONE_BUFFER: Self = Self(1 << 6);
 
     /// Whether all bits of `other` are set.
     #[must_use]
     #[inline(always)]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// These bits, and those of `other`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// `other` if that is so, else no bits.
+    #[must_use]
+    pub const fn when(is_so: bool, other: Self) -> Self {
+        Self(if is_so { other.0 } else { 0 })
     }
 }
 
@@ -117,18 +134,22 @@ impl Device {
 
     /// This device, with a program in the driver by whose wire its frames come and leave, or behind that driver.
     #[must_use]
-    pub const fn with_xdp(mut self, wire: Wire, is_generic: bool) -> Self {
+    pub const fn with_xdp(mut self, wire: Wire) -> Self {
         self.wire = wire.number();
-        let generic = if is_generic { DeviceTraits::XDP_GENERIC.0 } else { 0 };
-        self.traits.0 |= DeviceTraits::XDP.0 | generic;
+        self.with(DeviceTraits::XDP)
+    }
+
+    /// This device, for these things, too.
+    #[must_use]
+    pub const fn with(mut self, traits: DeviceTraits) -> Self {
+        self.traits = self.traits.with(traits);
         self
     }
 
     /// This device, as an end of a pair.
     #[must_use]
-    pub const fn as_pair(mut self) -> Self {
-        self.traits.0 |= DeviceTraits::PAIR.0;
-        self
+    pub const fn as_pair(self) -> Self {
+        self.with(DeviceTraits::PAIR)
     }
 
     /// This device, with clients that count as the node's own pods or not.

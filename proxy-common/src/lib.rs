@@ -42,7 +42,7 @@ pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

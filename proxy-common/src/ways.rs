@@ -4,6 +4,7 @@
 
 use crate::{
     clock::{PER_SECOND, Tick},
+    device::DeviceTraits,
     pod,
 };
 
@@ -42,8 +43,10 @@ pub struct Hop {
     pub mac: [u8; 6],
     /// The MAC address of the device.
     pub own: [u8; 6],
+    /// What the device is for.
+    pub traits: DeviceTraits,
     /// Always zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 impl Hop {
@@ -86,7 +89,7 @@ mod tests {
     #[test]
     fn a_hop_is_known_for_a_second_by_its_device_and_address() {
         let (mac, now) = ([2, 0, 0, 0, 0, 9], Tick(u32::MAX));
-        let hop = Hop { device: 3, used: now, mac, own: [0; 6], reserved: 0 };
+        let hop = Hop { device: 3, used: now, mac, own: [0; 6], ..Hop::default() };
         assert!(hop.is_used(3, &mac, now));
         assert!(!hop.is_used(4, &mac, now) && !hop.is_used(3, &[2, 0, 0, 0, 0, 8], now));
         assert!(!hop.is_used(3, &mac, Tick(PER_SECOND - 1)));

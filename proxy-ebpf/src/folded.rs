@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use proxy_common::{
     Address as _, Protocol,
-    device::{Device, DeviceTraits},
+    device::{Device, DeviceTraits, Wire},
     flow::{Flow, Kind},
 };
 
@@ -85,7 +85,8 @@ pub(crate) fn find_way<F: Datapath, C: Frame>(context: &C, work: &mut Work<F>) -
     let there = [&work.key.tuple.source, &work.flow.to.destination];
     let way = route::ask::<F>(context, &mut route, by, there, largest as u16);
     // SAFETY: a device's entry is replaced, not changed, and rarely.
-    let next = unsafe { DEVICES.get(&route.ifindex) }.filter(|next| leads(device, next));
+    let next =
+        unsafe { DEVICES.get(&route.ifindex) }.filter(|next| leads(work.came_by, device, next));
     let (Route::Known | Route::WithoutMac, Some(next)) = (way, next) else {
         return Route::None;
     };
@@ -118,14 +119,16 @@ fn next_hop(route: &bpf_fib_lookup) -> bpf_redir_neigh {
     }
 }
 
-/// Whether what comes by a device's driver can leave by another device.
+/// Whether what comes by a wire, in the driver of a device, can leave by another device.
 #[inline(always)]
-fn leads(by: &Device, next: &Device) -> bool {
+fn leads(came_by: u32, by: &Device, next: &Device) -> bool {
     let is_native = |device: &Device| !device.traits.has(DeviceTraits::XDP_GENERIC);
+    let is_own = || Wire::of_number(next.wire).device == Wire::of_number(came_by).device;
     by.traits.has(DeviceTraits::XDP)
         && next.traits.has(DeviceTraits::OUTSIDE)
         && next.traits.has(DeviceTraits::XDP)
         && (is_native(next) || !is_native(by))
+        && (!next.traits.has(DeviceTraits::XDP_OWN_FRAMES) || is_own())
 }
 
 /// Has an entry know the way of [`Work::flow`]. Another processor may read half of it: with a device and a MAC address
@@ -185,7 +188,7 @@ pub(crate) fn note_hop<F: Datapath>(work: &Work<F>) {
     // SAFETY: a device's entry is replaced, not changed, and rarely.
     let next = unsafe { DEVICES.get(&work.next) };
     if let Some(next) = next.filter(|_| flow.mac != [0; 6]) {
-        hops::note(flow.device, flow.mac, next.mac, work.now);
+        hops::note(next, flow.mac, work.now);
     }
 }
 

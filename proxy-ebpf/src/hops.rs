@@ -5,24 +5,25 @@
 
 use core::ptr;
 
-use proxy_common::{clock::Tick, ways::Hop};
+use proxy_common::{clock::Tick, device::Device, ways::Hop};
 
 use crate::maps::HOPS;
 
-/// The MAC address of the device that leads to a next hop, if the stack has used that within the last second.
+/// A next hop, if the stack has used it within the last second.
 #[inline(always)]
-pub(crate) fn own_address(device: u32, mac: &[u8; 6], now: Tick) -> Option<[u8; 6]> {
+pub(crate) fn used(device: u32, mac: &[u8; 6], now: Tick) -> Option<&'static Hop> {
     // SAFETY: a row of an array is never freed. One that is being written leads a frame to one of two hops, or to
     // nobody.
     let hop = unsafe { &*HOPS.get_ptr(Hop::row(device, mac))? };
-    hop.is_used(device, mac, now).then_some(hop.own)
+    hop.is_used(device, mac, now).then_some(hop)
 }
 
 /// Takes note that the stack uses a next hop.
 #[inline(always)]
-pub(crate) fn note(device: u32, mac: [u8; 6], own: [u8; 6], now: Tick) {
+pub(crate) fn note(next: &Device, mac: [u8; 6], now: Tick) {
+    let (device, own, traits) = (next.wire, next.mac, next.traits);
     if let Some(row) = HOPS.get_ptr_mut(Hop::row(device, &mac)) {
         // SAFETY: as above.
-        unsafe { ptr::write(row, Hop { device, used: now, mac, own, reserved: 0 }) };
+        unsafe { ptr::write(row, Hop { device, used: now, mac, own, traits, reserved: 0 }) };
     }
 }

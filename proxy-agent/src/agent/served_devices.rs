@@ -12,30 +12,31 @@ use tracing::{debug, info, warn};
 
 use crate::{
     backoff,
-    bpf::{self, DeviceTables, Object},
+    bpf::{self, DeviceTables, Object, WaysTable},
     chain::chain,
-    devices::{Attached, Attacher, DeviceEvent, Driven, ServedDevice, Xdp},
+    devices::{Attached, Attacher, DeviceEvent, Driven, DriverError, InDriver, ServedDevice},
 };
 
 /// Keeps the programs on the devices of this node.
 #[derive(Debug)]
 pub(super) struct ServedDevices {
     tables: DeviceTables,
+    ways: WaysTable,
     attacher: Attacher,
     /// By which wires frames come, by the interface index of the device that they are for.
     wires: BTreeMap<u32, BTreeSet<Wire>>,
     /// Devices whose frames are to be handled in a driver, by interface index.
-    driven: BTreeMap<u32, InDriver>,
+    driven: BTreeMap<u32, Wanted>,
     /// Devices that could not be served, by interface index.
     failed: BTreeMap<u32, Failed>,
 }
 
 /// A device whose frames are to be handled in a driver.
 #[derive(Debug)]
-struct InDriver {
+struct Wanted {
     device: ServedDevice,
     /// Where they are, as far as the programs and the operator have been told.
-    told: Option<Xdp>,
+    told: Option<InDriver>,
     /// Why they are not, if that is so: the operator has been told, and need not be told again.
     refused: Option<String>,
 }
@@ -52,9 +53,10 @@ struct Failed {
 
 impl ServedDevices {
     /// Without any device yet.
-    pub(super) const fn new(tables: DeviceTables, attacher: Attacher) -> Self {
+    pub(super) const fn new(tables: DeviceTables, ways: WaysTable, attacher: Attacher) -> Self {
         Self {
             tables,
+            ways,
             attacher,
             wires: BTreeMap::new(),
             driven: BTreeMap::new(),
@@ -75,12 +77,12 @@ impl ServedDevices {
                 } else if let Err(error) = self.describe(&device) {
                     self.note_failure(device, &error);
                 } else {
-                    self.serve_in_driver(object, &device);
+                    let _: bool = self.serve_in_driver(object, &device).await;
                 }
             }
             DeviceEvent::Gone { index } => {
                 let _: Option<Failed> = self.failed.remove(&index);
-                let _: Option<InDriver> = self.driven.remove(&index);
+                let _: Option<Wanted> = self.driven.remove(&index);
                 let former = self.wires.remove(&index).unwrap_or_default();
                 for wire in self.unused(former) {
                     if let Err(error) = self.tables.remove_wire(wire) {
@@ -127,21 +129,42 @@ impl ServedDevices {
                 let _: Option<Failed> = self.failed.remove(&device.index);
             }
             Ok(attached) => {
-                let _: Option<Failed> = self.failed.remove(&device.index);
                 if attached == Attached::Now {
                     debug!(device = device.name, index = device.index, "attached");
                 }
-                self.serve_in_driver(object, &device);
+                if self.serve_in_driver(object, &device).await {
+                    let _: Option<Failed> = self.failed.remove(&device.index);
+                }
             }
             Err(error) => self.note_failure(device, &error),
         }
     }
 
-    /// Has packets handled in the driver by which the device's frames come, if that is wanted. What a driver cannot
-    /// do, the host's stack does: nothing is tried again.
-    fn serve_in_driver(&mut self, object: &mut Object, device: &ServedDevice) {
-        let attached = self.attacher.attach_to_driver(object, device.index, device.driven.as_ref());
-        let refused = attached.err().map(|error| chain(&error));
+    /// Waits until [`look_again`](Self::look_again) has something to do. May be cancelled.
+    pub(super) async fn driver_news(&mut self) {
+        self.attacher.driver_news().await;
+    }
+
+    /// Looks at all drivers again: some can do more or less than before. Must not be cancelled.
+    pub(super) async fn look_again(&mut self, object: &mut Object) {
+        let devices = self.driven.values().map(|wanted| wanted.device.clone());
+        for device in devices.collect::<Vec<_>>() {
+            let _: bool = self.serve_in_driver(object, &device).await;
+        }
+    }
+
+    /// Has packets handled in the driver by which the device's frames come, if that is wanted; says whether all is done
+    /// that can be done. What a driver cannot do, the host's stack does: that is not tried again, until the driver can
+    /// do more.
+    async fn serve_in_driver(&mut self, object: &mut Object, device: &ServedDevice) -> bool {
+        let driven = device.driven.as_ref();
+        let refused = match self.attacher.attach_to_driver(object, device.index, driven).await {
+            Err(error @ DriverError::Abilities(_)) => {
+                self.note_failure(device.clone(), &error);
+                return false;
+            }
+            attached => attached.err().map(|error| chain(&error)),
+        };
         let before = self.driven.remove(&device.index);
         let (told, said) = before.map_or((None, None), |before| (before.told, before.refused));
         if let Some(error) = refused.as_ref()
@@ -150,13 +173,14 @@ impl ServedDevices {
             let name = &device.name;
             warn!(device = name, error, "no XDP here: packets go through the host's stack");
         }
-        self.tell_of_driver(device, told);
+        let is_told = self.tell_of_driver(device, told);
         if device.driven.is_some() {
             let told = self.attacher.in_driver(device.index);
-            let driven = InDriver { device: device.clone(), told, refused };
-            let _: Option<InDriver> = self.driven.insert(device.index, driven);
+            let wanted = Wanted { device: device.clone(), told, refused };
+            let _: Option<Wanted> = self.driven.insert(device.index, wanted);
         }
         self.tell_of_others();
+        is_told
     }
 
     /// Tells of the other devices that used a driver, too, which has lost its program.
@@ -170,31 +194,41 @@ impl ServedDevices {
             }
         }
         for (device, told) in changed {
-            self.tell_of_driver(&device, told);
+            let _: bool = self.tell_of_driver(&device, told);
         }
     }
 
-    /// Tells the programs, and the operator if it is something new, where packets of a device are handled.
-    fn tell_of_driver(&mut self, device: &ServedDevice, told: Option<Xdp>) {
+    /// Tells the programs, and the operator if it is something new, where packets of a device are handled. Says whether
+    /// it could.
+    fn tell_of_driver(&mut self, device: &ServedDevice, told: Option<InDriver>) -> bool {
         let name = &device.name;
-        match self.attacher.in_driver(device.index) {
+        let now = self.attacher.in_driver(device.index);
+        match now {
             now if now == told => {}
-            Some(mode) => {
-                info!(device = name, mode = mode.name(), "packets are handled in the driver");
-            }
+            Some(InDriver { mode, abilities }) => info!(
+                device = name,
+                mode = mode.name(),
+                sends_for_others = abilities.sends_for_others,
+                sends_buffers_for_others = abilities.sends_buffers_for_others,
+                "packets are handled in the driver"
+            ),
             None => info!(device = name, "packets are handled in the driver no more"),
         }
         // Others may send by it from now on, or no more.
-        if let Err(error) = self.describe(device).and_then(|()| self.describe_wires(device)) {
-            self.note_failure(device.clone(), &error);
+        let described = self.describe(device).and_then(|()| self.describe_wires(device));
+        let told =
+            described.and_then(|()| if now == told { Ok(()) } else { self.ways.end_epoch() });
+        if let Err(error) = &told {
+            self.note_failure(device.clone(), error);
         }
+        told.is_ok()
     }
 
     fn describe(&mut self, served: &ServedDevice) -> Result<(), bpf::Error> {
         let addresses = served.host_addresses;
         let in_driver = self.attacher.in_driver(served.index).zip(served.driven.as_ref());
-        let device = in_driver.map_or(served.device, |(mode, driven)| {
-            served.device.with_xdp(driven.wire(), mode == Xdp::Generic)
+        let device = in_driver.map_or(served.device, |(in_driver, driven)| {
+            served.device.with_xdp(driven.wire()).with(in_driver.traits())
         });
         self.tables.put(served.index, device, (addresses.of::<V4>(), addresses.of::<V6>()))
     }

@@ -12,7 +12,6 @@ use super::{Error, mapped::MappedArray, object::pinned};
 #[derive(Debug)]
 pub struct WaysTable {
     table: MappedArray<WaysEpoch>,
-    epoch: WaysEpoch,
 }
 
 impl WaysTable {
@@ -25,18 +24,16 @@ impl WaysTable {
         let Map::Array(data) = pinned(pins, map_names::WAYS)? else {
             return Err(Error::NoMap(map_names::WAYS.to_owned()));
         };
-        let table = MappedArray::new(map_names::WAYS, data)?;
-        let epoch = table.get(0)?;
-        Ok(Self { table, epoch })
+        Ok(Self { table: MappedArray::new(map_names::WAYS, data)? })
     }
 
-    /// Has the programs ask again by which ways packets go.
+    /// Has the programs ask again by which ways packets go. Others may say the same on the same thread.
     ///
     /// # Errors
     ///
     /// If the table has no row.
     pub fn end_epoch(&mut self) -> Result<(), Error> {
-        self.epoch.0 = self.epoch.0.wrapping_add(1);
-        self.table.put(0, self.epoch)
+        let WaysEpoch(former) = self.table.get(0)?;
+        self.table.put(0, WaysEpoch(former.wrapping_add(1)))
     }
 }

@@ -11,12 +11,12 @@ use tracing::{debug, info};
 use super::{
     classify::Role,
     netlink::{NetlinkError, Requests},
-    xdp::{Driven, Xdp},
+    xdp::Driven,
 };
 use crate::bpf::Object;
 use clsact::Clsact;
-pub use driver::DriverError;
 use driver::Drivers;
+pub use driver::{DriverError, InDriver};
 pub use error::AttachError;
 use pair::Pair;
 pub use programs::Programs;
@@ -109,20 +109,27 @@ impl Attacher {
     /// # Errors
     ///
     /// If the kernel refuses, as it does where the driver takes no program; where it would hand over frames that the
-    /// program cannot handle; and where other devices use the driver in another mode. If the program had gone missing
-    /// and cannot be put again, other devices have lost it, too: see [`Attacher::in_driver`].
-    pub fn attach_to_driver(
+    /// program cannot handle, or drop those that it sends; and where other devices use the driver in another mode. If
+    /// the program had gone missing and cannot be put again, other devices have lost it, too: see
+    /// [`Attacher::in_driver`].
+    pub async fn attach_to_driver(
         &mut self,
         object: &mut Object,
         device: u32,
         driven: Option<&Driven>,
     ) -> Result<(), DriverError> {
-        self.drivers.attach(object, device, driven)
+        self.drivers.attach(object, device, driven).await
+    }
+
+    /// Waits until some driver can do more or less than before: [`Attacher::attach_to_driver`] may say something else
+    /// then, of whichever device.
+    pub async fn driver_news(&mut self) {
+        self.drivers.news().await;
     }
 
     /// Where the program runs in which frames of a device are handled, if they are in a driver.
     #[must_use]
-    pub fn in_driver(&self, device: u32) -> Option<Xdp> {
+    pub fn in_driver(&self, device: u32) -> Option<InDriver> {
         self.drivers.of(device)
     }
 

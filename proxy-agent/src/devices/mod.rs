@@ -8,8 +8,10 @@
 //! - [`watcher`]: keeps a snapshot true and tells what changes;
 //! - [`xdp`]: which uplinks have a program in their driver;
 //! - `ways`: tells that routes, addresses or neighbours have changed;
+//! - `abilities`: what drivers can do for programs;
 //! - [`attach`]: puts the programs on a device and takes them off.
 
+mod abilities;
 pub mod attach;
 pub mod classify;
 pub mod forwarders;
@@ -25,7 +27,8 @@ pub mod watcher;
 mod ways;
 pub mod xdp;
 
-pub use attach::{AttachError, AttachMode, Attached, Attacher, Programs};
+pub use abilities::{Abilities, AbilityError};
+pub use attach::{AttachError, AttachMode, Attached, Attacher, DriverError, InDriver, Programs};
 pub use classify::{Role, classify};
 pub use forwarders::Forwarders;
 pub use netlink::NetlinkError;

@@ -101,10 +101,20 @@ impl XdpModes {
         let lower = link.vlan.zip(link.counterpart.filter(|_| mode == Xdp::Native));
         let (vlan, device) = lower.unwrap_or((0, index));
         let legs = snapshot.links.iter().filter(|(_, leg)| leg.master == Some(device));
-        let is_bond = snapshot.links.get(&device)?.kind == LinkKind::Bond && mode == Xdp::Native;
+        let lowest = snapshot.links.get(&device)?;
+        let is_bond = lowest.kind == LinkKind::Bond && mode == Xdp::Native;
         let legs: BTreeSet<u32> = legs.filter(|_| is_bond).map(|(leg, _)| *leg).collect();
-        let is_stacked = mode == Xdp::Generic && is_stacked(link);
-        let mut driven = Driven { mode, device, vlan, legs, is_stacked };
+        let is_on_it = |other: &Link| other.vlan.is_some() && other.counterpart == Some(device);
+        let mut driven = Driven {
+            mode,
+            device,
+            name: lowest.name.clone(),
+            vlan,
+            legs,
+            is_stacked: mode == Xdp::Generic && is_stacked(link),
+            has_vlans: snapshot.links.values().any(is_on_it),
+            delivers_by_others: is_bond || lowest.kind == LinkKind::Pair,
+        };
         let is_hardware = |device: &u32| {
             let kind = snapshot.links.get(device).map(|link| link.kind);
             matches!(kind, Some(LinkKind::Other | LinkKind::Bond))
@@ -136,6 +146,8 @@ pub struct Driven {
     pub mode: Xdp,
     /// The device whose driver has it, by interface index: the uplink itself, or the lower device of a VLAN.
     pub device: u32,
+    /// Its name.
+    pub name: String,
     /// The VLAN whose tag the frames have; zero if they have none.
     pub vlan: u16,
     /// The legs by which a bond takes frames, if that device is one. The drivers of all its legs have the program.
@@ -143,6 +155,10 @@ pub struct Driven {
     /// Whether it is wanted behind the driver of a device that is stacked on others. There it would break checksums: it
     /// is not attached, and the operator is told.
     pub is_stacked: bool,
+    /// Whether that device has VLANs.
+    pub has_vlans: bool,
+    /// Whether what it sends is sent by others' drivers: a bond's by its legs', a veth's by the other end's.
+    pub delivers_by_others: bool,
 }
 
 impl Driven {

@@ -42,6 +42,12 @@ impl Frame for XdpContext {
     }
 }
 
+/// Whether all of a frame lies in its linear part.
+#[inline(always)]
+pub(crate) fn is_in_one_buffer(context: &XdpContext) -> bool {
+    context.data_end() - context.data() == context.length() as usize
+}
+
 /// Writes a value at an offset of the frame's linear part.
 #[inline(always)]
 pub(crate) fn write<T: Copy>(context: &XdpContext, offset: usize, value: &T) -> Option<()> {

@@ -11,11 +11,16 @@ use aya_ebpf::{
 use proxy_common::{
     Protocol,
     counter::Reason,
-    device::Wire,
+    device::{DeviceTraits, Wire},
     flow::{FlowKey, Tuple},
+    ways::Hop,
 };
 
-use super::{ETHERTYPE, TAG, TAG_LENGTH, frame::write, up};
+use super::{
+    ETHERTYPE, TAG, TAG_LENGTH,
+    frame::{is_in_one_buffer, write},
+    up,
+};
 use crate::{
     counter::count,
     family::Datapath,
@@ -38,13 +43,15 @@ pub(super) fn send<F: Datapath>(
     to: &Tuple<F>,
     (next, mac): (u32, &[u8; 6]),
 ) -> u32 {
-    let Some(own) = hops::own_address(next, mac, now()) else {
+    let Some(&Hop { own, traits, .. }) = hops::used(next, mac, now()) else {
         return up::<F>(Reason::XdpUpNeighbour);
     };
-    if F::time_to_live(context, network) <= 1 {
+    let wire = Wire::of_number(next);
+    let is_own = wire.device == context.device();
+    let is_limited = !is_own && traits.has(DeviceTraits::XDP_ONE_BUFFER);
+    if is_limited && !is_in_one_buffer(context) || F::time_to_live(context, network) <= 1 {
         return up::<F>(Reason::XdpUpUnusual);
     }
-    let wire = Wire::of_number(next);
     let Some(network) = tag(context, network, wire.vlan) else {
         return up::<F>(Reason::XdpUpUnusual);
     };
@@ -57,7 +64,7 @@ pub(super) fn send<F: Datapath>(
         return dropped::<F>();
     }
     count::<F>(Reason::XdpSent);
-    if wire.device == context.device() {
+    if is_own {
         return XDP_TX;
     }
     // SAFETY: the helper takes integers.

@@ -63,14 +63,14 @@ pub(crate) fn join_network() -> Result<()> {
 pub(crate) fn equip<F: Family>(subject: &mut Subject<F>) -> Result<()> {
     let out = if_nametoindex(OUT)?;
     let (in_wire, out_wire) = (Wire::new(LOOPBACK, 0), Wire::new(out, 0));
-    let traits = Device::uplink([0; 6]).with_xdp(in_wire, false);
+    let traits = Device::uplink([0; 6]).with_xdp(in_wire);
     subject.devices.insert(LOOPBACK, traits, 0)?;
-    subject.devices.insert(out, Device::uplink(OUT_MAC).with_xdp(out_wire, false), 0)?;
+    subject.devices.insert(out, Device::uplink(OUT_MAC).with_xdp(out_wire), 0)?;
     let own = SocketAddr::new(node::<F>(), 0);
     subject.host_addresses.insert(out, address::<F>(own), 0)?;
     let hour = proxy_common::clock::seconds(3_600);
     let used = proxy_common::clock::Tick(clock::now().0.wrapping_add(hour));
-    let hop = Hop { device: out_wire.number(), used, mac: HOP_MAC, own: OUT_MAC, reserved: 0 };
+    let hop = Hop { device: out_wire.number(), used, mac: HOP_MAC, own: OUT_MAC, ..Hop::default() };
     Ok(subject.hops.set(Hop::row(hop.device, &hop.mac), hop, 0)?)
 }
 

@@ -15,8 +15,9 @@ const SET_TX_CHECKSUM: u32 = 0x17;
 /// `ETHTOOL_GFLAGS` and `ETHTOOL_SFLAGS` of `linux/ethtool.h`.
 const GET_FLAGS: u32 = 0x25;
 const SET_FLAGS: u32 = 0x26;
-/// `ETH_FLAG_TXVLAN` of `linux/ethtool.h`.
+/// `ETH_FLAG_TXVLAN` and `ETH_FLAG_RXVLAN` of `linux/ethtool.h`.
 const TX_VLAN: u32 = 1 << 7;
+const RX_VLAN: u32 = 1 << 8;
 
 /// `struct ethtool_value` of `linux/ethtool.h`.
 #[repr(C)]
@@ -36,9 +37,19 @@ impl Namespace {
     /// Makes `device` write VLAN tags into frames, where a driver's program at
     /// the other end sees them (`txvlan off`).
     pub fn write_vlan_tags(&self, device: &str) -> Result<()> {
+        self.disable(device, TX_VLAN)
+    }
+
+    /// Has `device` leave VLAN tags in the frames that it receives (`rxvlan
+    /// off`).
+    pub fn leave_vlan_tags(&self, device: &str) -> Result<()> {
+        self.disable(device, RX_VLAN)
+    }
+
+    fn disable(&self, device: &str, flag: u32) -> Result<()> {
         let switch = || {
             let flags = order(device, GET_FLAGS, 0)?;
-            order(device, SET_FLAGS, flags & !TX_VLAN).map(drop)
+            order(device, SET_FLAGS, flags & !flag).map(drop)
         };
         self.run(switch).with_context(|| format!("disabling VLAN offload of {device}"))
     }

@@ -32,6 +32,7 @@ use crate::netns::{Namespace, Prefix};
 pub use host::Host;
 pub use node::{Node, POD_BRIDGE, pod_device};
 pub use spec::{BetweenNodes, Families, NetkitMode, NodeSpec, PodNetwork, TopologySpec, Uplink};
+pub use uplink::TRUNK;
 pub use vxlan::VXLAN_DEVICE;
 
 /// The device of a node, pod or outsider.

@@ -11,7 +11,7 @@ use crate::netns::{Namespace, Veth};
 const VLAN: u16 = 50;
 
 /// What carries the VLAN on a node.
-const TRUNK: &str = "trunk";
+pub const TRUNK: &str = "trunk";
 
 /// The port of a node's bridge.
 const PORT: &str = "port";

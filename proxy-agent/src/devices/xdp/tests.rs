@@ -82,7 +82,16 @@ fn frames_of_a_vlan_come_by_the_driver_below() {
     let snapshot = vlan_on(LinkKind::Other, LinkKind::Other);
     let driven = modes(&["native"]).of(&snapshot, UPLINK).unwrap();
     let legs = BTreeSet::new();
-    let expected = Driven { mode: Xdp::Native, device: LOWER, vlan: 50, legs, is_stacked: false };
+    let expected = Driven {
+        mode: Xdp::Native,
+        device: LOWER,
+        name: "below".to_owned(),
+        vlan: 50,
+        legs,
+        is_stacked: false,
+        has_vlans: true,
+        delivers_by_others: false,
+    };
     assert_eq!(driven, expected);
     assert_eq!(driven.wires().collect::<Vec<_>>(), [Wire::new(LOWER, 50)]);
     // Below may be a veth, too.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ipnet::IpNet;
 use proxy_common::backend::BackendId;
 use proxy_common::counter::Reason;
-use proxy_common::device::Device;
+use proxy_common::device::{Device, DeviceTraits};
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::service::Policy;
 use proxy_tests::both_families;
@@ -172,14 +172,16 @@ fn a_route_to_nowhere<F: Tabled>() -> Result<()> {
     })
 }
 
-/// No other driver can send by it.
+/// No other driver can send by it, for lack of a program or of ability.
 fn a_device_without_a_driver<F: Tabled>() -> Result<()> {
     Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
         node.use_hops()?;
         let out = node.out;
-        let devices = [Device::uplink(OUT_MAC), with_driver(out, true)];
-        for (device, port) in devices.into_iter().zip(40_000..) {
-            node.rig.devices.insert(out, with_driver(out, false), 0)?;
+        let drivers = [DeviceTraits::XDP_GENERIC, DeviceTraits::XDP_OWN_FRAMES];
+        let devices = drivers.map(|driver| with_driver(out, driver));
+        let devices = devices.into_iter().chain([Device::uplink(OUT_MAC)]);
+        for (device, port) in devices.zip(40_000..) {
+            node.rig.devices.insert(out, with_driver(out, DeviceTraits::default()), 0)?;
             node.rig.ways.end_epoch()?;
             let flow = Flow::open(node, Protocol::Tcp, port)?;
             flow.is_sent(node)?;

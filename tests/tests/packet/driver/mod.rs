@@ -14,7 +14,7 @@ use nix::net::if_::if_nametoindex;
 use proxy_agent::bpf::clock;
 use proxy_common::clock::{Tick, seconds};
 use proxy_common::counter::Reason;
-use proxy_common::device::{Device, Wire};
+use proxy_common::device::{Device, DeviceTraits, Wire};
 use proxy_common::service::Policy;
 use proxy_common::ways::Hop;
 use proxy_tests::family::IpFamily;
@@ -80,7 +80,7 @@ impl<F: Tabled> Node<'_, F> {
             let rig = equip(Rig::in_this_network()?, backends, policy)?;
             let mut rig = with_drivers(rig)?;
             let out = if_nametoindex(OUT)?;
-            rig.devices.insert(out, with_driver(out, false), 0)?;
+            rig.devices.insert(out, with_driver(out, DeviceTraits::default()), 0)?;
             rig.host_addresses.insert(out, address::<F>(SocketAddr::new(node::<F>(), 0)), 0)?;
             let mut node = Node { rig: &mut rig, namespace: &namespace, out };
             node.route(F::underlay(ROUTER))?;
@@ -125,9 +125,14 @@ impl<F: Tabled> Node<'_, F> {
 
     /// Makes both next hops ones that the stack uses all the time.
     fn use_hops(&mut self) -> Result<()> {
+        self.use_hops_by(DeviceTraits::default())
+    }
+
+    /// The same by a device whose driver is like this.
+    fn use_hops_by(&mut self, traits: DeviceTraits) -> Result<()> {
         let used = Tick(clock::now().0.wrapping_add(seconds(3_600)));
         for mac in [CLIENT_MAC, ROUTER_MAC] {
-            let hop = Hop { device: self.out, used, mac, own: OUT_MAC, reserved: 0 };
+            let hop = Hop { device: self.out, used, mac, own: OUT_MAC, traits, reserved: 0 };
             self.rig.hops.set(Hop::row(hop.device, &mac), hop, 0)?;
         }
         Ok(())
@@ -137,13 +142,14 @@ impl<F: Tabled> Node<'_, F> {
 /// Has the device by which everything comes be one whose driver has a program.
 fn with_drivers<F: Tabled>(mut rig: Rig<F>) -> Result<Rig<F>> {
     rig.forget_hops()?;
-    rig.set_device(Device::uplink(NODE_MAC).with_xdp(Wire::new(DEVICE, 0), false))?;
+    let device = Device::uplink(NODE_MAC);
+    rig.set_device(device.with_xdp(Wire::new(DEVICE, 0)))?;
     Ok(rig)
 }
 
-/// The device by which everything leaves, whose driver has a program, or behind whose driver there is one.
-const fn with_driver(index: u32, is_generic: bool) -> Device {
-    Device::uplink(OUT_MAC).with_xdp(Wire::new(index, 0), is_generic)
+/// The device by which everything leaves, with a program in a driver that is like this.
+const fn with_driver(index: u32, driver: DeviceTraits) -> Device {
+    Device::uplink(OUT_MAC).with_xdp(Wire::new(index, 0)).with(driver)
 }
 
 /// The option of `ip` for a family.

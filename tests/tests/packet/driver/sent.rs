@@ -4,6 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_common::counter::Reason;
+use proxy_common::device::DeviceTraits;
 use proxy_common::service::Policy;
 use proxy_tests::both_families;
 use proxy_tests::packet::{Content, Packet, TcpFlags};
@@ -22,7 +23,11 @@ both_families!(
     the_stack_goes_on_with_what_the_driver_has_begun,
     connections_end_in_the_driver,
     checksums_follow,
+    frames_in_several_buffers,
 );
+
+/// More than the kernel gives one buffer, in bytes.
+const LARGE: usize = 6_000;
 
 fn flows_leave_from_the_driver<F: Tabled>() -> Result<()> {
     Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
@@ -154,5 +159,22 @@ fn checksums_follow<F: Tabled>() -> Result<()> {
             ensure!(left.frame == damaged(&expected)?, "{:02x?}", left.frame);
         }
         Ok(())
+    })
+}
+
+/// Large frames leave by drivers that can send them; others get them from the stack.
+fn frames_in_several_buffers<F: Tabled>() -> Result<()> {
+    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
+        node.use_hops()?;
+        let flow = Flow::open(node, Protocol::Udp, 40_000)?;
+        flow.is_sent(node)?;
+        let small = flow.request();
+        let large = udp(flow.client, node_port::<F>(), &[b'x'; LARGE]);
+        node.sends(&large, &flow.translated(&large), ROUTER_MAC)?;
+        node.use_hops_by(DeviceTraits::XDP_ONE_BUFFER)?;
+        // The kernel makes no socket buffer of that for a test.
+        node.rig.programs.in_driver(&large)?.is(Verdict::Pass, &large)?;
+        ensure!(node.rig.count(Reason::XdpUpUnusual)? == 1, "{:?}", node.counts());
+        node.sends(&small, &flow.translated(&small), ROUTER_MAC)
     })
 }

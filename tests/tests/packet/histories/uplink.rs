@@ -73,14 +73,15 @@ impl Uplink {
 
     /// Has the programs know it.
     pub(super) fn equip<F: Tabled>(self, rig: &mut Rig<F>) -> Result<()> {
-        rig.set_device(Device::uplink(NODE_MAC).with_xdp(Wire::new(DEVICE, 0), false))?;
+        rig.set_device(Device::uplink(NODE_MAC).with_xdp(Wire::new(DEVICE, 0)))?;
         let wire = Wire::new(self.out, 0);
-        rig.devices.insert(self.out, Device::uplink(OUT_MAC).with_xdp(wire, false), 0)?;
+        rig.devices.insert(self.out, Device::uplink(OUT_MAC).with_xdp(wire), 0)?;
         let own = address::<F>(SocketAddr::new(node::<F>(), 0));
         rig.host_addresses.insert(self.out, own, 0)?;
         // The stack uses the next hop all the time.
         let used = Tick(clock::now().0.wrapping_add(seconds(3_600)));
-        let hop = Hop { device: wire.number(), used, mac: ROUTER_MAC, own: OUT_MAC, reserved: 0 };
+        let hop =
+            Hop { device: wire.number(), used, mac: ROUTER_MAC, own: OUT_MAC, ..Hop::default() };
         Ok(rig.hops.set(Hop::row(hop.device, &hop.mac), hop, 0)?)
     }
 

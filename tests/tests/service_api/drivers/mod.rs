@@ -2,6 +2,7 @@
 
 //! Clients outside whose packets are handled in the drivers of uplinks.
 
+mod abilities;
 mod changes;
 mod modes;
 mod routes;
@@ -17,6 +18,7 @@ use proxy_agent::bpf::object::{map_directory, pinned};
 use proxy_common::counter::Reason;
 use proxy_common::{V4, V6, map_names};
 use proxy_tests::agent::Agent;
+use proxy_tests::cluster::eventually;
 use proxy_tests::family::{IpFamily, TestFamily};
 use proxy_tests::netns::Card;
 use proxy_tests::topology::TopologySpec;
@@ -39,6 +41,11 @@ fn with_another_uplink(spec: TopologySpec) -> Result<(Rig, Vec<Card>)> {
     let router = rig.cluster.topology.outsider("router").namespace();
     cards.push(router.be_network_card(OTHER_UPLINK)?);
     Ok((rig, cards))
+}
+
+/// The log comes to say this, as often as that.
+pub(super) fn says(agent: &Agent<'_>, text: &str, times: usize) -> bool {
+    eventually(|| agent.log().is_ok_and(|log| log.matches(text).count() == times))
 }
 
 /// How often the agent has counted a reason.
