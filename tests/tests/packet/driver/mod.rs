@@ -9,7 +9,7 @@ mod untouched;
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use proxy_agent::bpf::clock;
 use proxy_common::clock::{Tick, seconds};
@@ -17,6 +17,7 @@ use proxy_common::counter::Reason;
 use proxy_common::device::{Device, DeviceTraits, Wire};
 use proxy_common::service::Policy;
 use proxy_common::ways::Hop;
+use proxy_tests::cluster::eventually;
 use proxy_tests::family::IpFamily;
 use proxy_tests::netns::{Namespace, Prefix, Veth};
 use proxy_tests::packet::Packet;
@@ -71,6 +72,10 @@ impl<F: Tabled> Node<'_, F> {
         let netlink = namespace.netlink()?;
         let link = netlink.link(OUT)?;
         netlink.add_address(link, Prefix(node::<F>(), subnet_length(F::FAMILY)))?;
+        // The kernel gives an IPv6 address its route a moment later.
+        let own = format!("route get {}", node::<F>());
+        let is_there = || namespace.output("ip", &own, "").is_ok_and(|it| it.starts_with("local"));
+        ensure!(eventually(is_there), "the node has no route to itself");
         let neighbours =
             [(100, CLIENT_MAC), (ROUTER, ROUTER_MAC), (OTHER_ROUTER, OTHER_ROUTER_MAC)];
         for (host, mac) in neighbours {
