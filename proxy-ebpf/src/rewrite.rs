@@ -81,10 +81,12 @@ fn try_rewrite<F: Datapath>(
 /// What a change of the addresses adds to a one's complement sum, not folded.
 #[inline(always)]
 pub(crate) fn addresses_difference<F: Datapath>(from: &Tuple<F>, to: &Tuple<F>) -> u64 {
-    let mut sum = 0;
+    // The complement of a word is all ones without it: those of all words are taken at once.
+    let mut sum = u64::from(u32::MAX) * 2 * from.source.words().len() as u64;
     for (old, new) in [(&from.source, &to.source), (&from.destination, &to.destination)] {
         for (old, new) in old.words().iter().zip(new.words()) {
-            sum += u64::from(!*old) + u64::from(*new);
+            sum += u64::from(*new);
+            sum -= u64::from(*old);
         }
     }
     sum
@@ -93,10 +95,11 @@ pub(crate) fn addresses_difference<F: Datapath>(from: &Tuple<F>, to: &Tuple<F>) 
 /// What a change of the ports adds to a one's complement sum, not folded.
 #[inline(always)]
 pub(crate) fn ports_difference<F: Datapath>(from: &Tuple<F>, to: &Tuple<F>) -> u64 {
-    u64::from(!from.source_port.to_wire())
-        + u64::from(!from.destination_port.to_wire())
+    u64::from(u16::MAX) * 2
         + u64::from(to.source_port.to_wire())
         + u64::from(to.destination_port.to_wire())
+        - u64::from(from.source_port.to_wire())
+        - u64::from(from.destination_port.to_wire())
 }
 
 /// Adds a difference to a packet's transport checksum.

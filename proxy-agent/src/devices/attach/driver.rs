@@ -235,3 +235,23 @@ impl Driver {
         is_on(&self.link, device).map_err(|source| AttachError::LinkInfo { device, source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proxy_common::device::DeviceTraits;
+
+    use super::{Abilities, InDriver, Xdp};
+
+    #[test]
+    fn the_programs_are_told_what_a_driver_cannot_do() {
+        let traits = |mode, sends_for_others, sends_buffers_for_others| {
+            let abilities = Abilities { sends_for_others, sends_buffers_for_others };
+            InDriver { mode, abilities }.traits()
+        };
+        assert_eq!(traits(Xdp::Native, true, true), DeviceTraits::default());
+        assert_eq!(traits(Xdp::Native, true, false), DeviceTraits::XDP_ONE_BUFFER);
+        let neither = DeviceTraits::XDP_OWN_FRAMES.with(DeviceTraits::XDP_ONE_BUFFER);
+        assert_eq!(traits(Xdp::Native, false, false), neither);
+        assert_eq!(traits(Xdp::Generic, true, true), DeviceTraits::XDP_GENERIC);
+    }
+}
