@@ -17,7 +17,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    bpf::{self, DeviceTables, KernelLog, LocalityTables, Object, RouteMtus, Tables, WaysTable},
+    bpf::{
+        self, DeviceTables, HopsTable, KernelLog, LocalityTables, Object, RouteMtus, Tables,
+        WaysTable,
+    },
     cli::{RunArgs, SocketLb},
     collector,
     devices::{
@@ -149,6 +152,9 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     let ways = (WaysTable::open(object.pins())?, RouteMtus::open(object.pins())?);
     if fast_path || !device_options.xdp.are_off() {
         outside::tell_of_ways(ways, &mut beside)?;
+    }
+    if !device_options.xdp.are_off() {
+        outside::tell_of_hops(HopsTable::open(object.pins())?, &mut beside)?;
     }
     let locality = LocalityTables::open(object.pins())?;
     outside::tell_local_clients(locality, detection, runner.pod_cidrs(), &mut beside)?;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod device_tables;
 mod embedded;
 mod frontends;
+mod hops;
 pub mod kernel_log;
 mod left_out;
 mod locality;
@@ -21,6 +22,7 @@ mod verify;
 mod ways;
 
 pub use device_tables::DeviceTables;
+pub use hops::HopsTable;
 pub use kernel_log::KernelLog;
 pub use left_out::LeftOut;
 pub use locality::LocalityTables;

@@ -43,6 +43,8 @@ pub const LEFT_OUT: &str = "LEFT_OUT";
 pub const EPOCH: &str = "EPOCH";
 /// How often the node's ways have changed.
 pub const WAYS: &str = "WAYS";
+/// Next hops to whom drivers may send.
+pub const HOPS: &str = "HOPS";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

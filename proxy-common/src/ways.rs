@@ -37,7 +37,7 @@ pub const HOP_ROWS: u32 = 1 << 12;
 pub struct Hop {
     /// The device that leads there, by interface index.
     pub device: u32,
-    /// When the stack has used it last.
+    /// When the stack has used it last; or a moment ahead, where the agent says that it need not.
     pub used: Tick,
     /// Its MAC address.
     pub mac: [u8; 6],

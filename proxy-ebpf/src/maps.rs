@@ -158,9 +158,9 @@ pub(crate) static WIRES: HashMap<Wire, u32> = HashMap::pinned(MAX_WIRES, BPF_F_N
 #[map]
 pub(crate) static WAYS: Array<WaysEpoch> = Array::pinned(1, BPF_F_MMAPABLE);
 
-/// Next hops that the host's stack has used, by [`Hop::row`].
+/// Next hops that the host's stack has used, or that the agent vouches for, by [`Hop::row`].
 #[map]
-pub(crate) static HOPS: Array<Hop> = Array::with_max_entries(HOP_ROWS, 0);
+pub(crate) static HOPS: Array<Hop> = Array::pinned(HOP_ROWS, BPF_F_MMAPABLE);
 
 /// Counters of both families, by [`counter::Reason::row`].
 #[map]

@@ -8,9 +8,9 @@ use tokio::{sync::watch, task::JoinSet};
 use tracing::warn;
 
 use crate::{
-    bpf::{self, LocalityTables, RouteMtus, WaysTable},
+    bpf::{self, HopsTable, LocalityTables, RouteMtus, WaysTable},
     chain::chain,
-    devices::watch_ways,
+    devices::{Reachable, watch_reachable, watch_ways},
     events::Events,
     health_check::Server,
     local_clients::{Detection, LocalClients},
@@ -60,6 +60,18 @@ pub(super) fn tell_of_ways(
         }
         if let Err(error) = table.end_epoch() {
             warn!(error = chain(&error), "cannot say that routes or neighbours have changed");
+        }
+    })?;
+    Ok(())
+}
+
+/// Tells the programs of neighbours whom the kernel would not ask whether they are there.
+pub(super) fn tell_of_hops(mut table: HopsTable, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    watch_reachable(tasks, move |neighbours| {
+        for Reachable { device, mac } in neighbours {
+            if let Err(error) = table.trust(device, mac) {
+                warn!(device, error = chain(&error), "cannot say that a neighbour is there");
+            }
         }
     })?;
     Ok(())

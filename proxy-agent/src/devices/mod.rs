@@ -9,6 +9,7 @@
 //! - [`xdp`]: which uplinks have a program in their driver;
 //! - `ways`: tells that routes, addresses or neighbours have changed;
 //! - `abilities`: what drivers can do for programs;
+//! - `reachable`: neighbours to whom drivers may send;
 //! - [`attach`]: puts the programs on a device and takes them off.
 
 mod abilities;
@@ -19,6 +20,7 @@ mod netlink;
 mod options;
 mod parse;
 pub mod patterns;
+mod reachable;
 mod route_mtus;
 pub mod served;
 pub mod snapshot;
@@ -34,6 +36,7 @@ pub use forwarders::Forwarders;
 pub use netlink::NetlinkError;
 pub use options::DeviceOptions;
 pub use patterns::{Included, PatternError, Patterns};
+pub use reachable::{Reachable, watch_reachable};
 pub use route_mtus::RouteMtu;
 pub use served::{HostAddresses, ServedDevice};
 pub use watcher::{DeviceEvent, DeviceWatcher};

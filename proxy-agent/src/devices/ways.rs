@@ -27,6 +27,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use self::neighbours::Neighbours;
+pub(super) use self::neighbours::key as neighbour_key;
 use super::{
     netlink::{NetlinkError, Requests},
     route_mtus::{Heard, RouteMtu, RouteMtus},

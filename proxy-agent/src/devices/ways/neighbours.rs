@@ -35,7 +35,7 @@ impl Neighbours {
 }
 
 /// The device and the address of a neighbour; nothing of a bridge's.
-fn key(neighbour: &NeighbourMessage) -> Option<(u32, IpAddr)> {
+pub(in crate::devices) fn key(neighbour: &NeighbourMessage) -> Option<(u32, IpAddr)> {
     let address = neighbour.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some((*address).into()),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {

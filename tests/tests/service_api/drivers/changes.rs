@@ -37,14 +37,14 @@ const BETWEEN: Duration = Duration::from_millis(400);
 
 /// What a load has had answered: messages on one connection, datagrams of one socket, and connections.
 #[derive(Debug)]
-struct Answered {
+pub(super) struct Answered {
     messages: u64,
     datagrams: u64,
     connections: u64,
 }
 
 /// Asks all the time while something happens; each question, which has a number, must be answered.
-fn under_load(
+pub(super) fn under_load(
     from: &Host,
     target: SocketAddr,
     happens: impl FnOnce() -> Result<()>,
@@ -82,7 +82,7 @@ fn under_load(
 }
 
 /// There must have been much, and it must have left from the driver.
-fn is_much<F: TestFamily>(answered: &Answered, agent: &Agent<'_>) -> Result<()> {
+pub(super) fn is_much<F: TestFamily>(answered: &Answered, agent: &Agent<'_>) -> Result<()> {
     let Answered { messages, datagrams, connections } = *answered;
     ensure!(messages.min(datagrams).min(connections) > 200, "{answered:?}");
     let sent = count::<F>(agent, Reason::XdpSent)?;

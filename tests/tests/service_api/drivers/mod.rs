@@ -5,6 +5,7 @@
 mod abilities;
 mod changes;
 mod modes;
+mod neighbours;
 mod routes;
 
 use std::fs;
