@@ -22,6 +22,7 @@ mod rounds;
 mod setup;
 mod sizes;
 mod unfinished;
+mod uplink;
 mod work;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
@@ -44,13 +45,13 @@ const TOLERATED: f64 = 5.0;
 pub(crate) struct Args {
     #[command(subcommand)]
     alone: Option<Alone>,
-    /// Take about two minutes: fewer rounds, shorter windows, smaller sizes
+    /// Take about three minutes: fewer rounds, shorter windows, smaller sizes
     #[arg(long)]
     quick: bool,
     /// Measure these sections only
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<Section>,
-    /// Of the sections `paths` and `sizes`, measure only works with this in their titles
+    /// Of the sections `paths`, `uplink` and `sizes`, measure only works with this in their titles
     #[arg(long, value_name = "TEXT")]
     work: Option<String>,
     /// Write into the README which goals are reached here
@@ -81,6 +82,8 @@ enum Alone {
 enum Section {
     /// Throughput, connections and latency on each path to a backend
     Paths,
+    /// The same of clients outside to backends on other nodes, with programs in drivers and without
+    Uplink,
     /// The same as Services and flows grow in number
     Sizes,
     /// Nanoseconds a packet takes in each program
@@ -94,6 +97,7 @@ impl Section {
     const fn works(self, is_quick: bool) -> &'static [Work] {
         match self {
             Self::Paths => paths::works(is_quick),
+            Self::Uplink => uplink::works(is_quick),
             Self::Sizes => sizes::works(is_quick),
             Self::Packets | Self::ControlPlane => &[],
         }
@@ -102,6 +106,7 @@ impl Section {
     fn measure(self, setup: &Setup) -> Result<report::Section> {
         match self {
             Self::Paths => paths::run(setup),
+            Self::Uplink => uplink::run(setup),
             Self::Sizes => sizes::run(setup),
             Self::Packets => packets::run(setup),
             Self::ControlPlane => control_plane::run(setup),
@@ -191,7 +196,7 @@ fn part(percent: f64) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args as _, Command, FromArgMatches as _};
+    use clap::{Args as _, Command, FromArgMatches as _, ValueEnum as _};
 
     use super::{Args, Section};
 
@@ -216,14 +221,15 @@ mod tests {
 
     #[test]
     fn works_are_chosen_by_their_titles() {
-        let [paths, sizes, packets, control_plane] =
-            [Section::Paths, Section::Sizes, Section::Packets, Section::ControlPlane];
+        let [paths, uplink, sizes, packets, control_plane] = *Section::value_variants() else {
+            panic!("there are others")
+        };
         for (line, wanted) in [
-            ("", vec![paths, sizes, packets, control_plane]),
+            ("", vec![paths, uplink, sizes, packets, control_plane]),
             ("--only|packets,paths", vec![paths, packets]),
-            ("--work|connections", vec![paths, sizes, packets, control_plane]),
-            ("--work|UDP", vec![paths, packets, control_plane]),
-            ("--work|UDP|--only|paths,sizes", vec![paths]),
+            ("--work|connections", vec![paths, uplink, sizes, packets, control_plane]),
+            ("--work|UDP", vec![paths, uplink, packets, control_plane]),
+            ("--work|UDP|--only|uplink,sizes", vec![uplink]),
             ("--work|requests|--quick", vec![paths, packets, control_plane]),
         ] {
             assert_eq!(sections(line).unwrap(), wanted, "{line}");

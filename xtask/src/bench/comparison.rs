@@ -16,7 +16,7 @@ use super::{
 };
 use crate::progress::Part;
 
-/// A way from a client to a server on its node.
+/// A way from a client to a server.
 pub(crate) struct Path {
     /// Its name.
     pub(crate) name: &'static str,
@@ -27,6 +27,13 @@ pub(crate) struct Path {
     /// The place on the chart's axis, if it has one.
     size: Option<u64>,
     beside: Vec<Beside>,
+}
+
+/// What was done in a window, at least.
+#[derive(Clone, Copy)]
+struct Done {
+    flows: f64,
+    packets: f64,
 }
 
 /// With what a path is compared.
@@ -48,6 +55,13 @@ impl Path {
     /// Through the Service.
     pub(crate) const fn service(name: &'static str, kind: Kind, client: Client) -> Self {
         Self { name, kind, client, is_direct: false, size: None, beside: Vec::new() }
+    }
+
+    /// To a server on a node, past its Services.
+    pub(crate) const fn to_node(name: &'static str, kind: Kind) -> Self {
+        let mut path = Self::direct(name, Client::Outside);
+        path.kind = kind;
+        path
     }
 
     /// With a place on the chart's axis.
@@ -79,13 +93,15 @@ impl Path {
         Asker::new(network.node(self.kind)?.client(self.client), &setup.processors)
     }
 
-    /// What the agent of a node must have done if this path was taken, and so many flows opened.
-    fn expected(&self, node: Kind, opened: f64) -> Expected {
-        match self.client {
+    /// What the agent of a node must have done if this path was taken, by so many flows and packets.
+    fn expected(&self, node: Kind, done: Done) -> Expected {
+        let Done { flows, packets } = done;
+        match (self.client, node.proxy) {
             _ if self.is_direct || node != self.kind => Expected::Nothing,
-            Client::Node => Expected::Sockets(opened),
-            Client::Pod if node.proxy == Proxy::FastSixfour => Expected::FastFlows(opened),
-            Client::Pod => Expected::Flows(opened),
+            (Client::Node, _) => Expected::Sockets(flows),
+            (Client::Pod, Proxy::FastSixfour) => Expected::FastFlows(flows),
+            (Client::Outside, Proxy::XdpSixfour) => Expected::FromDriver { flows, packets },
+            (Client::Pod | Client::Outside, _) => Expected::Flows(flows),
         }
     }
 }
@@ -168,7 +184,7 @@ fn try_out(setup: &Setup, mut watch: Watch<'_, '_>, asker: &Asker<'_>) -> Result
     let _ = some()?;
     watch.begin()?;
     let amount = some()?;
-    watch.end(1.0)?;
+    watch.end(Done { flows: 1.0, packets: 1.0 })?;
     watch.check_rules()?;
     Ok(amount)
 }
@@ -190,7 +206,7 @@ impl<'a, 'n: 'a> Watch<'a, 'n> {
         let case = Case::new(path.over(family), move || work.measure(asker, target, amount));
         Ok(case.watched(move |done| match done {
             None => self.begin(),
-            Some(done) => self.end(work.opened(done)),
+            Some(done) => self.end(Done { flows: work.opened(done), packets: work.packets(done) }),
         }))
     }
 
@@ -199,12 +215,12 @@ impl<'a, 'n: 'a> Watch<'a, 'n> {
         Ok(())
     }
 
-    /// That since the beginning so many flows have gone the path, and nothing another one; and that no
-    /// closed connections were in their way.
-    fn end(&self, opened: f64) -> Result<()> {
+    /// That since the beginning so much has gone the path, and nothing another one; and that no
+    /// closed connections were in its way.
+    fn end(&self, done: Done) -> Result<()> {
         let after = self.network.counted(self.family)?;
         for ((kind, before), (_, after)) in self.before.iter().zip(after) {
-            self.path.expected(*kind, opened).ensure(*before, after)?;
+            self.path.expected(*kind, done).ensure(*before, after)?;
         }
         self.network.node(self.path.kind)?.ensure_no_time_wait()
     }

@@ -11,6 +11,13 @@ use proxy_tests::{agent::Agent, family::IpFamily, topology::Host};
 
 use crate::statistics::real;
 
+/// The least part of packets that must have left from drivers where they are to do so: the others have gone
+/// through the stack, as one a second and next hop does, and the first ones of a run.
+const FROM_DRIVER: f64 = 0.9;
+
+/// How many packets may leave from drivers after the window that they are of: the ends of its connections.
+const LATE: usize = 100;
+
 /// What the programs of an agent have done, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
@@ -20,6 +27,8 @@ pub(crate) struct Counted {
     fast: usize,
     /// Sockets that were given a backend.
     sockets: usize,
+    /// Packets that have left from a driver.
+    sent: usize,
 }
 
 /// What the programs of an agent must have done in a window, in one family: so much, or more.
@@ -33,6 +42,8 @@ pub(crate) enum Expected {
     FastFlows(f64),
     /// Given sockets a backend.
     Sockets(f64),
+    /// Opened flows, and sent packets from drivers.
+    FromDriver { flows: f64, packets: f64 },
 }
 
 impl Counted {
@@ -56,6 +67,7 @@ impl Counted {
             flows: count(Reason::FlowCreated)?,
             fast: count(Reason::FlowFast)?,
             sockets: count(Reason::SocketTranslated)?,
+            sent: count(Reason::XdpSent)?,
         })
     }
 }
@@ -69,13 +81,20 @@ impl Expected {
     pub(crate) fn ensure(self, before: Counted, after: Counted) -> Result<()> {
         let since = |count: fn(Counted) -> usize| count(after).checked_sub(count(before));
         let moved = [since(|it| it.flows), since(|it| it.fast), since(|it| it.sockets)];
-        let is_so = match (self, moved) {
-            (Self::Nothing, moved) => moved == [Some(0); 3],
-            (Self::Flows(least), [Some(flows), Some(0), Some(0)])
-            | (Self::Sockets(least), [Some(0), Some(0), Some(flows)]) => real(flows) >= least,
-            (Self::FastFlows(least), [Some(flows), Some(fast), Some(0)]) => {
+        let is_so = match (self, moved, since(|it| it.sent)) {
+            (Self::Nothing, moved, Some(sent)) => moved == [Some(0); 3] && sent <= LATE,
+            (Self::Flows(least), [Some(flows), Some(0), Some(0)], Some(0))
+            | (Self::Sockets(least), [Some(0), Some(0), Some(flows)], Some(0)) => {
+                real(flows) >= least
+            }
+            (Self::FastFlows(least), [Some(flows), Some(fast), Some(0)], Some(0)) => {
                 real(flows) >= least && fast == flows
             }
+            (
+                Self::FromDriver { flows: least, packets },
+                [Some(flows), Some(0), Some(0)],
+                Some(sent),
+            ) => real(flows) >= least && real(sent) >= packets * FROM_DRIVER,
             _ => false,
         };
         ensure!(
@@ -105,16 +124,17 @@ pub(crate) fn ensure_no_rules(node: &Host) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, Expected};
+    use super::{Counted, Expected, LATE};
 
-    const BEFORE: Counted = Counted { flows: 7, fast: 3, sockets: 5 };
+    const BEFORE: Counted = Counted { flows: 7, fast: 3, sockets: 5, sent: 11 };
 
     /// Whether it is what was expected if so much was done.
-    fn is_so(expected: Expected, [flows, fast, sockets]: [usize; 3]) -> bool {
+    fn is_so(expected: Expected, [flows, fast, sockets, sent]: [usize; 4]) -> bool {
         let after = Counted {
             flows: BEFORE.flows + flows,
             fast: BEFORE.fast + fast,
             sockets: BEFORE.sockets + sockets,
+            sent: BEFORE.sent + sent,
         };
         expected.ensure(BEFORE, after).is_ok()
     }
@@ -122,10 +142,11 @@ mod tests {
     #[test]
     fn a_path_accounts_for_all_that_was_done() {
         for (expected, done) in [
-            (Expected::Nothing, [0, 0, 0]),
-            (Expected::Flows(10.0), [10, 0, 0]),
-            (Expected::FastFlows(10.0), [10, 10, 0]),
-            (Expected::Sockets(10.0), [0, 0, 10]),
+            (Expected::Nothing, [0, 0, 0, 0]),
+            (Expected::Flows(10.0), [10, 0, 0, 0]),
+            (Expected::FastFlows(10.0), [10, 10, 0, 0]),
+            (Expected::Sockets(10.0), [0, 0, 10, 0]),
+            (Expected::FromDriver { flows: 10.0, packets: 44.0 }, [10, 0, 0, 40]),
         ] {
             assert!(is_so(expected, done), "{expected:?}");
             if expected != Expected::Nothing {
@@ -134,7 +155,11 @@ mod tests {
             }
             for place in 0..done.len() {
                 let mut other = done;
-                other[place] = if done[place] == 0 { 1 } else { 9 };
+                other[place] = match (done[place], place) {
+                    (0, 3) => LATE + 1,
+                    (0, _) => 1,
+                    (count, _) => count - 1,
+                };
                 assert!(!is_so(expected, other), "{expected:?} is not {other:?}");
             }
         }

@@ -6,12 +6,14 @@ mod filler;
 mod measured;
 mod node;
 mod others;
+mod outside;
 
 use anyhow::{Context as _, Result};
 use proxy_tests::{
-    family::IpFamily,
+    family::{DualAddress, IpFamily},
     manifests::Manifests,
-    topology::{NodeSpec, Topology, TopologySpec},
+    netns::Card,
+    topology::{Host, NodeSpec, Topology, TopologySpec, pod_device},
 };
 
 use super::{evidence::Counted, kube_proxy, setup::Setup};
@@ -23,6 +25,9 @@ pub(crate) use node::{Client, Node};
 /// The host number of the client of a node.
 const CLIENT: u8 = 11;
 
+/// The host number, in the nodes' network, of the first machine outside.
+const FIRST_OUTSIDE: u8 = 100;
+
 /// What serves the Services of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proxy {
@@ -32,6 +37,8 @@ pub(crate) enum Proxy {
     Sixfour,
     /// The agent, with the fast path.
     FastSixfour,
+    /// The agent, with programs in the drivers of uplinks.
+    XdpSixfour,
     /// The rules of kube-proxy in this mode.
     Rules(kube_proxy::Mode),
 }
@@ -54,11 +61,42 @@ impl Kind {
     }
 }
 
+/// Where clients and servers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Pods of the node.
+    OnNode,
+    /// Machines on both sides of the node, with network cards.
+    Through,
+    /// The client is a machine outside, and the server runs on the node itself.
+    ToNode,
+}
+
+impl Layout {
+    /// The number of the node whose pods have the endpoints' addresses.
+    const fn servers(self, node: u8) -> u8 {
+        match self {
+            Self::Through => outside::SERVER,
+            Self::OnNode | Self::ToNode => node,
+        }
+    }
+
+    /// The server's own address.
+    const fn server(self, node: u8) -> DualAddress {
+        match self {
+            Self::ToNode => outside::NODE_ADDRESS,
+            Self::OnNode | Self::Through => DualAddress::pod(self.servers(node), measured::FIRST),
+        }
+    }
+}
+
 /// The namespaces and the files of nodes.
 pub(crate) struct Ground {
+    layout: Layout,
     kinds: Vec<Kind>,
     topology: Topology,
     manifests: Vec<Manifests>,
+    cards: Vec<Card>,
 }
 
 impl Ground {
@@ -67,25 +105,70 @@ impl Ground {
     /// # Errors
     ///
     /// If namespaces cannot be made.
-    pub(crate) fn new(kinds: Vec<Kind>) -> Result<Self> {
+    pub(crate) fn new(layout: Layout, kinds: Vec<Kind>) -> Result<Self> {
         let mut spec = TopologySpec::new();
-        for place in 0..kinds.len() {
+        for (place, number) in (0..kinds.len()).zip(FIRST_OUTSIDE..) {
             let node = NodeSpec::routed(&name("node", place));
-            spec = spec
-                .node(node.pod(&name("c", place), CLIENT).pod(&name("s", place), measured::FIRST));
+            let (client, server) = (name("c", place), name("s", place));
+            spec = match layout {
+                Layout::OnNode => {
+                    spec.node(node.pod(&client, CLIENT).pod(&server, measured::FIRST))
+                }
+                Layout::Through => {
+                    let number = 2 * number - FIRST_OUTSIDE;
+                    spec.node(node).outsider(&client, number).outsider(&server, number + 1)
+                }
+                Layout::ToNode => spec.node(node).outsider(&client, number),
+            };
         }
-        let what = "nodes, with a client and a server on each";
-        let part = Part::new(format_args!("{} {what}", kinds.len()), kinds.len() * 3);
+        let what = "nodes, with a client and a server each";
+        let machines = if layout == Layout::ToNode { 2 } else { 3 };
+        let part = Part::new(format_args!("{} {what}", kinds.len()), kinds.len() * machines);
         let topology = spec.build_with_progress(|step| {
             part.on(step);
             part.done();
         })?;
-        for place in 0..kinds.len() {
-            let server = topology.pod(&name("s", place));
-            measured::add_addresses(topology.node(&name("node", place)), server)?;
-        }
         let manifests = kinds.iter().map(|_| Manifests::new()).collect::<Result<_>>()?;
-        Ok(Self { kinds, topology, manifests })
+        let mut ground = Self { layout, kinds, topology, manifests, cards: Vec::new() };
+        for place in 0..ground.kinds.len() {
+            let cards = ground.join(place)?;
+            ground.cards.extend(cards);
+        }
+        Ok(ground)
+    }
+
+    /// Has a client and a server reach each other by their node, and returns their network cards.
+    fn join(&self, place: usize) -> Result<Vec<Card>> {
+        let node = self.topology.node(&name("node", place));
+        let here = node.host().namespace();
+        let [client, server] = self.client_and_server(place).map(Host::namespace);
+        match self.layout {
+            Layout::OnNode => {
+                let device = pod_device(&name("s", place));
+                measured::add_addresses(node.number(), (here, &device), server)?;
+                Ok(Vec::new())
+            }
+            Layout::Through => {
+                outside::join_client(here, client)?;
+                outside::join_server(here, server)?;
+                [client, server].into_iter().map(outside::be_network_card).collect()
+            }
+            Layout::ToNode => {
+                outside::join_client(here, client)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn client_and_server(&self, place: usize) -> [&Host; 2] {
+        let (client, server) = (name("c", place), name("s", place));
+        match self.layout {
+            Layout::OnNode => [self.topology.pod(&client), self.topology.pod(&server)],
+            Layout::Through => [self.topology.outsider(&client), self.topology.outsider(&server)],
+            Layout::ToNode => {
+                [self.topology.outsider(&client), self.topology.node(&name("node", place)).host()]
+            }
+        }
     }
 }
 
@@ -109,11 +192,10 @@ impl<'a> Network<'a> {
         let start = |(place, manifests)| {
             let kind: Kind = ground.kinds[place];
             part.on(format_args!("{:?}, {} Services", kind.proxy, kind.services));
-            let topology = &ground.topology;
             let node = Node::start(
-                kind,
-                topology.node(&name("node", place)),
-                [topology.pod(&name("c", place)), topology.pod(&name("s", place))],
+                (ground.layout, kind),
+                ground.topology.node(&name("node", place)),
+                ground.client_and_server(place),
                 manifests,
                 setup,
             )?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::{
     comparison::{self, Path},
     kube_proxy::Mode,
-    network::{Client, Ground, Kind, Network, Proxy},
+    network::{Client, Ground, Kind, Layout, Network, Proxy},
     report::{Section, Wanted},
     setup::Setup,
     work::Work,
@@ -78,7 +78,7 @@ fn paths(work: Work, is_quick: bool) -> Vec<Path> {
 /// If something does not start, or a client does not reach its server, or does so by another way
 /// than is said.
 pub(super) fn run(setup: &Setup) -> Result<Section> {
-    let ground = Ground::new(comparison::kinds(&paths(Work::STREAM, setup.quick)))?;
+    let ground = Ground::new(Layout::OnNode, comparison::kinds(&paths(Work::STREAM, setup.quick)))?;
     let network = Network::start(&ground, setup)?;
     let mut charts = Vec::new();
     for work in setup.chosen(works(setup.quick)) {

@@ -7,7 +7,7 @@ use proxy_common::flow::MAX_FLOWS;
 use super::{
     comparison::{self, Path},
     kube_proxy::Mode,
-    network::{Client, Ground, Kind, Network, Proxy},
+    network::{Client, Ground, Kind, Layout, Network, Proxy},
     report::{Chart, Section, Wanted},
     setup::Setup,
     work::Work,
@@ -85,7 +85,7 @@ fn by_flows(sizes: &[u32]) -> Vec<Path> {
 
 /// Measures on nodes that are there at once, and gone afterwards.
 fn measure(setup: &Setup, axis: &str, paths: &[Path]) -> Result<Vec<Chart>> {
-    let ground = Ground::new(comparison::kinds(paths))?;
+    let ground = Ground::new(Layout::OnNode, comparison::kinds(paths))?;
     let network = Network::start(&ground, setup)?;
     let mut charts = Vec::new();
     for work in setup.chosen(works(setup.quick)) {

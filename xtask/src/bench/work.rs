@@ -25,6 +25,9 @@ const FEW_EXCHANGES: Duration = Duration::from_millis(20);
 const SHORT_STREAM: f64 = 128e6;
 const FEW_DATAGRAMS: f64 = 2e6;
 
+/// The largest packet of all networks here, in bytes.
+const MTU: f64 = 1500.0;
+
 /// Has iperf3 send datagrams.
 const UDP: &str = "--udp";
 
@@ -182,6 +185,17 @@ impl Work {
             Tool::Iperf3(_, streams) => f64::from(streams) + 1.0,
             Tool::Peer(Exchange::Connection, ..) => done.work,
             Tool::Peer(Exchange::Request, threads, _) => real(threads),
+        }
+    }
+
+    /// How many packets that took at least, both ways: as those of streams that are not joined, and of connections
+    /// that are opened, used and closed.
+    pub(crate) fn packets(self, done: &Sample) -> f64 {
+        match self.tool {
+            Tool::Iperf3(..) if self.protocol() == Protocol::Udp => done.work,
+            Tool::Iperf3(..) => done.work * 1e9 / 8.0 / MTU,
+            Tool::Peer(Exchange::Connection, ..) => done.work * 6.0,
+            Tool::Peer(Exchange::Request, ..) => done.work * 2.0,
         }
     }
 

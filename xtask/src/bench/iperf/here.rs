@@ -10,7 +10,7 @@ use crate::{
     bench::{
         comparison,
         machine::Machine,
-        network::{Ground, Network},
+        network::{Ground, Layout, Network},
         part, paths,
         report::{self, Chart},
         setup::Setup,
@@ -38,7 +38,7 @@ pub(super) struct Here {
 pub(super) fn run(options: &Here) -> Result<()> {
     let setup = Setup::new(true, part(options.tolerate)?, options.sixfour.as_deref())?;
     let start = Instant::now();
-    let ground = Ground::new(comparison::kinds(&paths::all(WORKS[0])))?;
+    let ground = Ground::new(Layout::OnNode, comparison::kinds(&paths::all(WORKS[0])))?;
     let network = Network::start(&ground, &setup)?;
     let charts = WORKS.map(|work| throughput(&setup, &network, work));
     let charts = charts.into_iter().collect::<Result<Vec<_>>>()?;

@@ -7,9 +7,8 @@ use anyhow::Result;
 use proxy_tests::{
     family::{DualAddress, IpFamily},
     manifests::{self, Service},
-    netns::Prefix,
+    netns::{Namespace, Prefix},
     protocol::Protocol,
-    topology::{Host, Node, pod_device},
 };
 
 use crate::{
@@ -81,16 +80,17 @@ impl Measured {
         self.ports.iter().fold(service, add).endpoints(endpoints)
     }
 
-    /// As kube-proxy gets it: each of its ports in a family.
+    /// As kube-proxy gets it, on that node or on another one: each of its ports in a family.
     pub(super) fn ports(
         self,
         node: u8,
+        is_local: bool,
         family: IpFamily,
     ) -> impl Iterator<Item = ServicePort> + Clone + Sync {
         self.ports.iter().map(move |(name, protocol, number)| {
             let endpoints = hosts(self.endpoints).map(|host| {
                 let pod = DualAddress::pod(node, host).of(family);
-                Endpoint { address: SocketAddr::new(pod, *number), is_local: true }
+                Endpoint { address: SocketAddr::new(pod, *number), is_local }
             });
             ServicePort {
                 namespace: "bench".to_owned(),
@@ -108,19 +108,22 @@ fn hosts(count: u8) -> impl Iterator<Item = u8> + Clone {
     FIRST..FIRST + count
 }
 
-/// Gives a server, which has the first one, all other addresses of endpoints. They are not at its
-/// device: what iperf3 sends first over UDP has the address that the kernel prefers there, and has to
-/// have the one that its client knows.
-pub(super) fn add_addresses(node: &Node, server: &Host) -> Result<()> {
-    let outside = node.host().namespace().netlink()?;
-    let inside = server.namespace().netlink()?;
-    let (device, loopback) = (outside.link(&pod_device(server.name()))?, inside.link("lo")?);
+/// Gives a server, which has the first one, all other addresses of endpoints, and has `node` find them there
+/// by its `device`. They are not at the server's own device: what iperf3 sends first over UDP has the address
+/// that the kernel prefers there, and has to have the one that its client knows.
+pub(super) fn add_addresses(
+    number: u8,
+    (node, device): (&Namespace, &str),
+    server: &Namespace,
+) -> Result<()> {
+    let (outside, inside) = (node.netlink()?, server.netlink()?);
+    let (device, loopback) = (outside.link(device)?, inside.link("lo")?);
     for host in hosts(ENDPOINTS).skip(1) {
         for family in IpFamily::ALL {
-            let address = DualAddress::pod(node.number(), host).of(family);
-            let prefix = Prefix(address, family.host_prefix_length());
+            let address = |host| DualAddress::pod(number, host).of(family);
+            let prefix = Prefix(address(host), family.host_prefix_length());
             inside.add_address(loopback, prefix)?;
-            outside.add_route(prefix, Some(server.address(family)), device)?;
+            outside.add_route(prefix, Some(address(FIRST)), device)?;
         }
     }
     Ok(())

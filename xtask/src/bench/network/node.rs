@@ -16,11 +16,11 @@ use proxy_tests::{
     topology::{self, Host},
 };
 
-use super::{EXCHANGES, Kind, Proxy, filler, measured, others};
+use super::{EXCHANGES, Kind, Layout, Measured, Proxy, filler, measured, others, outside};
 use crate::{
     bench::{
         evidence,
-        kube_proxy::{self, Rules},
+        kube_proxy::{self, Rules, ServicePort},
         peer::{self, Server},
         processors::Place,
         setup::Setup,
@@ -35,11 +35,14 @@ pub(crate) enum Client {
     Pod,
     /// A process of the node.
     Node,
+    /// A machine outside.
+    Outside,
 }
 
 /// A node with its client, its server and its proxy.
 pub(crate) struct Node<'a> {
     pub(super) kind: Kind,
+    layout: Layout,
     number: u8,
     host: &'a Host,
     client: &'a Host,
@@ -52,7 +55,7 @@ pub(crate) struct Node<'a> {
 impl<'a> Node<'a> {
     /// Starts what runs on it.
     pub(super) fn start(
-        kind: Kind,
+        (layout, kind): (Layout, Kind),
         node: &'a topology::Node,
         [client, server]: [&'a Host; 2],
         manifests: &'a Manifests,
@@ -63,24 +66,30 @@ impl<'a> Node<'a> {
         evidence::ensure_no_rules(host)?;
         let agent = match kind.proxy {
             Proxy::None => None,
-            Proxy::Sixfour | Proxy::FastSixfour => {
+            Proxy::Sixfour | Proxy::FastSixfour | Proxy::XdpSixfour => {
                 manifests.apply_node(node, None)?;
                 for measured in measured::ALL {
-                    manifests.apply(&measured.service(node.number()))?;
+                    manifests.apply(&measured.service(layout.servers(node.number())))?;
                 }
                 others::write(manifests, kind.others())?;
                 let fast = if kind.proxy == Proxy::FastSixfour { "on" } else { "off" };
-                let agent = AgentSpec::new(host, manifests.directory())
-                    .argument(format!("--fast-path={fast}"));
+                let uplinks = outside::ALL;
+                let mut agent = AgentSpec::new(host, manifests.directory())
+                    .argument(format!("--fast-path={fast}"))
+                    .argument(format!("--include-device=uplink={uplinks}"));
+                if kind.proxy == Proxy::XdpSixfour {
+                    agent = agent.argument(format!("--xdp=native={uplinks}"));
+                }
                 Some(agent.log_level("info").binary(&setup.sixfour).start()?)
             }
             Proxy::Rules(mode) => {
-                load(mode, kind, node)?;
+                load(mode, (layout, kind), node)?;
                 None
             }
         };
         let node = Self {
             kind,
+            layout,
             number: node.number(),
             host,
             client,
@@ -111,14 +120,14 @@ impl<'a> Node<'a> {
     /// Who asks.
     pub(crate) const fn client(&self, client: Client) -> &'a Host {
         match client {
-            Client::Pod => self.client,
+            Client::Pod | Client::Outside => self.client,
             Client::Node => self.host,
         }
     }
 
     /// The server's own address.
     pub(crate) const fn server(&self, family: IpFamily) -> IpAddr {
-        self.server.address(family)
+        self.layout.server(self.number).of(family)
     }
 
     /// The agent, if it has one.
@@ -137,9 +146,7 @@ impl<'a> Node<'a> {
         protocol: Protocol,
         number: u16,
     ) -> Result<()> {
-        let ports =
-            measured::ALL.into_iter().flat_map(|service| service.ports(self.number, family));
-        let port = { ports }
+        let port = measured_ports(self.layout, self.number, family)
             .find(|port| (port.protocol, port.frontend.port()) == (protocol, number))
             .context("no Service has such a port")?;
         kube_proxy::check_translated(self.host.namespace(), &port)
@@ -172,6 +179,17 @@ impl<'a> Node<'a> {
     }
 }
 
+/// All ports of the Services that are measured on a node, as kube-proxy gets them.
+fn measured_ports(
+    layout: Layout,
+    node: u8,
+    family: IpFamily,
+) -> impl Iterator<Item = ServicePort> + Clone + Sync {
+    let servers = layout.servers(node);
+    let ports = move |service: Measured| service.ports(servers, servers == node, family);
+    measured::ALL.into_iter().flat_map(ports)
+}
+
 /// How many sockets are in `TIME_WAIT`, of both families, by what the kernel says of a namespace.
 fn in_time_wait(sockets: &str) -> Option<u32> {
     let tcp = sockets.lines().find_map(|line| line.strip_prefix("TCP:"))?;
@@ -180,11 +198,13 @@ fn in_time_wait(sockets: &str) -> Option<u32> {
 
 /// Loads the rules for all Services in both families; those that are measured come last, where
 /// iptables finds them latest.
-fn load(mode: kube_proxy::Mode, kind: Kind, node: &topology::Node) -> Result<()> {
+fn load(
+    mode: kube_proxy::Mode,
+    (layout, kind): (Layout, Kind),
+    node: &topology::Node,
+) -> Result<()> {
     for family in IpFamily::ALL {
-        let measured = measured::ALL;
-        let measured =
-            measured.into_iter().flat_map(|service| service.ports(node.number(), family));
+        let measured = measured_ports(layout, node.number(), family);
         let ports = kube_proxy::many(family, kind.others()).chain(measured);
         let host = node.host();
         let rules = Rules { mode, node: kube_proxy::Node::at(host.address(family)), ports };
