@@ -83,6 +83,11 @@ fn write_frame<F: Layout>(context: &impl Bytes) -> Option<()> {
         }
         ptr::write_unaligned((start + address_at) as *mut u32, address.to_be());
         ptr::write_unaligned((start + port_at) as *mut u16, port.to_be());
+        if recipe.frontends > 0 {
+            let frontend = recipe.frontend.wrapping_add(recipe.asked(client));
+            let at = start + F::ADDRESSES + 2 * F::ADDRESS - 4;
+            ptr::write_unaligned(at as *mut u32, frontend.to_be());
+        }
     }
     settle(&mut recipe.written);
     Some(())

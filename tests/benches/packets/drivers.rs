@@ -11,7 +11,7 @@ use proxy_agent::bpf::clock;
 use proxy_common::counter::Reason;
 use proxy_common::device::{Device, Wire};
 use proxy_common::flow::{Flow, FlowKey, Hook, Kind};
-use proxy_common::gauge::{MAX_FRAME, Recipe};
+use proxy_common::gauge::Recipe;
 use proxy_common::ways::Hop;
 use proxy_common::{Family, Protocol};
 use proxy_tests::packet::{Packet, TcpFlags};
@@ -19,11 +19,10 @@ use proxy_tests::packet::{Packet, TcpFlags};
 use crate::entries::{confirmed, tuple};
 use crate::opened;
 use crate::peers::{address, client, client_of, endpoint, last_word, vip};
-use crate::scenario::{Scenario, packets};
+use crate::scenario::{SENT_BACK, Scenario, packets};
 use crate::subject::{LOOPBACK, Subject};
 
-/// `XDP_TX` and `XDP_REDIRECT`.
-pub(crate) const SENT_BACK: i32 = 3;
+/// `XDP_REDIRECT`.
 const SENT_ON: i32 = 4;
 
 /// The kind of flows that drivers handle.
@@ -85,7 +84,7 @@ pub(crate) fn frontend<F: Family>() -> SocketAddr {
 }
 
 /// The scenarios with so many flows.
-pub(crate) fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
+pub(crate) fn scenarios<F: Family>(flows: u32) -> Result<[Scenario; 3]> {
     let data = |from, to| Packet::tcp(from, to, TcpFlags::ACK).payload(b"").numbers(1, 1);
     let request = packets::<F>(&data(client::<F>(0), frontend::<F>()), false, flows, SENT_ON)?;
     let reply = data(endpoint::<F>(0), source::<F>(0));
@@ -102,14 +101,15 @@ pub(crate) fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
         program: proxy_agent::bpf::object::XDP,
         in_driver: true,
         floors,
+        frontend: frontend::<F>(),
         counted: Some(Reason::XdpSent),
         to,
         most: u32::MAX,
     };
     let follow: &[_] = &[("stamp_xdp", SENT_BACK), ("follow_xdp", SENT_BACK)];
-    Ok(vec![
+    Ok([
         scenario("in the driver, request", request, follow, endpoint::<F>(0)),
-        scenario("in the driver, reply", reply, &[], anywhere(client::<F>(0))),
+        scenario("in the driver, reply", reply, follow, anywhere(client::<F>(0))),
         Scenario {
             counted: Some(Reason::FlowCreated),
             most: opened::MOST,
@@ -125,23 +125,20 @@ pub(crate) fn scenarios<F: Family>(flows: u32) -> Result<Vec<Scenario>> {
 
 /// A client, as its backend sees it: the node, under many addresses, as one has too few ports for that.
 fn source<F: Family>(number: u32) -> SocketAddr {
-    let recipe = Recipe {
-        written: 0,
-        frame: [0; MAX_FRAME],
-        next: 0,
-        clients: 0,
-        address: last_word(client::<F>(0).ip()).wrapping_add(1 << 12),
-        is_reply: 0,
-    };
-    client_of::<F>(&recipe, number)
+    let first = last_word(client::<F>(0).ip()).wrapping_add(1 << 12);
+    client_of::<F>(&Recipe::new(first), number)
 }
 
-/// The entries of so many flows from clients to the first endpoint of the Service.
-pub(crate) fn entries<F: Family>(flows: u32) -> impl Iterator<Item = (FlowKey<F>, Flow<F>)> {
+/// The entries of so many flows, each with the frontend that it asks and the endpoint that it got.
+pub(crate) fn entries<F: Family>(
+    flows: u32,
+    ends: impl Fn(u32) -> (SocketAddr, SocketAddr),
+) -> impl Iterator<Item = (FlowKey<F>, Flow<F>)> {
     let now = clock::now();
     (0..flows).flat_map(move |number| {
-        let own = tuple::<F>(client::<F>(number), frontend::<F>());
-        let sent = tuple::<F>(source::<F>(number), endpoint::<F>(0));
+        let (frontend, endpoint) = ends(number);
+        let own = tuple::<F>(client::<F>(number), frontend);
+        let sent = tuple::<F>(source::<F>(number), endpoint);
         let key = |tuple| FlowKey::new(tuple, Protocol::TCP, Hook::INGRESS);
         [
             confirmed(key(own), sent, Kind(FOLDED), now),

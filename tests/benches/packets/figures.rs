@@ -26,6 +26,8 @@ pub(crate) struct Figure {
     pub(crate) scenario: &'static str,
     /// Flows in the table.
     pub(crate) flows: u32,
+    /// Frontends that are asked, where their number is what is measured.
+    pub(crate) frontends: Option<u32>,
     /// The program, or the floor.
     pub(crate) program: &'static str,
     /// Which floor it is to be compared with, if it is none.
@@ -49,10 +51,11 @@ impl Figures {
     /// Prints them, and how they compare with their floors.
     pub(crate) fn print(&self) {
         for figure in &self.figures {
-            let Figure { family, scenario, flows, program, .. } = figure;
+            let Figure { family, scenario, program, .. } = figure;
+            let size = figure.frontends.unwrap_or(figure.flows);
             let least = figure.nanoseconds.iter().copied().fold(f64::INFINITY, f64::min);
             let median = median(figure.nanoseconds.clone());
-            print!("{family} {scenario:<24} {flows:>7} {program:<16} {median:7.1} ({least:.1})");
+            print!("{family} {scenario:<40} {size:>7} {program:<16} {median:7.1} ({least:.1})");
             println!(
                 "{}",
                 self.ratio(figure).map(|ratio| format!("  {ratio:.2}")).unwrap_or_default()
@@ -64,8 +67,8 @@ impl Figures {
     fn ratio(&self, figure: &Figure) -> Option<f64> {
         let floor = self.figures.iter().find(|other| {
             Some(other.program) == figure.floor
-                && (other.family, other.scenario, other.flows)
-                    == (figure.family, figure.scenario, figure.flows)
+                && (other.family, other.scenario, other.flows, other.frontends)
+                    == (figure.family, figure.scenario, figure.flows, figure.frontends)
         })?;
         let both = figure.nanoseconds.iter().zip(&floor.nanoseconds);
         Some(median(both.map(|(own, floor)| own / floor).collect()))

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{Program, ProgramFd, SchedClassifier};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, EbpfLoader};
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
@@ -69,19 +69,20 @@ impl<F: Family> Gauge<F> {
         })
     }
 
-    /// Writes a Service port with these backends, from the first slot on.
+    /// Writes a Service port with these backends, from a slot on.
     pub(crate) fn put_service(
         &mut self,
         frontend: (FrontendKey<F>, Frontend),
+        start: u32,
         backends: &[(BackendId, Backend<F>)],
     ) -> Result<()> {
-        for (slot, (id, backend)) in (0..).zip(backends) {
+        for (slot, (id, backend)) in (start..).zip(backends) {
             self.slots.set(slot, *id, 0)?;
             self.backends.set(id.0, *backend, 0)?;
         }
         let cluster = match backends.len() {
             0 => BackendSet::REJECT,
-            count => BackendSet::new(0, u32::try_from(count)?),
+            count => BackendSet::new(start, u32::try_from(count)?),
         };
         let row = Service { cluster, ..Service::default() };
         self.services.set(frontend.1.service().0, row, 0)?;
@@ -93,9 +94,14 @@ impl<F: Family> Gauge<F> {
         loaded(&mut self.ebpf, &name::<F>(floor))
     }
 
+    /// A program that is the same for both families, loaded.
+    fn program(&mut self, name: &str) -> Result<ProgramFd> {
+        loaded(&mut self.ebpf, name)
+    }
+
     /// The program that does nothing, in the stack or in a driver, loaded.
     pub(crate) fn nothing(&mut self, in_driver: bool) -> Result<ProgramFd> {
-        loaded(&mut self.ebpf, if in_driver { "nothing_xdp" } else { "nothing" })
+        self.program(if in_driver { "nothing_xdp" } else { "nothing" })
     }
 
     /// Runs a program on as many frames as `count`. The packets go on from where the run ends.
@@ -125,15 +131,4 @@ pub(crate) fn loaded(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
     }
     let program = ebpf.program(name).with_context(|| format!("there is no {name}"))?;
     Ok(program.fd()?.try_clone()?)
-}
-
-/// Writes entries.
-pub(crate) fn fill<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    entries: impl Iterator<Item = (K, V)>,
-) -> Result<()> {
-    for (key, value) in entries {
-        map.insert(key, value, 0)?;
-    }
-    Ok(())
 }

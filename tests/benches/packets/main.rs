@@ -8,12 +8,15 @@
 mod drivers;
 mod entries;
 mod figures;
+mod frontends;
 mod gauge;
 mod measure;
 mod opened;
 mod peers;
 mod scenario;
+mod stand;
 mod subject;
+mod turns;
 
 use std::path::PathBuf;
 
@@ -22,7 +25,6 @@ use clap::Parser;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::unistd::Pid;
-use proxy_common::{V4, V6};
 
 use crate::figures::Figures;
 
@@ -38,9 +40,15 @@ struct Args {
     /// Packets in each turn.
     #[arg(long, default_value_t = 200_000)]
     packets: u32,
+    /// The part of a turn that others may have of the processor, or the round is repeated.
+    #[arg(long, default_value_t = 0.05)]
+    tolerate: f64,
     /// Flows that there are.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 1 << 12, 1 << 16])]
     flows: Vec<u32>,
+    /// Frontends that there are, where their number is what is measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 100_000])]
+    frontends: Vec<u32>,
     /// Measure only scenarios with this in their names.
     #[arg(long, default_value = "")]
     only: String,
@@ -67,9 +75,9 @@ fn main() -> Result<()> {
 
     let mut figures = Figures::default();
     for flows in &args.flows {
-        scenario::run::<V4>(&args, *flows, &mut figures)?;
-        scenario::run::<V6>(&args, *flows, &mut figures)?;
+        scenario::run(&args, *flows, &mut figures)?;
     }
+    frontends::run(&args, &mut figures)?;
     if let Some(path) = &args.json {
         return figures.write(path);
     }

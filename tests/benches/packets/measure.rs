@@ -43,7 +43,7 @@ pub(crate) struct Packets {
 pub(crate) struct Run {
     /// Of the thread's processor time, by packet.
     pub(crate) nanoseconds: f64,
-    /// The part of the time that others had the processor.
+    /// The part of the time that others may have had the processor.
     pub(crate) disturbed: f64,
     /// The last frame.
     pub(crate) frame: Vec<u8>,
@@ -91,12 +91,10 @@ impl Driver {
             driver => <&SchedClassifier>::try_from(driver)?.test_run(options)?,
         };
         let spent = processor_time() - start;
-        let disturbed = if packets.in_driver {
-            // Before and after it runs a driver's program, the kernel changes its own text, and waits for that.
-            f64::from(u8::from(self::switches()? > switches + SWITCHES))
-        } else {
-            1.0 - spent / (begin.elapsed().as_secs_f64() * 1e9)
-        };
+        let elapsed = begin.elapsed().as_secs_f64() * 1e9;
+        // Before and after it runs a driver's program, the kernel changes its own text, and waits for that.
+        let was_alone = packets.in_driver && self::switches()? <= switches + SWITCHES;
+        let disturbed = if was_alone { 0.0 } else { 1.0 - spent / elapsed };
         let code = result.return_value.cast_signed();
         ensure!(code == packets.code, "a program returned {code} instead of {}", packets.code);
         packets.recipe.next = self.recipe.get(&0, 0)?.next;

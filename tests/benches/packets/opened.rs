@@ -17,15 +17,15 @@ use crate::peers::{address, client_of, port};
 /// The most of a run: few enough for each to have a place of its own among the half-open ones.
 pub(crate) const MOST: u32 = PLACES / 4;
 
-/// Removes the entries of flows to a frontend that a recipe's clients have opened.
+/// Removes the entries of flows that a recipe's clients have opened to the frontends that they ask.
 pub(crate) fn forget<F: Family>(
     flows: &mut HashMap<MapData, FlowKey<F>, Flow<F>>,
     recipe: &Recipe,
-    frontend: SocketAddr,
+    frontend: impl Fn(u32) -> SocketAddr,
     clients: Range<u32>,
 ) -> Result<()> {
     for number in clients {
-        let source = client_of::<F>(recipe, number);
+        let (source, frontend) = (client_of::<F>(recipe, number), frontend(number));
         let tuple = Tuple {
             source: address::<F>(source),
             destination: address::<F>(frontend),

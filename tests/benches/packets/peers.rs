@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, Result};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::frontend::ServiceIndex;
-use proxy_common::gauge::{MAX_FRAME, Recipe};
+use proxy_common::gauge::Recipe;
 use proxy_common::{Address as _, Family, Port};
 
 /// The address of the first client.
@@ -18,29 +18,39 @@ fn first_client<F: Family>() -> IpAddr {
 
 /// A client, as the recipe counts them.
 pub(crate) fn client<F: Family>(number: u32) -> SocketAddr {
-    let recipe = Recipe {
-        written: 0,
-        frame: [0; MAX_FRAME],
-        next: 0,
-        clients: 0,
-        address: last_word(first_client::<F>()),
-        is_reply: 0,
-    };
-    client_of::<F>(&recipe, number)
+    client_of::<F>(&Recipe::new(last_word(first_client::<F>())), number)
 }
 
 /// A client of a recipe.
 pub(crate) fn client_of<F: Family>(recipe: &Recipe, number: u32) -> SocketAddr {
     let (word, port) = recipe.client(number);
-    let ip = match first_client::<F>() {
+    SocketAddr::new(with_last_word(first_client::<F>(), word), port)
+}
+
+/// The address with another last word.
+fn with_last_word(address: IpAddr, word: u32) -> IpAddr {
+    match address {
         IpAddr::V4(_) => IpAddr::from(word.to_be_bytes()),
-        IpAddr::V6(first) => {
-            let mut octets = first.octets();
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
             octets[12..].copy_from_slice(&word.to_be_bytes());
             IpAddr::from(octets)
         }
-    };
-    SocketAddr::new(ip, port)
+    }
+}
+
+/// One of many frontends.
+pub(crate) fn one_of_many<F: Family>(number: u32) -> SocketAddr {
+    let first = if F::INDEX == 0 { "10.112.0.0" } else { "fd00:10:96::70:0" };
+    let first: IpAddr = first.parse().expect("an address");
+    SocketAddr::new(with_last_word(first, last_word(first) + number), 80)
+}
+
+/// An endpoint of one of many Services.
+pub(crate) fn endpoint_of<F: Family>(service: u32, number: u32) -> SocketAddr {
+    let first = if F::INDEX == 0 { "10.128.0.1" } else { "fd00:10:244:9::1" };
+    let first: IpAddr = first.parse().expect("an address");
+    SocketAddr::new(with_last_word(first, last_word(first) + service * 16 + number), 8080)
 }
 
 /// Where a frame's packet goes. Its checksums are wrong: the driver leaves them as they are.

@@ -67,19 +67,20 @@ impl<F: Family> Subject<F> {
         })
     }
 
-    /// Writes a Service port with these backends, from the first slot on.
+    /// Writes a Service port with these backends, from a slot on.
     pub(crate) fn put_service(
         &mut self,
         frontend: (FrontendKey<F>, Frontend),
+        start: u32,
         backends: &[(BackendId, Backend<F>)],
     ) -> Result<()> {
-        for (slot, (id, backend)) in (0..).zip(backends) {
+        for (slot, (id, backend)) in (start..).zip(backends) {
             self.tables.put_slots(slot, &[*id])?;
             self.tables.put_backend(*id, *backend)?;
         }
         let cluster = match backends.len() {
             0 => BackendSet::REJECT,
-            count => BackendSet::new(0, u32::try_from(count)?),
+            count => BackendSet::new(start, u32::try_from(count)?),
         };
         self.tables.publish_cluster(frontend.1.service(), cluster)?;
         Ok(self.tables.put_frontend(frontend.0, frontend.1)?)
