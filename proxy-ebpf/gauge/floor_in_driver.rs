@@ -65,6 +65,12 @@ fn rewrite<F: Layout>(context: &XdpContext, from: &Tuple<F>, to: &Tuple<F>) -> O
     }
     // A tuple lies in memory as addresses and ports lie in a packet without options.
     write(context, F::ADDRESSES, to)?;
+    swap(context)
+}
+
+/// Sends a frame back: its MAC addresses change places.
+#[inline(always)]
+pub(crate) fn swap(context: &XdpContext) -> Option<u32> {
     let [there, here]: [[u8; 6]; 2] = read(context, 0)?;
     write(context, 0, &[here, there])?;
     Some(XDP_TX)

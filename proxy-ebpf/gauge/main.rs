@@ -32,7 +32,10 @@ mod load;
 mod tables;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_UNSPEC, xdp_action::XDP_TX},
+    bindings::{
+        TC_ACT_UNSPEC,
+        xdp_action::{XDP_DROP, XDP_TX},
+    },
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -72,6 +75,18 @@ pub fn drive_xdp_v6(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn nothing_xdp(_context: XdpContext) -> u32 {
     XDP_TX
+}
+
+/// The least that sends a frame back: its MAC addresses change places.
+#[xdp(frags)]
+pub fn swap_xdp(context: XdpContext) -> u32 {
+    floor_in_driver::swap(&context).unwrap_or(drive::FAILED as u32)
+}
+
+/// Takes what the other end of a veth sends, and no further.
+#[xdp]
+pub fn drop_xdp(_context: XdpContext) -> u32 {
+    XDP_DROP
 }
 
 macro_rules! floors_in_driver {

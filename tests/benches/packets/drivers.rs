@@ -31,9 +31,10 @@ const FOLDED: u8 = Kind::FAST | Kind::OUTSIDE;
 /// The frontend of flows that drivers handle.
 const FRONTEND: u8 = 12;
 
-/// The device by which everything leaves, its address, and that of the next hop.
-const OUT: &str = "out";
-const OUT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
+/// The device by which everything leaves, a veth, its address, its other end, and the address of the next hop.
+pub(crate) const OUT: &str = "out";
+pub(crate) const OUT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
+pub(crate) const OUT_PEER: &str = "in";
 const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 
 /// Gives this network namespace a way to everybody, by a device that is another one than that of the frames.

@@ -95,7 +95,7 @@ impl<F: Family> Gauge<F> {
     }
 
     /// A program that is the same for both families, loaded.
-    fn program(&mut self, name: &str) -> Result<ProgramFd> {
+    pub(crate) fn program(&mut self, name: &str) -> Result<ProgramFd> {
         loaded(&mut self.ebpf, name)
     }
 
@@ -112,6 +112,18 @@ impl<F: Family> Gauge<F> {
         count: u32,
     ) -> Result<Run> {
         self.driver.run(&self.ebpf, under_test, packets, count)
+    }
+
+    /// Has a program of drivers really handle as many frames as `count`, which come by a device: see
+    /// [`Driver::send`].
+    pub(crate) fn send(
+        &mut self,
+        under_test: &ProgramFd,
+        packets: &mut Packets,
+        count: u32,
+        device: u32,
+    ) -> Result<Run> {
+        self.driver.send(&self.ebpf, under_test, packets, count, device)
     }
 }
 

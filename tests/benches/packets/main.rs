@@ -10,6 +10,7 @@ mod entries;
 mod figures;
 mod frontends;
 mod gauge;
+mod live;
 mod measure;
 mod opened;
 mod peers;
@@ -69,6 +70,7 @@ fn main() -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .context("making mounts private")?;
     drivers::join_network()?;
+    let _sink = live::Sink::new(&args.gauge)?;
     let mut processor = CpuSet::new();
     processor.set(0)?;
     sched_setaffinity(Pid::from_raw(0), &processor)?;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, ProgramArray};
-use aya::programs::{Program, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{
+    Program, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp,
+};
 use nix::sys::resource::{UsageWho, getrusage};
 use proxy_common::gauge::Recipe;
 use rustix::time::{ClockId, clock_gettime};
@@ -16,6 +18,9 @@ use crate::gauge::loaded;
 
 /// How often a thread may be taken off its processor in a run, where that is how others are told of.
 const SWITCHES: i64 = 2;
+
+/// How many frames the kernel has a driver handle at once, as from a network card: `NAPI_POLL_WEIGHT`.
+const BATCH: u32 = 64;
 
 /// Room for the longest frame that a program makes.
 const ROOM: usize = 256;
@@ -41,7 +46,7 @@ pub(crate) struct Packets {
 
 /// What came of a run.
 pub(crate) struct Run {
-    /// Of the thread's processor time, by packet.
+    /// Of the thread's processor time, by packet; of frames that are really sent, of all time.
     pub(crate) nanoseconds: f64,
     /// The part of the time that others may have had the processor.
     pub(crate) disturbed: f64,
@@ -100,6 +105,41 @@ impl Driver {
         packets.recipe.next = self.recipe.get(&0, 0)?.next;
         frame.truncate(usize::try_from(result.data_size_out)?);
         Ok(Run { nanoseconds: spent / f64::from(count), disturbed, frame })
+    }
+
+    /// Has a program of drivers handle as many frames as `count` that come by a device, and the kernel do what the
+    /// program says to each: in live-frames mode. The packets go on from where the run ends.
+    pub(crate) fn send(
+        &mut self,
+        ebpf: &Ebpf,
+        under_test: &ProgramFd,
+        packets: &mut Packets,
+        count: u32,
+        device: u32,
+    ) -> Result<Run> {
+        let driver: &Xdp =
+            ebpf.program(&self.names[1]).context("there is no driver")?.try_into()?;
+        self.programs[1].set(0, under_test, 0)?;
+        self.recipe.set(0, packets.recipe, 0)?;
+        // `struct xdp_md`: the frame's beginning and end, its metadata, the device, and the queue there.
+        let context = [0, u32::try_from(packets.length)?, 0, device, 0, 0];
+        let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let options = TestRunOptions {
+            data_in: Some(&packets.recipe.frame[..packets.length]),
+            ctx_in: Some(&context),
+            repeat: count,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        let (switches, begin, start) = (switches()?, Instant::now(), processor_time());
+        // All time, as the peer's driver gets frames in interrupts of this thread, whose clock may leave them out; by
+        // the kernel, which looks at the clock neither before it is ready nor after the last frame.
+        let spent = driver.test_run(options)?.duration;
+        let was_alone = self::switches()? <= switches + SWITCHES;
+        let part = (processor_time() - start) / (begin.elapsed().as_secs_f64() * 1e9);
+        let disturbed = if was_alone { 0.0 } else { 1.0 - part };
+        packets.recipe.next = self.recipe.get(&0, 0)?.next;
+        Ok(Run { nanoseconds: spent.as_secs_f64() * 1e9, disturbed, frame: Vec::new() })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::Args;
 use crate::drivers;
 use crate::entries::entries;
 use crate::figures::Figures;
+use crate::live;
 use crate::measure::Packets;
 use crate::opened;
 use crate::peers::{backend, client, endpoint, last_word, vip};
@@ -69,7 +70,8 @@ pub(crate) fn run(args: &Args, flows: u32, figures: &mut Figures) -> Result<()> 
     serve_drivers(&mut v4)?;
     serve_drivers(&mut v6)?;
     let scenarios = (drivers::scenarios::<V4>(flows)?, drivers::scenarios::<V6>(flows)?);
-    measure_all(args, scenarios, (&mut v4, &mut v6), figures)
+    measure_all(args, scenarios, (&mut v4, &mut v6), figures)?;
+    live::run(args, (&mut v4, &mut v6), figures)
 }
 
 /// Writes the Service with endpoints, the one without, and flows to the former.

@@ -11,10 +11,15 @@ use crate::measure::Run;
 /// For how many rounds each wanted one is tried.
 const ATTEMPTS: usize = 10;
 
-/// Programs with the same packets. The first does nothing, and says what of the time is not a program's own.
+/// Programs with the same packets.
 pub(crate) trait Contest {
     /// How many there are.
     fn programs(&self) -> usize;
+
+    /// Whether the first does nothing, and says what of the time is not a program's own.
+    fn is_net(&self) -> bool {
+        true
+    }
 
     /// Runs one.
     fn turn(&mut self, number: usize) -> Result<Run>;
@@ -54,15 +59,17 @@ pub(crate) fn measure(
             continue;
         }
         rounds += 1;
-        for (values, raw) in values.iter_mut().zip(&raw) {
+        for (contest, (values, raw)) in contests.iter().zip(values.iter_mut().zip(&raw)) {
+            let others = if contest.is_net() { raw[0] } else { 0.0 };
             for (values, own) in values.iter_mut().zip(raw) {
-                values.push(own - raw[0]);
+                values.push(own - others);
             }
         }
     }
     ensure!(rounds == args.rounds, "{scenario}: others had the processor all the time");
     for (contest, values) in contests.iter().zip(values) {
-        for (number, nanoseconds) in values.into_iter().enumerate().skip(1) {
+        let first = usize::from(contest.is_net());
+        for (number, nanoseconds) in values.into_iter().enumerate().skip(first) {
             figures.add(contest.figure(number, nanoseconds));
         }
     }

@@ -13,8 +13,9 @@ use crate::bench::report::{Chart, Figure, Wanted};
 const NO_SERVICE: [&str; 2] = ["no Service, sent", "no Service, received"];
 const BOTH: f64 = 100.0;
 
-/// What the names of scenarios in drivers begin with.
+/// What the names of scenarios in drivers, and of frames that are really sent, begin with.
 const IN_DRIVER: &str = "in the driver";
+const SENT: &str = "sent from the driver";
 
 /// Those of them whose packets ask for no route, and what is wanted of IPv6 beside IPv4.
 const ASKS_NO_ROUTE: [&str; 2] = ["in the driver, request", "in the driver, reply"];
@@ -35,6 +36,10 @@ pub(super) fn all(measured: &Measured) -> Result<Vec<Chart>> {
     let mut charts = Vec::new();
     for scenario in scenarios {
         let by_frontends = measured.of_scenario(scenario).any(|figure| figure.frontends.is_some());
+        if scenario.starts_with(SENT) {
+            charts.push(sent(measured, scenario)?);
+            continue;
+        }
         charts.push(chart(measured, scenario)?);
         if by_frontends {
             charts.push(growth(measured, scenario)?);
@@ -110,6 +115,24 @@ fn growth(measured: &Measured, scenario: &str) -> Result<Chart> {
         digits: 2,
         axis: Some("frontends".to_owned()),
         ..in_nanoseconds(title, measured.dropped(&[scenario]), figures)
+    })
+}
+
+/// How many frames are sent in a second.
+fn sent(measured: &Measured, scenario: &str) -> Result<Chart> {
+    let rate = |figure: &Timed| figure.nanoseconds.iter().map(|one| 1e9 / one).collect::<Vec<_>>();
+    let mut figures = Vec::new();
+    for own in measured.of_scenario(scenario) {
+        let mut figure = Figure::new(&own.program, own.family()?, rate(own))?.at(own.size());
+        if let Some(floor) = measured.floor(own)? {
+            figure = figure.beside(&floor.program, &rate(floor), None);
+        }
+        figures.push(figure);
+    }
+    figures.sort_by(|one, other| (&one.case, &one.family).cmp(&(&other.case, &other.family)));
+    Ok(Chart {
+        unit: "frames/s".to_owned(),
+        ..in_nanoseconds(format!("Frames {scenario}"), measured.dropped(&[scenario]), figures)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Chart, Figure, Measured, NO_SERVICE, chart, growth, no_service};
+use super::{Chart, Figure, Measured, NO_SERVICE, chart, growth, no_service, sent};
 
 /// What the benchmark says of packets of no Service that each take a program so long.
 fn measured(nanoseconds: f64) -> Measured {
@@ -90,6 +90,15 @@ fn growth_is_that_beyond_the_floors() {
     let growth = growth(&measured, scenario).unwrap();
     assert_eq!(goals(&growth, "10 frontends"), [("IPv4", true), ("IPv6", false)]);
     assert_eq!(chart(&measured, scenario).unwrap().axis.as_deref(), Some("frontends"));
+}
+
+#[test]
+fn what_is_sent_is_told_by_second() {
+    let scenario = "sent from the driver, request";
+    let sent = sent(&of_driver(scenario, &[("IPv4", 1, None, [200.0, 100.0])]), scenario);
+    let medians: Vec<_> =
+        sent.unwrap().figures.iter().map(|figure| figure.estimate.median).collect();
+    assert_eq!(medians, [1e7, 5e6]);
 }
 
 #[test]
