@@ -12,6 +12,8 @@ mod commands;
 mod inside;
 mod netlink;
 mod offload;
+mod statistics;
+mod veth;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -27,7 +29,8 @@ use crate::cleanup::{self, Lease};
 use crate::leftovers;
 
 pub use card::Card;
-pub use netlink::{Link, Netlink, Prefix, Veth, Vxlan};
+pub use netlink::{Link, Netlink, Prefix, Vxlan};
+pub use veth::Veth;
 
 /// Where `ip netns` keeps its namespaces.
 pub(crate) const DIRECTORY: &str = "/run/netns";

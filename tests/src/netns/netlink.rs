@@ -21,7 +21,7 @@ use rtnetlink::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::Namespace;
+use super::{Namespace, Veth};
 use crate::topology;
 
 /// An address with the length of its prefix.
@@ -31,35 +31,6 @@ pub struct Prefix(pub IpAddr, pub u8);
 impl fmt::Display for Prefix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.0, self.1)
-    }
-}
-
-/// One end of a veth pair.
-#[derive(Clone, Copy, Debug)]
-pub struct Veth<'a> {
-    /// Its name, at most 15 bytes.
-    pub name: &'a str,
-    /// Its hardware address, or the kernel's choice.
-    pub mac: Option<[u8; 6]>,
-    /// Its MTU in bytes, or the kernel's default.
-    pub mtu: Option<u32>,
-}
-
-impl<'a> Veth<'a> {
-    /// An end with the kernel's defaults.
-    #[must_use]
-    pub const fn named(name: &'a str) -> Self {
-        Self { name, mac: None, mtu: None }
-    }
-
-    fn describe<T>(self, mut link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
-        if let Some(mac) = self.mac {
-            link = link.address(mac.to_vec());
-        }
-        if let Some(mtu) = self.mtu {
-            link = link.mtu(mtu);
-        }
-        link.name(self.name)
     }
 }
 

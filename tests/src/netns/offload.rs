@@ -62,17 +62,27 @@ fn switch(device: &str, command: u32, on: bool) -> Result<()> {
 /// Gives a device an order with a value; returns what the kernel has left there.
 fn order(device: &str, command: u32, data: u32) -> Result<u32> {
     let mut value = EthtoolValue { command, data };
+    // SAFETY: it is what these commands read or write.
+    unsafe { ethtool(device, (&raw mut value).cast()) }?;
+    Ok(value.data)
+}
+
+/// Asks the kernel about a device of the calling thread's namespace, or orders something.
+///
+/// # Safety
+///
+/// `request` must point to what its command, which it begins with, reads and writes.
+pub(super) unsafe fn ethtool(device: &str, request: *mut c_char) -> Result<()> {
     // SAFETY: all bytes zero is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    ensure!(device.len() < request.ifr_name.len(), "{device} is too long for a device's name");
-    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+    let mut named: libc::ifreq = unsafe { std::mem::zeroed() };
+    ensure!(device.len() < named.ifr_name.len(), "{device} is too long for a device's name");
+    for (to, from) in named.ifr_name.iter_mut().zip(device.bytes()) {
         *to = c_char::from_ne_bytes([from]);
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    named.ifr_ifru.ifru_data = request;
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-    // SAFETY: the request holds a terminated name and a pointer to the
-    // `ethtool_value` that these commands read or write; both outlive the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    // SAFETY: it holds a terminated name, and a pointer of which the caller has promised enough.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut named) };
     ensure!(result == 0, std::io::Error::last_os_error());
-    Ok(value.data)
+    Ok(())
 }

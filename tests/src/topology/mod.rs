@@ -35,6 +35,8 @@ pub use spec::{BetweenNodes, Families, NetkitMode, NodeSpec, PodNetwork, Topolog
 pub use uplink::TRUNK;
 pub use vxlan::VXLAN_DEVICE;
 
+use spec::Cable;
+
 /// The device of a node, pod or outsider.
 pub const DEVICE: &str = "eth0";
 
@@ -69,6 +71,7 @@ impl fmt::Display for Step<'_> {
 #[derive(Debug)]
 pub struct Topology {
     families: Families,
+    cable: Cable,
     checksum_offload: bool,
     nodes: BTreeMap<String, Node>,
     outsiders: BTreeMap<String, Host>,
@@ -85,6 +88,7 @@ impl TopologySpec {
     pub fn build_with_progress(&self, mut progress: impl FnMut(Step<'_>)) -> Result<Topology> {
         let mut topology = Topology {
             families: self.families,
+            cable: self.cable,
             checksum_offload: self.checksum_offload,
             nodes: BTreeMap::new(),
             outsiders: BTreeMap::new(),
@@ -98,7 +102,7 @@ impl TopologySpec {
         }
         topology.join_nodes(self.between)?;
         if !self.pods_know_tunnels {
-            topology.nodes.values_mut().for_each(|node| node.pod_mtu = None);
+            topology.nodes.values_mut().for_each(|node| node.pod_mtu = self.cable.mtu);
         }
         for spec in &self.nodes {
             for (name, host) in &spec.pods {
@@ -207,7 +211,9 @@ impl Topology {
         if self.families.contains(IpFamily::V6) {
             host.namespace().sysctl([("ipv6/conf/all/forwarding", "1")])?;
         }
-        Node::new(host, number, spec.network, self.families)
+        let mut node = Node::new(host, number, spec.network, self.families)?;
+        node.pod_mtu = self.cable.mtu;
+        Ok(node)
     }
 
     /// A machine in the nodes' network.
@@ -221,7 +227,7 @@ impl Topology {
         let addresses = DualAddress::underlay(number);
         let cgroup = node.map(Cgroup::new).transpose()?;
         let host = Host::new(name, node, cgroup, addresses, self.families)?;
-        uplink::plug_in(&self.fabric, name, host.namespace(), uplink)?;
+        uplink::plug_in(&self.fabric, name, host.namespace(), uplink, self.cable)?;
         let netlink = host.namespace().netlink()?;
         let device = netlink.link(DEVICE)?;
         for family in self.families.list() {

@@ -38,7 +38,7 @@ pub struct Node {
     number: u8,
     network: PodNetwork,
     families: Families,
-    /// The MTU of pods in bytes where a tunnel takes its share of it.
+    /// The MTU of pods in bytes, where it is another than the kernel's default.
     pub(super) pod_mtu: Option<u32>,
 }
 
@@ -104,7 +104,7 @@ impl Node {
         let has_gateway =
             matches!(self.network, PodNetwork::Routed | PodNetwork::Netkit(NetkitMode::L2));
         let mac = has_gateway.then_some(ROUTED_MAC);
-        let here = Veth { name: &device, mac, mtu: self.pod_mtu };
+        let here = Veth { name: &device, mac, mtu: self.pod_mtu, queues: None };
         let there = Veth { mtu: self.pod_mtu, ..Veth::named(DEVICE) };
         let netlink = self.host.namespace().netlink()?;
         match self.network {

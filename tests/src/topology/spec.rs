@@ -3,6 +3,7 @@
 //! What a topology is to look like.
 
 use crate::family::IpFamily;
+use crate::netns::Veth;
 
 /// How a node's network plugin connects its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,20 @@ pub enum Uplink {
     Bridge,
     /// The same with a bond of two of them as its port.
     BridgedBond,
+}
+
+/// What machines are joined to the nodes' network by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cable {
+    pub(super) mtu: Option<u32>,
+    pub(super) queues: Option<u32>,
+}
+
+impl Cable {
+    /// One of its ends.
+    pub(super) const fn end(self, name: &str) -> Veth<'_> {
+        Veth { mtu: self.mtu, queues: self.queues, ..Veth::named(name) }
+    }
 }
 
 /// How packets get from node to node.
@@ -137,6 +152,7 @@ pub struct TopologySpec {
     pub(super) families: Families,
     pub(super) between: BetweenNodes,
     pub(super) uplink: Uplink,
+    pub(super) cable: Cable,
     pub(super) checksum_offload: bool,
     pub(super) pods_know_tunnels: bool,
     pub(super) nodes: Vec<NodeSpec>,
@@ -149,6 +165,7 @@ impl Default for TopologySpec {
             families: Families::Dual,
             between: BetweenNodes::Direct,
             uplink: Uplink::Plain,
+            cable: Cable::default(),
             checksum_offload: true,
             pods_know_tunnels: true,
             nodes: Vec::new(),
@@ -182,6 +199,22 @@ impl TopologySpec {
     #[must_use]
     pub fn uplink(mut self, uplink: Uplink) -> Self {
         self.uplink = uplink;
+        self
+    }
+
+    /// The MTU of the nodes' network and of the pods, in bytes; 1,500 by
+    /// default.
+    #[must_use]
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.cable.mtu = Some(mtu);
+        self
+    }
+
+    /// How many queues the devices of machines have to send by, and how many
+    /// to receive by, and so have the ports of their network; one by default.
+    #[must_use]
+    pub fn queues(mut self, queues: u32) -> Self {
+        self.cable.queues = Some(queues);
         self
     }
 

@@ -4,8 +4,8 @@
 
 use anyhow::Result;
 
-use super::{DEVICE, FABRIC_BRIDGE, Uplink};
-use crate::netns::{Namespace, Veth};
+use super::{Cable, DEVICE, FABRIC_BRIDGE, Uplink};
+use crate::netns::Namespace;
 
 /// The VLAN of nodes whose uplink is one.
 const VLAN: u16 = 50;
@@ -22,32 +22,33 @@ pub(super) fn plug_in(
     name: &str,
     machine: &Namespace,
     uplink: Uplink,
+    cable: Cable,
 ) -> Result<()> {
     let outside = fabric.netlink()?;
     let join = |port: &str| outside.enslave(port, outside.link(FABRIC_BRIDGE)?);
     match uplink {
         Uplink::Plain => {
-            outside.add_veth(Veth::named(name), Veth::named(DEVICE), machine)?;
+            outside.add_veth(cable.end(name), cable.end(DEVICE), machine)?;
             join(name)
         }
         Uplink::Vlan => {
-            outside.add_veth(Veth::named(name), Veth::named(TRUNK), machine)?;
+            outside.add_veth(cable.end(name), cable.end(TRUNK), machine)?;
             let port = format!("{name}.{VLAN}");
             fabric.ip(&format!("link add link {name} name {port} up type vlan id {VLAN}"))?;
             machine.ip(&format!("link add link {TRUNK} name {DEVICE} up type vlan id {VLAN}"))?;
             join(&port)
         }
         Uplink::Bond => {
-            add_bond(fabric, name, machine, DEVICE)?;
+            add_bond(fabric, name, machine, DEVICE, cable)?;
             machine.netlink()?.up(DEVICE)
         }
         Uplink::Bridge => {
-            outside.add_veth(Veth::named(name), Veth::named(PORT), machine)?;
+            outside.add_veth(cable.end(name), cable.end(PORT), machine)?;
             join(name)?;
             add_bridge(machine)
         }
         Uplink::BridgedBond => {
-            add_bond(fabric, name, machine, PORT)?;
+            add_bond(fabric, name, machine, PORT, cable)?;
             machine.netlink()?.up(PORT)?;
             add_bridge(machine)
         }
@@ -55,12 +56,18 @@ pub(super) fn plug_in(
 }
 
 /// A bond of two veths to the fabric.
-fn add_bond(fabric: &Namespace, name: &str, machine: &Namespace, device: &str) -> Result<()> {
+fn add_bond(
+    fabric: &Namespace,
+    name: &str,
+    machine: &Namespace,
+    device: &str,
+    cable: Cable,
+) -> Result<()> {
     let outside = fabric.netlink()?;
     machine.ip(&format!("link add {device} type bond mode active-backup miimon 100"))?;
     for number in 0..2 {
         let (port, leg) = (format!("{name}-{number}"), format!("leg{number}"));
-        outside.add_veth(Veth::named(&port), Veth::named(&leg), machine)?;
+        outside.add_veth(cable.end(&port), cable.end(&leg), machine)?;
         // Bonds take devices that are down, and set them up.
         machine.ip(&format!("link set {leg} down"))?;
         machine.ip(&format!("link set {leg} master {device}"))?;

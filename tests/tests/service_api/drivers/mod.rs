@@ -6,6 +6,7 @@ mod abilities;
 mod changes;
 mod modes;
 mod neighbours;
+mod queues;
 mod routes;
 
 use std::fs;
@@ -51,13 +52,18 @@ pub(super) fn says(agent: &Agent<'_>, text: &str, times: usize) -> bool {
 
 /// How often the agent has counted a reason.
 pub(super) fn count<F: TestFamily>(agent: &Agent<'_>, reason: Reason) -> Result<u64> {
+    Ok(count_by_processors::<F>(agent, reason)?.iter().sum())
+}
+
+/// The same on each processor.
+fn count_by_processors<F: TestFamily>(agent: &Agent<'_>, reason: Reason) -> Result<Vec<u64>> {
     let map = pinned(&map_directory(agent.pin_root()), map_names::COUNTERS)?;
     let counters: PerCpuArray<MapData, u64> = map.try_into()?;
     let row = match F::FAMILY {
         IpFamily::V4 => reason.row::<V4>(),
         IpFamily::V6 => reason.row::<V6>(),
     };
-    Ok(counters.get(&row, 0)?.iter().sum())
+    Ok(counters.get(&row, 0)?.to_vec())
 }
 
 /// `BPF_LINK_GET_FD_BY_ID` of `linux/bpf.h`.
