@@ -160,6 +160,13 @@ pub fn sixfour_xdp(context: XdpContext) -> u32 {
     crate::xdp::run(&context)
 }
 
+/// Behind a driver, where the kernel can make one buffer of each frame. For a program that takes several, it copies most
+/// frames instead (Linux 6.9 and later), and the programs of the stack see the copies without their Ethernet headers.
+#[xdp]
+pub fn sixfour_xdp_skb(context: XdpContext) -> u32 {
+    crate::xdp::run(&context)
+}
+
 /// Where an IPv4 socket is about to connect.
 #[cgroup_sock_addr(connect4)]
 pub fn sixfour_conn4(context: SockAddrContext) -> i32 {

@@ -38,6 +38,8 @@ pub const L3_UPLINK_EGRESS: &str = "sixfour_l3upout";
 
 /// The program in the drivers of uplinks.
 pub const XDP: &str = "sixfour_xdp";
+/// The same behind drivers, for frames of one buffer.
+pub const XDP_GENERIC: &str = "sixfour_xdp_skb";
 
 /// The programs that give sockets backends.
 pub const SOCKET_REQUESTS: [&str; 4] =
@@ -149,14 +151,15 @@ impl Object {
         verified(&mut self.ebpf, name)
     }
 
-    /// The program for drivers. Few nodes ask for it: it is verified when one does.
+    /// A program for uplinks' drivers, [`XDP`] or [`XDP_GENERIC`]. Few nodes ask for one: it is verified when one does.
     ///
     /// # Errors
     ///
     /// If there is none, or the kernel refuses it.
-    pub fn driver_program(&mut self) -> Result<&mut Xdp, Error> {
-        let refused = |error| Error::Program(XDP.to_owned(), error);
-        let program = self.ebpf.program_mut(XDP).ok_or_else(|| Error::NoProgram(XDP.to_owned()))?;
+    pub fn driver_program(&mut self, name: &str) -> Result<&mut Xdp, Error> {
+        let refused = |error| Error::Program(name.to_owned(), error);
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or_else(|| Error::NoProgram(name.to_owned()))?;
         let program: &mut Xdp = program.try_into().map_err(refused)?;
         if program.fd().is_err() {
             program.load().map_err(refused)?;

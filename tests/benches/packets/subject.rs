@@ -89,7 +89,7 @@ impl<F: Family> Subject<F> {
     /// One of its programs, loaded.
     pub(crate) fn program(&mut self, name: &str) -> Result<ProgramFd> {
         let program = match name {
-            XDP => self.object.driver_program()?.fd()?.try_clone()?,
+            XDP => self.object.driver_program(XDP)?.fd()?.try_clone()?,
             name => self.object.program(name)?.fd()?.try_clone()?,
         };
         Ok(program)

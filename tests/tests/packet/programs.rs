@@ -10,7 +10,7 @@ use aya::programs::{ProgramFd, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 use nix::errno::Errno;
 use proxy_agent::bpf::Object;
-use proxy_agent::bpf::object::{EGRESS, INGRESS, UPLINK_EGRESS, UPLINK_INGRESS};
+use proxy_agent::bpf::object::{EGRESS, INGRESS, UPLINK_EGRESS, UPLINK_INGRESS, XDP};
 use proxy_tests::model;
 use proxy_tests::packet::Packet;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Opens the programs of `object`, and pins them in the BPF file system at `root` for that.
     pub(crate) fn new(object: &mut Object, root: &Path) -> Result<Self> {
-        let driver = object.driver_program()?.fd()?.try_clone()?;
+        let driver = object.driver_program(XDP)?.fd()?.try_clone()?;
         let mut open = |name| {
             let pin = root.join(name);
             object.program(name)?.pin(&pin)?;

@@ -12,7 +12,10 @@ use thiserror::Error;
 
 use super::{AttachError, pair::is_on};
 use crate::{
-    bpf::{self, Object, object::XDP},
+    bpf::{
+        self, Object,
+        object::{XDP, XDP_GENERIC},
+    },
     devices::{
         abilities::{Abilities, AbilityError, AbilityRequests},
         xdp::{Driven, Xdp},
@@ -218,12 +221,15 @@ struct Driver {
 
 impl Driver {
     fn attach(object: &mut Object, driven: &Driven) -> Result<Self, AttachError> {
-        let mode = if driven.mode == Xdp::Generic { XdpMode::Skb } else { XdpMode::Driver };
-        let program = object.driver_program().map_err(AttachError::Object)?;
+        let (name, mode) = match driven.mode {
+            Xdp::Generic => (XDP_GENERIC, XdpMode::Skb),
+            Xdp::Off | Xdp::Native => (XDP, XdpMode::Driver),
+        };
+        let program = object.driver_program(name).map_err(AttachError::Object)?;
         let link = program
             .attach_to_if_index(driven.device, mode)
             .and_then(|id| program.take_link(id))
-            .map_err(AttachError::of(XDP, driven.device))?;
+            .map_err(AttachError::of(name, driven.device))?;
         let link = FdLink::try_from(link);
         let link = link.map_err(|error| AttachError::Object(bpf::Error::Link(error)))?;
         let abilities = Abilities::UNSAID;
