@@ -17,6 +17,8 @@ const CREATE_LINK: libc::c_long = 28;
 /// `BPF_PROG_TYPE_XDP` and the attach type `BPF_XDP` of `linux/bpf.h`.
 const PROGRAM: u32 = 6;
 const ATTACH: u32 = 37;
+/// `BPF_F_XDP_HAS_FRAGS` of `linux/bpf.h`.
+const FRAGS: u64 = 1 << 5;
 /// `XDP_FLAGS_DRV_MODE` of `linux/if_link.h`.
 const IN_DRIVER: u32 = 1 << 2;
 
@@ -40,6 +42,8 @@ impl Namespace {
             let mut load = [0_u64; 16];
             load[0] = u64::from(PROGRAM) | 2 << 32;
             (load[1], load[2]) = (PASS.as_ptr() as u64, license.as_ptr() as u64);
+            // With jumbo frames, veths have no other.
+            load[5] = FRAGS << 32;
             let program = bpf(LOAD, &mut load)?;
             let device = if_nametoindex(device)?;
             let mut create = [0_u32; 8];

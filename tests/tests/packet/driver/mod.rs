@@ -3,6 +3,7 @@
 //! The program in the uplink's driver, and the programs of the stack behind it.
 
 mod changes;
+mod jumbo;
 mod local;
 mod sent;
 mod untouched;

@@ -4,6 +4,7 @@
 
 mod abilities;
 mod changes;
+mod jumbo;
 mod modes;
 mod neighbours;
 mod queues;
