@@ -3,7 +3,7 @@
 //! Clients.
 
 use std::io::{self, BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -21,6 +21,7 @@ use crate::topology::Host;
 pub struct Client<'a> {
     host: &'a Host,
     patience: Duration,
+    source: Option<IpAddr>,
     source_port: Option<u16>,
     form: AddressForm,
 }
@@ -30,7 +31,7 @@ impl<'a> Client<'a> {
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
         let form = AddressForm::Plain;
-        Self { host, patience: Duration::from_secs(2), source_port: None, form }
+        Self { host, patience: Duration::from_secs(2), source: None, source_port: None, form }
     }
 
     /// How long to wait for each step: the connection, the answer.
@@ -47,6 +48,14 @@ impl<'a> Client<'a> {
     #[must_use]
     pub const fn source_port(mut self, port: u16) -> Self {
         self.source_port = Some(port);
+        self
+    }
+
+    /// The source address of all requests by TCP and UDP, one of the host's,
+    /// instead of the kernel's choice.
+    #[must_use]
+    pub const fn source(mut self, address: IpAddr) -> Self {
+        self.source = Some(address);
         self
     }
 
@@ -155,8 +164,9 @@ impl<'a> Client<'a> {
             // It would tell the server of the host's other addresses.
             let own = SocketAddr::new(self.host.address(family), self.source_port.unwrap_or(0));
             socket::name(&socket, own)?;
-        } else if let Some(port) = self.source_port {
-            socket::name(&socket, SocketAddr::new(family.unspecified(), port))?;
+        } else if self.source.is_some() || self.source_port.is_some() {
+            let address = self.source.unwrap_or(family.unspecified());
+            socket::name(&socket, SocketAddr::new(address, self.source_port.unwrap_or(0)))?;
         }
         Ok(socket)
     }

@@ -4,6 +4,7 @@
 
 mod abilities;
 mod changes;
+mod gateways;
 mod jumbo;
 mod modes;
 mod neighbours;
