@@ -16,6 +16,9 @@ use crate::{
     chain::chain,
     devices::{Attached, Attacher, DeviceEvent, Driven, DriverError, InDriver, ServedDevice},
 };
+use wires::Wires;
+
+mod wires;
 
 /// Keeps the programs on the devices of this node.
 #[derive(Debug)]
@@ -23,8 +26,7 @@ pub(super) struct ServedDevices {
     tables: DeviceTables,
     ways: WaysTable,
     attacher: Attacher,
-    /// By which wires frames come, by the interface index of the device that they are for.
-    wires: BTreeMap<u32, BTreeSet<Wire>>,
+    wires: Wires,
     /// Devices whose frames are to be handled in a driver, by interface index.
     driven: BTreeMap<u32, Wanted>,
     /// Devices that could not be served, by interface index.
@@ -58,7 +60,7 @@ impl ServedDevices {
             tables,
             ways,
             attacher,
-            wires: BTreeMap::new(),
+            wires: Wires::new(),
             driven: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
@@ -83,8 +85,7 @@ impl ServedDevices {
             DeviceEvent::Gone { index } => {
                 let _: Option<Failed> = self.failed.remove(&index);
                 let _: Option<Wanted> = self.driven.remove(&index);
-                let former = self.wires.remove(&index).unwrap_or_default();
-                for wire in self.unused(former) {
+                for wire in self.wires.set(index, BTreeSet::new()) {
                     if let Err(error) = self.tables.remove_wire(wire) {
                         warn!(device = index, error = chain(&error), "cannot forget a wire");
                     }
@@ -242,15 +243,8 @@ impl ServedDevices {
         for wire in &wires {
             self.tables.put_wire(*wire, served.index)?;
         }
-        let former = self.wires.insert(served.index, wires).unwrap_or_default();
-        self.unused(former).into_iter().try_for_each(|wire| self.tables.remove_wire(wire))
-    }
-
-    /// Those of some wires by which no device's frames come. One that was a device's may be another's already: which of
-    /// the two is told of first is chance.
-    fn unused(&self, mut wires: BTreeSet<Wire>) -> BTreeSet<Wire> {
-        wires.retain(|wire| !self.wires.values().any(|used| used.contains(wire)));
-        wires
+        let unused = self.wires.set(served.index, wires);
+        unused.into_iter().try_for_each(|wire| self.tables.remove_wire(wire))
     }
 
     fn note_failure(&mut self, device: ServedDevice, error: &dyn Error) {
