@@ -41,6 +41,8 @@ pub enum Uplink {
     Vlan,
     /// A bond of two of them.
     Bond,
+    /// A macvlan on it.
+    Macvlan,
     /// A bridge that it is a port of, and that has the node's addresses.
     Bridge,
     /// The same with a bond of two of them as its port.

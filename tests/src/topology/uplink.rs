@@ -10,7 +10,7 @@ use crate::netns::Namespace;
 /// The VLAN of nodes whose uplink is one.
 const VLAN: u16 = 50;
 
-/// What carries the VLAN on a node.
+/// What a node's VLAN or macvlan is on.
 pub const TRUNK: &str = "trunk";
 
 /// The port of a node's bridge.
@@ -37,6 +37,12 @@ pub(super) fn plug_in(
             fabric.ip(&format!("link add link {name} name {port} up type vlan id {VLAN}"))?;
             machine.ip(&format!("link add link {TRUNK} name {DEVICE} up type vlan id {VLAN}"))?;
             join(&port)
+        }
+        Uplink::Macvlan => {
+            outside.add_veth(cable.end(name), cable.end(TRUNK), machine)?;
+            machine
+                .ip(&format!("link add link {TRUNK} name {DEVICE} up type macvlan mode bridge"))?;
+            join(name)
         }
         Uplink::Bond => {
             add_bond(fabric, name, machine, DEVICE, cable)?;

@@ -10,6 +10,7 @@ mod modes;
 mod neighbours;
 mod queues;
 mod routes;
+pub(super) mod stacked;
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
