@@ -4,15 +4,19 @@
 //! in guests whose kernels do. Each takes both families, since there a network costs more than
 //! anything else.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use proxy_common::counter::Reason;
 use proxy_tests::agent::Agent;
-use proxy_tests::family::{V4, V6};
+use proxy_tests::cluster::eventually;
+use proxy_tests::family::{TestFamily, V4, V6};
 use proxy_tests::topology::{BetweenNodes, DEVICE, TRUNK, Uplink};
+use proxy_tests::traffic::Client;
 
-use super::drivers::{count, says, with_cards};
+use super::drivers::{count, says, stacked::refusals, with_cards};
 use super::exhaustion;
-use super::rig::{LOCAL, REMOTE, Rig};
+use super::rig::{Frontend, LOCAL, REMOTE, Rig};
 use super::uplinks::{Tunnel, join_by_tunnel, nodes, serves_far, serves_over_tunnel, with_router};
 
 /// Clients outside, behind a router, are served through an agent that is told nothing of devices.
@@ -73,6 +77,69 @@ fn a_bond_in_the_drivers_of_its_legs() -> Result<()> {
     let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
     let sent = sent_while_serving(&rig, &agent)?;
     ensure!(sent.iter().all(|sent| *sent > 100), "{sent:?} packets have left from the driver");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// A bond goes over from one leg to the other and back while clients ask. What is in the drivers then may be lost, as
+/// by any bond; nothing else is, and packets leave from the driver by the leg that is in use.
+#[test]
+fn a_bond_in_drivers_goes_over_to_its_other_leg() -> Result<()> {
+    let (rig, _cards) = with_cards(nodes().uplink(Uplink::Bond))?;
+    rig.cluster.manifests.apply(&rig.service(&[REMOTE]))?;
+    let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
+    fails_over::<V4>(&rig, &agent)?;
+    fails_over::<V6>(&rig, &agent)?;
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+fn fails_over<F: TestFamily>(rig: &Rig, agent: &Agent<'_>) -> Result<()> {
+    const ASKED: usize = 50;
+    const LOST: usize = 2;
+    let target = Frontend::LoadBalancer.target(F::FAMILY);
+    let client = Client::new(rig.outsider());
+    let (mut connection, mut socket) = (client.stay(target)?, client.datagrams(target)?);
+    for leg in ["leg1", "leg0", "leg1", "leg0"] {
+        rig.node().namespace().ip(&format!("link set {DEVICE} type bond active_slave {leg}"))?;
+        let mut lost = 0;
+        for _ in 0..ASKED {
+            // Each has a number, and answers to those before are not taken for its own.
+            lost += usize::from(socket.ask().is_err());
+            let _: Duration = connection.exchange()?;
+        }
+        ensure!(lost <= LOST, "{lost} of {ASKED} datagrams are lost after {leg} was chosen");
+        let leaves_from_driver = || {
+            let sent = || count::<F>(agent, Reason::XdpSent).unwrap_or_default();
+            let before = sent();
+            let asked = (0..10).all(|_| socket.ask().is_ok());
+            asked && sent() - before >= 16
+        };
+        ensure!(eventually(leaves_from_driver), "packets by {leg} do not leave from the driver");
+    }
+    ensure!(connection.exchanged() == 4 * u64::try_from(ASKED)?, "messages are lost");
+    Ok(())
+}
+
+/// The VLAN's lower device has the program in another mode than the VLAN is to have it: which of the two comes first
+/// is chance, and the other one is served by the stack.
+#[test]
+fn two_modes_on_one_driver() -> Result<()> {
+    let (rig, _cards) = with_cards(nodes().uplink(Uplink::Vlan))?;
+    rig.node().namespace().leave_vlan_tags(TRUNK)?;
+    let agent = rig.agent().argument("--include-device").argument("uplink=trunk");
+    let agent = agent.argument("--xdp").argument(format!("native={DEVICE}"));
+    let mut agent = agent.argument("--xdp").argument("generic=trunk").start()?;
+    serves_far::<V4>(&rig)?;
+    serves_far::<V6>(&rig)?;
+    let refused = refusals(&agent)?;
+    ensure!(refused.len() == 1, "{refused:?}");
+    let (device, error) = &refused[0];
+    ensure!([DEVICE, "trunk"].contains(&device.as_str()), "{refused:?}");
+    ensure!(error.contains("for other devices: not in mode"), "{refused:?}");
+    for sent in [count::<V4>(&agent, Reason::XdpSent)?, count::<V6>(&agent, Reason::XdpSent)?] {
+        ensure!((sent > 100) == (device == "trunk"), "{sent} packets have left: {refused:?}");
+    }
     ensure!(agent.stop()?.success());
     Ok(())
 }

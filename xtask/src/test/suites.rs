@@ -59,7 +59,8 @@ const MODULES_OF_6_1: &[&str] = &["--test-threads=1", "modules::", "--skip=modul
 
 /// What takes uplinks of kinds, and sockets (SCTP's), that the kernel of this machine may not have;
 /// the uplinks are shared out, as each takes an agent, which starts slowly there.
-const SERVICE_API: &[&str] = &["--test-threads=1", "sctp::", "modules::a_bond", "modules::a_vlan"];
+const SERVICE_API: &[&str] =
+    &["--test-threads=1", "sctp::", "modules::a_bond", "modules::a_vlan", "modules::two_modes"];
 
 /// The same, with frames that have no Ethernet header: programs are attached in another way there.
 const SERVICE_API_OF_6_1: &[&str] = &[
