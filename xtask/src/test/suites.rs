@@ -24,6 +24,10 @@ const fn here(name: &'static str, what: &'static str) -> Suite {
     Suite { name, what, stage: Stage::Network, arguments: &[], guests: &[], guest_seconds: 0 }
 }
 
+/// Tests that wait for a network's namespaces, neighbours and time-outs for a half of their time: two processors have
+/// time for four of them.
+const WAITING: &str = "--test-threads=4";
+
 /// All but those that send thousands of packets, and more, some from several processors at once, and
 /// those that load programs of their own: an emulator takes minutes for them, and what they look for
 /// is in the programs, not in the kernel.
@@ -101,7 +105,7 @@ pub(super) const SUITES: [Suite; 11] = [
         name: "service_api",
         what: "each way to a Service, from each client, under each policy",
         stage: Stage::Network,
-        arguments: &["--skip=modules::", "--skip=sctp::"],
+        arguments: &[WAITING, "--skip=modules::", "--skip=sctp::"],
         guests: &[("6.1", SERVICE_API_OF_6_1), ("6.12", SERVICE_API)],
         guest_seconds: 600,
     },
@@ -131,7 +135,7 @@ pub(super) const SUITES: [Suite; 11] = [
         name: "network",
         what: "real traffic between network namespaces",
         stage: Stage::Network,
-        arguments: &["--test-threads=2"],
+        arguments: &[WAITING],
         guests: &[
             ("6.1", TRAFFIC_OF_6_1),
             ("6.12", TRAFFIC),
