@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which uplinks have a program in their driver, by the operator's word.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use globset::{Glob, GlobMatcher};
 use proxy_common::device::Wire;
@@ -103,14 +106,17 @@ impl XdpModes {
         let legs = snapshot.links.iter().filter(|(_, leg)| leg.master == Some(device));
         let lowest = snapshot.links.get(&device)?;
         let is_bond = lowest.kind == LinkKind::Bond && mode == Xdp::Native;
-        let legs: BTreeSet<u32> = legs.filter(|_| is_bond).map(|(leg, _)| *leg).collect();
+        let legs: BTreeMap<u32, &Link> =
+            legs.filter(|_| is_bond).map(|(leg, link)| (*leg, link)).collect();
+        let receivers = if is_bond { legs.values().copied().collect() } else { vec![lowest] };
         let is_on_it = |other: &Link| other.vlan.is_some() && other.counterpart == Some(device);
         let mut driven = Driven {
             mode,
             device,
             name: lowest.name.clone(),
+            receivers: receivers.into_iter().map(|link| link.name.clone()).collect(),
             vlan,
-            legs,
+            legs: legs.into_keys().collect(),
             is_stacked: mode == Xdp::Generic && is_stacked(link),
             has_vlans: snapshot.links.values().any(is_on_it),
             delivers_by_others: is_bond || lowest.kind == LinkKind::Pair,
@@ -148,6 +154,8 @@ pub struct Driven {
     pub device: u32,
     /// Its name.
     pub name: String,
+    /// The names of those by whose hardware frames come: that device, or all legs of a bond.
+    pub receivers: Vec<String>,
     /// The VLAN whose tag the frames have; zero if they have none.
     pub vlan: u16,
     /// The legs by which a bond takes frames, if that device is one. The drivers of all its legs have the program.

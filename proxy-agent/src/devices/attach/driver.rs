@@ -39,10 +39,10 @@ pub enum DriverError {
     Abilities(#[from] AbilityError),
     /// Frames of VLANs could not be told from the device's own.
     #[error(
-        "{name} has VLANs, and takes their tags off frames before a program sees these: `ethtool -K {name} rxvlan off` has it leave them"
+        "{name} takes the tags of VLANs off frames before a program sees these: `ethtool -K {name} rxvlan off` has it leave them"
     )]
     TakesTags {
-        /// The name of the driver's device.
+        /// The device's name.
         name: String,
     },
     /// What the program sent would be dropped.
@@ -129,17 +129,18 @@ impl Drivers {
             return Err(DriverError::Stacked { device });
         }
         // Before: many drivers reset their queues when a program comes or goes.
-        let name = || driven.name.clone();
         let requests = match &mut self.requests {
             Some(requests) => requests,
             none => none.insert(AbilityRequests::open().await?),
         };
-        if driven.has_vlans && requests.takes_tags(&driven.name).await? {
-            return Err(DriverError::TakesTags { name: name() });
+        for name in driven.receivers.iter().filter(|_| driven.has_vlans) {
+            if requests.takes_tags(name).await? {
+                return Err(DriverError::TakesTags { name: name.clone() });
+            }
         }
         let is_native = driven.mode == Xdp::Native;
         if is_native && driven.delivers_by_others && !requests.of(device).await?.sends_for_others {
-            return Err(DriverError::SendsNothing { name: name() });
+            return Err(DriverError::SendsNothing { name: driven.name.clone() });
         }
         attach_if_missing(&mut self.drivers, object, user, driven)?;
         // After: some drivers send for others only while they have a program themselves.

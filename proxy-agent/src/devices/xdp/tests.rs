@@ -86,6 +86,7 @@ fn frames_of_a_vlan_come_by_the_driver_below() {
         mode: Xdp::Native,
         device: LOWER,
         name: "below".to_owned(),
+        receivers: vec!["below".to_owned()],
         vlan: 50,
         legs,
         is_stacked: false,
@@ -105,12 +106,16 @@ fn frames_of_a_bond_come_by_its_legs() {
     let snapshot = vlan_on(LinkKind::Bond, LinkKind::Other);
     let driven = modes(&["native"]).of(&snapshot, UPLINK).unwrap();
     assert_eq!(driven.wire(), Wire::new(LOWER, 50));
+    // Their hardware takes tags off, whatever the bond is told.
+    assert_eq!(driven.receivers, ["leg0", "leg1"]);
+    assert!(driven.has_vlans && driven.delivers_by_others);
     let wires = [LEGS[0], LEGS[1], LOWER].map(|device| Wire::new(device, 50));
     assert_eq!(driven.wires().collect::<Vec<_>>(), wires);
     let in_reserve = Snapshot { backups: [LEGS[0]].into(), ..snapshot };
     let driven = modes(&["native"]).of(&in_reserve, UPLINK).unwrap();
     let wires = [LEGS[1], LOWER].map(|device| Wire::new(device, 50));
     assert_eq!(driven.wires().collect::<Vec<_>>(), wires);
+    assert_eq!(driven.receivers, ["leg0", "leg1"]);
     let of_veths = vlan_on(LinkKind::Bond, LinkKind::Pair);
     assert_eq!(modes(&["native"]).of(&of_veths, UPLINK), None);
 }
