@@ -8,7 +8,7 @@
 use core::mem;
 
 use aya_ebpf::{bindings::bpf_fib_lookup, programs::TcContext};
-use proxy_common::flow::Tuple;
+use proxy_common::{Protocol, flow::Tuple};
 
 use crate::{
     family::Datapath,
@@ -17,7 +17,7 @@ use crate::{
         packet_type,
     },
     maps::DEVICES,
-    route::{self, Route},
+    route::{self, Ends, Route},
 };
 
 /// Whom a frame from a client is addressed to.
@@ -59,6 +59,7 @@ pub(crate) fn addressee(context: &TcContext) -> Addressee {
 #[inline(never)]
 pub(crate) fn neighbour<F: Datapath>(
     context: &TcContext,
+    protocol: Protocol,
     to: &Tuple<F>,
     mac: &mut [u8; 6],
 ) -> bool {
@@ -69,7 +70,7 @@ pub(crate) fn neighbour<F: Datapath>(
     };
     // SAFETY: all zero is a valid value of this structure of integers.
     let mut way: bpf_fib_lookup = unsafe { mem::zeroed() };
-    let route = route::ask::<F>(context, &mut way, bridge, [&to.source, &to.destination], 0);
+    let route = route::ask::<F>(context, &mut way, bridge, Ends::of(protocol, to), 0);
     // Behind a router, which the look-up would have put into the destination's place, is not on
     // the bridge.
     if route != Route::Known

@@ -28,7 +28,7 @@ use crate::{
     maps::{DEVICES, FAST_PATH},
     packet::Part,
     passing,
-    route::{self, Route},
+    route::{self, Ends, Route},
     verdict::Verdict,
     work::Work,
 };
@@ -78,15 +78,15 @@ pub(crate) fn find_way<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> 
     }
     // SAFETY: all zero is a valid value of this structure of integers.
     let mut route: bpf_fib_lookup = unsafe { mem::zeroed() };
-    let (source, destination) = (&flow.to.source, &flow.to.destination);
-    let there = [source, destination];
+    let to = &flow.to;
+    let there = Ends::of(work.packet.protocol, to);
     let way = route::ask::<F>(context, &mut route, client, there, largest as u16);
-    if way == Route::None || !route::takes::<F>(destination, largest) {
+    if way == Route::None || !route::takes::<F>(&to.destination, largest) {
         return Way::Through;
     }
     let next = route.ifindex;
     let mac = route.dmac;
-    let back = route::ask::<F>(context, &mut route, next, [destination, source], 0);
+    let back = route::ask::<F>(context, &mut route, next, there.reversed(), 0);
     if back == Route::None || route.ifindex != client {
         return Way::Foreign;
     }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use proxy_common::{
     Address as _, Protocol,
     device::{Device, DeviceTraits, Wire},
-    flow::{Flow, Kind},
+    flow::{Flow, FlowKey, Kind},
 };
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     hops,
     maps::DEVICES,
     masquerade,
-    route::{self, Route},
+    route::{self, Ends, Route},
     wire,
     work::Work,
 };
@@ -82,7 +82,7 @@ pub(crate) fn find_way<F: Datapath, C: Frame>(context: &C, work: &mut Work<F>) -
     }
     // SAFETY: all zero is a valid value of this structure of integers.
     let mut route: bpf_fib_lookup = unsafe { mem::zeroed() };
-    let there = [&work.key.tuple.source, &work.flow.to.destination];
+    let there = ends(&work.key, &work.flow);
     let way = route::ask::<F>(context, &mut route, by, there, largest as u16);
     // SAFETY: a device's entry is replaced, not changed, and rarely.
     let next =
@@ -100,10 +100,20 @@ pub(crate) fn find_way<F: Datapath, C: Frame>(context: &C, work: &mut Work<F>) -
     flow.mac = if way == Route::Known { route.dmac } else { [0; 6] };
     (flow.client_device, flow.client_mac) = (work.came_by, own);
     flow.way_asked = route::turn(work.now);
-    let back = [&flow.to.destination, &work.key.tuple.source];
+    let back = ends(&work.key, flow).reversed();
     match route::ask::<F>(context, &mut route, work.next, back, 0) {
         Route::Known | Route::WithoutMac => way,
         Route::None => Route::None,
+    }
+}
+
+/// Both ends of a packet with this key, between the two translations.
+#[inline(always)]
+const fn ends<'a, F: Datapath>(key: &'a FlowKey<F>, flow: &'a Flow<F>) -> Ends<'a, F> {
+    Ends {
+        protocol: key.protocol,
+        source: (&key.tuple.source, key.tuple.source_port),
+        destination: (&flow.to.destination, flow.to.destination_port),
     }
 }
 

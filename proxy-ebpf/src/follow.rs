@@ -124,7 +124,9 @@ pub(crate) fn translate<F: Datapath, const FOLDS: bool>(
     if proven {
         // The node may have learned the backend's MAC address since the flow was opened. Its
         // replies have been switched all the time.
-        if kind.0 & !Kind::MASQUERADE == 0 && bridge::neighbour(context, &work.flow.to, &mut mac) {
+        if kind.0 & !Kind::MASQUERADE == 0
+            && bridge::neighbour(context, work.packet.protocol, &work.flow.to, &mut mac)
+        {
             kind.0 = Kind::SAME_BRIDGE;
             if found.is(&work.key) {
                 // SAFETY: map memory, see `Found`.
@@ -144,7 +146,7 @@ pub(crate) fn translate<F: Datapath, const FOLDS: bool>(
     }
     if stale
         && kind.has(Kind::SAME_BRIDGE)
-        && bridge::neighbour(context, &work.flow.to, &mut mac)
+        && bridge::neighbour(context, work.packet.protocol, &work.flow.to, &mut mac)
         && found.is(&work.key)
     {
         // SAFETY: map memory, see `Found`.

@@ -236,7 +236,9 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
         };
         flow.to.source = *host;
         Kind::HAIRPIN
-    } else if !is_outside && bridge::neighbour(context, &flow.to, &mut flow.mac) {
+    } else if !is_outside
+        && bridge::neighbour(context, work.packet.protocol, &flow.to, &mut flow.mac)
+    {
         Kind::SAME_BRIDGE
     } else if work.masquerades != 0 {
         Kind::MASQUERADE

@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup as look_up,
     maps::lpm_trie::Key,
 };
-use proxy_common::{Family, clock::Tick, ways::WaysEpoch};
+use proxy_common::{Family, Port, Protocol, clock::Tick, flow::Tuple, ways::WaysEpoch};
 
 use crate::{family::Datapath, frame::Frame, maps::WAYS};
 
@@ -23,7 +23,34 @@ pub(crate) enum Route {
     None,
 }
 
-/// Where a packet with these addresses goes that has come by a device. With a length in bytes that is not
+/// Both ends of a packet whose way is asked for, as the stack would see them where it chooses a route: rules, and the
+/// choice among several gateways, may depend on all of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a, F: Family> {
+    pub(crate) protocol: Protocol,
+    pub(crate) source: (&'a F::Addr, Port),
+    pub(crate) destination: (&'a F::Addr, Port),
+}
+
+impl<'a, F: Family> Ends<'a, F> {
+    /// Those of a packet with this tuple.
+    #[inline(always)]
+    pub(crate) const fn of(protocol: Protocol, tuple: &'a Tuple<F>) -> Self {
+        Self {
+            protocol,
+            source: (&tuple.source, tuple.source_port),
+            destination: (&tuple.destination, tuple.destination_port),
+        }
+    }
+
+    /// Those of a packet that answers.
+    #[inline(always)]
+    pub(crate) const fn reversed(self) -> Self {
+        Self { source: self.destination, destination: self.source, ..self }
+    }
+}
+
+/// Where a packet with these ends goes that has come by a device. With a length in bytes that is not
 /// zero, it is asked whether the device and the route take so much. The answer is left where `route`
 /// is, as the stack has no room for two.
 #[inline(always)]
@@ -31,7 +58,7 @@ pub(crate) fn ask<F: Datapath>(
     context: &impl Frame,
     route: &mut bpf_fib_lookup,
     device: u32,
-    addresses: [&<F as Family>::Addr; 2],
+    ends: Ends<'_, F>,
     length: u16,
 ) -> Route {
     // SAFETY: all zero is a valid value of this structure of integers.
@@ -39,8 +66,10 @@ pub(crate) fn ask<F: Datapath>(
     route.family = F::ADDRESS_FAMILY;
     route.ifindex = device;
     route.__bindgen_anon_1.tot_len = length;
-    let [source, destination] = addresses;
-    F::set_route(route, source, destination);
+    route.l4_protocol = ends.protocol.number();
+    let (source, destination) = (ends.source, ends.destination);
+    (route.sport, route.dport) = (source.1.to_wire(), destination.1.to_wire());
+    F::set_route(route, source.0, destination.0);
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: both pointers are valid for the call, and the size is the structure's.
     match unsafe { look_up(context.raw(), ptr::from_mut(route), size, 0) } as u32 {

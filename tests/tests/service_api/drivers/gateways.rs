@@ -23,10 +23,13 @@ use super::{count, with_cards};
 use crate::rig::{Frontend, OTHER_NODE, REMOTE, Rig};
 use crate::uplinks::{nodes, pods_behind_the_router};
 
-both_families!(flows_spread_over_two_gateways, a_gateway_goes_and_comes_back);
+both_families!(
+    clients_spread_over_two_gateways,
+    flows_spread_over_two_gateways,
+    a_gateway_goes_and_comes_back,
+);
 
-/// The client's addresses, by host number. The kernel chooses by the addresses of a packet: all would have one gateway
-/// once in 2^31 times.
+/// The client's addresses, by host number, or as many flows: all would have one gateway once in 2^31 times.
 const CLIENTS: Range<u8> = 110..142;
 /// How often each of them asks.
 const ROUNDS: u64 = 20;
@@ -102,36 +105,70 @@ impl Flows {
         Ok(Self { connection: client.stay(target)?, socket: client.datagrams(target)? })
     }
 
-    fn ask(&mut self) -> Result<()> {
-        let _: Duration = self.connection.exchange().context("on its connection")?;
-        let _ = self.socket.ask().context("by datagrams")?;
-        Ok(())
+    /// By which gateway each of the two goes, as far as that is clear.
+    fn gateways<F: TestFamily>(
+        &mut self,
+        rig: &Rig,
+        agent: &Agent<'_>,
+    ) -> Result<[Option<bool>; 2]> {
+        let Self { connection, socket } = self;
+        let exchange = || connection.exchange().map(drop).context("on a connection");
+        let ask = || socket.ask().map(drop).context("by datagrams");
+        Ok([goes_by_router::<F>(rig, agent, exchange)?, goes_by_router::<F>(rig, agent, ask)?])
     }
 }
 
-/// Whether the packets of a client go by the router, from the driver; all of them must, or none.
-fn go_by_router<F: TestFamily>(
+/// Whether the packets of a flow go by the router, from the driver; all of them must, or none.
+fn goes_by_router<F: TestFamily>(
     rig: &Rig,
     agent: &Agent<'_>,
-    flows: &mut Flows,
+    mut ask: impl FnMut() -> Result<()>,
 ) -> Result<Option<bool>> {
     let (before, sent) = (forwarded::<F>(rig)?, count::<F>(agent, Reason::XdpSent)?);
     for _ in 0..ROUNDS {
-        flows.ask()?;
+        ask()?;
     }
-    if count::<F>(agent, Reason::XdpSent)? - sent < 3 * ROUNDS {
+    if count::<F>(agent, Reason::XdpSent)? - sent < 3 * ROUNDS / 2 {
         return Ok(None);
     }
     Ok(match forwarded::<F>(rig)? - before {
         // Acknowledgements of the client before may come late.
-        few if few < ROUNDS => Some(false),
-        all if all >= 2 * ROUNDS => Some(true),
+        few if few < ROUNDS / 2 => Some(false),
+        all if all >= ROUNDS => Some(true),
         _ => None,
     })
 }
 
-/// Each client has one of the gateways, until it is taken away.
-fn flows_spread_over_two_gateways<F: TestFamily>() -> Result<()> {
+/// Each flow has one of the gateways, until that is taken away.
+fn keep_their_gateways<F: TestFamily>(
+    rig: &Rig,
+    agent: &Agent<'_>,
+    pods: Prefix,
+    clients: &mut [Flows],
+) -> Result<()> {
+    let mut by_router = 0;
+    for (number, flows) in (0..).zip(&mut *clients) {
+        for goes in flows.gateways::<F>(rig, agent)? {
+            by_router += usize::from(goes.with_context(|| format!("flow {number} has both"))?);
+        }
+    }
+    let all = 2 * clients.len();
+    ensure!((1..all).contains(&by_router), "{by_router} of {all} flows go by the router");
+    for (left, is_router) in gateways(rig).iter().zip([false, true]) {
+        route_over(rig, pods, &[left])?;
+        for (number, flows) in (0..).zip(&mut *clients) {
+            let start = Instant::now();
+            while flows.gateways::<F>(rig, agent)? != [Some(is_router); 2] {
+                let name = left.name();
+                ensure!(start.elapsed() < PATIENCE, "flow {number} does not go by {name}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kernel chooses by addresses.
+fn clients_spread_over_two_gateways<F: TestFamily>() -> Result<()> {
     let (rig, _cards, pods) = with_gateways(F::FAMILY)?;
     let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
     let netlink = rig.outsider().namespace().netlink()?;
@@ -140,30 +177,30 @@ fn flows_spread_over_two_gateways<F: TestFamily>() -> Result<()> {
         let address = DualAddress::underlay(number).of(F::FAMILY);
         let own = Prefix(address, subnet_length(F::FAMILY));
         netlink.add_address(netlink.link(DEVICE)?, own)?;
-        let mut flows = Flows::open(rig.outsider(), address, F::FAMILY)?;
-        flows.ask()?;
-        clients.push(flows);
+        clients.push(Flows::open(rig.outsider(), address, F::FAMILY)?);
     }
-    let mut by_router = 0;
-    for (number, flows) in CLIENTS.zip(&mut clients) {
-        let goes = go_by_router::<F>(&rig, &agent, flows);
-        let goes = goes.with_context(|| format!("client {number}"))?;
-        by_router += usize::from(goes.with_context(|| format!("client {number} has both"))?);
+    keep_their_gateways::<F>(&rig, &agent, pods, &mut clients)?;
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Where it is told to, the kernel chooses by ports, too (`fib_multipath_hash_policy`).
+fn flows_spread_over_two_gateways<F: TestFamily>() -> Result<()> {
+    let (rig, _cards, pods) = with_gateways(F::FAMILY)?;
+    let protocol = if F::FAMILY == IpFamily::V4 { "ipv4" } else { "ipv6" };
+    let policy = format!("{protocol}/fib_multipath_hash_policy");
+    rig.node().namespace().sysctl([(policy.as_str(), "1")])?;
+    let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
+    let from = rig.outsider();
+    let open = |_| Flows::open(from, from.address(F::FAMILY), F::FAMILY);
+    let mut flows = CLIENTS.map(open).collect::<Result<Vec<_>>>()?;
+    let mut of_connections = Vec::new();
+    for flows in &mut flows {
+        let [connection, _] = flows.gateways::<F>(&rig, &agent)?;
+        of_connections.push(connection.context("a connection goes by both")?);
     }
-    ensure!((1..CLIENTS.len()).contains(&by_router), "{by_router} of {CLIENTS:?} go by the router");
-    for (left, is_router) in gateways(&rig).iter().zip([false, true]) {
-        route_over(&rig, pods, &[left])?;
-        for (number, flows) in CLIENTS.zip(&mut clients) {
-            let start = Instant::now();
-            while go_by_router::<F>(&rig, &agent, flows)? != Some(is_router) {
-                ensure!(
-                    start.elapsed() < PATIENCE,
-                    "client {number} does not go by {}",
-                    left.name()
-                );
-            }
-        }
-    }
+    ensure!([false, true].iter().all(|way| of_connections.contains(way)), "{of_connections:?}");
+    keep_their_gateways::<F>(&rig, &agent, pods, &mut flows)?;
     ensure!(agent.stop()?.success());
     Ok(())
 }
@@ -174,7 +211,7 @@ fn a_gateway_goes_and_comes_back<F: TestFamily>() -> Result<()> {
     let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
     let target = Frontend::LoadBalancer.target(F::FAMILY);
     let both = gateways(&rig);
-    let goes_by_router = || {
+    let some_go_by_router = || {
         let before = forwarded::<F>(&rig).unwrap_or_default();
         thread::sleep(Duration::from_millis(50));
         forwarded::<F>(&rig).is_ok_and(|now| now > before)
@@ -183,12 +220,12 @@ fn a_gateway_goes_and_comes_back<F: TestFamily>() -> Result<()> {
         for _ in 0..CHANGES {
             thread::sleep(BETWEEN);
             route_over(&rig, pods, &both[1..])?;
-            ensure!(eventually(goes_by_router), "nothing goes by the router");
+            ensure!(eventually(some_go_by_router), "nothing goes by the router");
             thread::sleep(BETWEEN);
             route_over(&rig, pods, &both)?;
             thread::sleep(BETWEEN);
             route_over(&rig, pods, &both[..1])?;
-            ensure!(eventually(|| !goes_by_router()), "something goes by the router");
+            ensure!(eventually(|| !some_go_by_router()), "something goes by the router");
             route_over(&rig, pods, &both)?;
         }
         Ok(())

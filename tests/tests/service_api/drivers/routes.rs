@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use proxy_common::counter::Reason;
 use proxy_tests::both_families;
-use proxy_tests::cluster::eventually;
+use proxy_tests::cluster::{TARGET, eventually};
 use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
 use proxy_tests::netns::Prefix;
 use proxy_tests::protocol::Protocol;
@@ -19,7 +19,11 @@ use super::{count, with_another_uplink, with_cards};
 use crate::rig::{Frontend, LOCAL, OTHER_NODE, REMOTE, Rig};
 use crate::uplinks::{OTHER_UPLINK, nodes, pods_behind_the_router, send_otherwise};
 
-both_families!(datagrams_keep_their_backend, by_the_device_that_packets_come_by);
+both_families!(
+    datagrams_keep_their_backend,
+    by_the_device_that_packets_come_by,
+    by_protocol_and_port,
+);
 
 /// How often the route changes: a backend that were chosen anew each time could be the same so often by chance once
 /// in 1,024 runs.
@@ -63,10 +67,20 @@ fn datagrams_keep_their_backend<F: TestFamily>() -> Result<()> {
 
 /// What comes by the uplink has routes of its own (`ip rule ... iif`); to the node itself, the backends are nowhere.
 fn by_the_device_that_packets_come_by<F: TestFamily>() -> Result<()> {
+    leaves_by_rules::<F>(&[format!("iif {DEVICE}")])
+}
+
+/// The backend's ports have routes of their own (`ip rule ... dport`); others of it are nowhere.
+fn by_protocol_and_port<F: TestFamily>() -> Result<()> {
+    leaves_by_rules::<F>(&["tcp", "udp"].map(|it| format!("ipproto {it} dport {TARGET}")))
+}
+
+/// Packets leave from the driver by the way that these rules say, and no other.
+fn leaves_by_rules<F: TestFamily>(rules: &[String]) -> Result<()> {
     let (rig, _cards) = with_cards(nodes())?;
     let other = rig.cluster.topology.node(OTHER_NODE).host();
     let pods = Prefix(DualAddress::pod(2, 0).of(F::FAMILY), subnet_length(F::FAMILY));
-    route_what_comes_by(&rig, other, pods)?;
+    route_by(&rig, rules, other, pods)?;
     rig.cluster.manifests.apply(&rig.service(&[REMOTE]))?;
     let mut agent = rig.agent().argument("--xdp").argument(format!("native={DEVICE}")).start()?;
     let (client, target) = (Client::new(rig.outsider()), Frontend::LoadBalancer.target(F::FAMILY));
@@ -80,13 +94,14 @@ fn by_the_device_that_packets_come_by<F: TestFamily>() -> Result<()> {
     Ok(())
 }
 
-/// Has the node send to this network what comes by its uplink, by the other node, and what is its own to whoever
-/// there is not.
-fn route_what_comes_by(rig: &Rig, other: &Host, network: Prefix) -> Result<()> {
+/// Has the node send to this network what rules choose, by the other node, and everything else to whoever there is not.
+fn route_by(rig: &Rig, rules: &[String], other: &Host, network: Prefix) -> Result<()> {
     let option = if IpFamily::of(network.0) == IpFamily::V4 { "-4" } else { "-6" };
     let gateway = other.address(IpFamily::of(network.0));
     let node = rig.node().namespace();
     node.ip(&format!("{option} route add {network} via {gateway} dev {DEVICE} table 100"))?;
-    node.ip(&format!("{option} rule add iif {DEVICE} lookup 100"))?;
+    for rule in rules {
+        node.ip(&format!("{option} rule add {rule} lookup 100"))?;
+    }
     node.ip(&format!("{option} route replace {network} dev {DEVICE}"))
 }
