@@ -12,6 +12,8 @@ use super::Namespace;
 
 /// `ETHTOOL_STXCSUM` of `linux/ethtool.h`.
 const SET_TX_CHECKSUM: u32 = 0x17;
+/// `ETHTOOL_SGRO` of `linux/ethtool.h`.
+const SET_GRO: u32 = 0x2c;
 /// `ETHTOOL_GFLAGS` and `ETHTOOL_SFLAGS` of `linux/ethtool.h`.
 const GET_FLAGS: u32 = 0x25;
 const SET_FLAGS: u32 = 0x26;
@@ -32,6 +34,13 @@ impl Namespace {
     pub fn disable_checksum_offload(&self, device: &str) -> Result<()> {
         self.run(|| switch(device, SET_TX_CHECKSUM, false))
             .with_context(|| format!("disabling checksum offload of {device}"))
+    }
+
+    /// Has `device` join segments that it receives (`gro on`); one of a veth
+    /// pair then takes what programs in the other end's driver send.
+    pub fn join_segments(&self, device: &str) -> Result<()> {
+        self.run(|| switch(device, SET_GRO, true))
+            .with_context(|| format!("enabling GRO of {device}"))
     }
 
     /// Makes `device` write VLAN tags into frames, where a driver's program at

@@ -97,7 +97,9 @@ impl Path {
     fn expected(&self, node: Kind, done: Done) -> Expected {
         let Done { flows, packets } = done;
         match (self.client, node.proxy) {
-            _ if self.is_direct || node != self.kind => Expected::Nothing,
+            _ if node != self.kind => Expected::Nothing,
+            (_, Proxy::XdpSixfour) if self.is_direct => Expected::ThroughDriver(packets),
+            _ if self.is_direct => Expected::Nothing,
             (Client::Node, _) => Expected::Sockets(flows),
             (Client::Pod, Proxy::FastSixfour) => Expected::FastFlows(flows),
             (Client::Outside, Proxy::XdpSixfour) => Expected::FromDriver { flows, packets },

@@ -29,6 +29,8 @@ pub(crate) struct Counted {
     sockets: usize,
     /// Packets that have left from a driver.
     sent: usize,
+    /// Packets of no flow that the program in a driver has left to the stack.
+    seen: usize,
 }
 
 /// What the programs of an agent must have done in a window, in one family: so much, or more.
@@ -42,6 +44,8 @@ pub(crate) enum Expected {
     FastFlows(f64),
     /// Given sockets a backend.
     Sockets(f64),
+    /// Nothing but letting packets through a driver.
+    ThroughDriver(f64),
     /// Opened flows, and sent packets from drivers.
     FromDriver { flows: f64, packets: f64 },
 }
@@ -68,6 +72,7 @@ impl Counted {
             fast: count(Reason::FlowFast)?,
             sockets: count(Reason::SocketTranslated)?,
             sent: count(Reason::XdpSent)?,
+            seen: count(Reason::XdpUpOther)?,
         })
     }
 }
@@ -83,6 +88,10 @@ impl Expected {
         let moved = [since(|it| it.flows), since(|it| it.fast), since(|it| it.sockets)];
         let is_so = match (self, moved, since(|it| it.sent)) {
             (Self::Nothing, moved, Some(sent)) => moved == [Some(0); 3] && sent <= LATE,
+            (Self::ThroughDriver(least), moved, Some(sent)) => {
+                let seen = since(|it| it.seen).unwrap_or_default();
+                moved == [Some(0); 3] && sent <= LATE && real(seen) >= least * FROM_DRIVER
+            }
             (Self::Flows(least), [Some(flows), Some(0), Some(0)], Some(0))
             | (Self::Sockets(least), [Some(0), Some(0), Some(flows)], Some(0)) => {
                 real(flows) >= least
@@ -126,7 +135,7 @@ pub(crate) fn ensure_no_rules(node: &Host) -> Result<()> {
 mod tests {
     use super::{Counted, Expected, LATE};
 
-    const BEFORE: Counted = Counted { flows: 7, fast: 3, sockets: 5, sent: 11 };
+    const BEFORE: Counted = Counted { flows: 7, fast: 3, sockets: 5, sent: 11, seen: 13 };
 
     /// Whether it is what was expected if so much was done.
     fn is_so(expected: Expected, [flows, fast, sockets, sent]: [usize; 4]) -> bool {
@@ -135,6 +144,7 @@ mod tests {
             fast: BEFORE.fast + fast,
             sockets: BEFORE.sockets + sockets,
             sent: BEFORE.sent + sent,
+            ..BEFORE
         };
         expected.ensure(BEFORE, after).is_ok()
     }
@@ -163,6 +173,16 @@ mod tests {
                 assert!(!is_so(expected, other), "{expected:?} is not {other:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_driver_lets_through_is_seen_there() {
+        let after = |seen| Counted { seen: BEFORE.seen + seen, ..BEFORE };
+        let expected = Expected::ThroughDriver(100.0);
+        assert!(expected.ensure(BEFORE, after(90)).is_ok());
+        assert!(expected.ensure(BEFORE, after(89)).is_err(), "there is no program");
+        let opened = Counted { flows: BEFORE.flows + 1, ..after(100) };
+        assert!(expected.ensure(BEFORE, opened).is_err(), "through a Service");
     }
 
     #[test]

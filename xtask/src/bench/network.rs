@@ -155,6 +155,7 @@ impl Ground {
             }
             Layout::ToNode => {
                 outside::join_client(here, client)?;
+                outside::take_frames(client)?;
                 Ok(Vec::new())
             }
         }

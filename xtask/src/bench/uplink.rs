@@ -110,9 +110,10 @@ fn notes() -> Vec<String> {
          own ends have programs in their drivers with XDP only. A veth copies each packet that a socket has sent for \
          such a program, which a network card does not: what XDP gains here is less than it would be there."
             .to_owned(),
-        "To the node: the server is a process of the node itself, asked at the node's address, and the client's end \
-         sends large segments with partial checksums, as a veth does; the kernel switches that off where the node's \
-         end has a program in its driver."
+        "To the node: the server is a process of the node itself, asked at the node's address. The client's end takes \
+         what programs send, as it joins what it receives (GRO), and sends large segments with partial checksums, as \
+         a veth does; the kernel switches that off where the node's end has a program in its driver, through which at \
+         least nine tenths of the packets must have come."
             .to_owned(),
         "Processors, spinners and counters are as with the paths to a backend. With XDP, at least nine tenths of the \
          packets that a window took must have left from a driver; without, none."

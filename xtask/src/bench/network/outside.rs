@@ -56,6 +56,11 @@ pub(super) fn be_network_card(machine: &Namespace) -> Result<Card> {
     machine.be_network_card(DEVICE)
 }
 
+/// Has the machine take what the node's drivers send, as [`be_network_card`] does, and send as a veth does.
+pub(super) fn take_frames(machine: &Namespace) -> Result<()> {
+    machine.join_segments(DEVICE)
+}
+
 fn join(
     node: &Namespace,
     device: &str,
