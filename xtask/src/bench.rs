@@ -45,7 +45,7 @@ const TOLERATED: f64 = 5.0;
 pub(crate) struct Args {
     #[command(subcommand)]
     alone: Option<Alone>,
-    /// Take about four minutes: fewer rounds, shorter windows, smaller sizes
+    /// Take about three minutes: fewer rounds, shorter windows, smaller sizes
     #[arg(long)]
     quick: bool,
     /// Measure these sections only

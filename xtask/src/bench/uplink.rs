@@ -35,7 +35,7 @@ const TO_NODE: Work = Work::STREAM;
 /// All works, and those that there is time for in a hurry.
 pub(super) const fn works(is_quick: bool) -> &'static [Work] {
     if is_quick {
-        &[Work::DATAGRAMS, Work::CONNECTIONS, TO_NODE]
+        &[Work::DATAGRAMS]
     } else {
         &[Work::DATAGRAMS, Work::CONNECTIONS, Work::REQUESTS, TO_NODE]
     }
