@@ -1,56 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `sixfour run`: puts the parts together and keeps them going until told to stop.
 
-use std::{
-    collections::BTreeSet, convert::Infallible, future::Future, net::IpAddr, path::Path, pin::pin,
-};
+use std::{future::Future, path::Path, pin::pin};
 
 use anyhow::{Context as _, bail};
-use proxy_common::{Family, V4, V6};
 use rustix::system::uname;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    sync::watch,
+    task::JoinSet,
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
-    bpf::{
-        self, DeviceTables, HopsTable, KernelLog, LocalityTables, Object, RouteMtus, Tables,
-        WaysTable,
-    },
+    bpf::{DeviceTables, HopsTable, KernelLog, LocalityTables, Object, Pins, RouteMtus, WaysTable},
+    cleanup,
     cli::{RunArgs, SocketLb},
-    collector,
-    devices::{
-        Attacher, DeviceEvent, DeviceOptions, DeviceWatcher, NetlinkError, Patterns, XdpModes,
-    },
+    devices::{Attacher, DeviceOptions, DeviceWatcher, Patterns, XdpModes},
     fast_path,
-    host_settings::HostSettings,
     local_clients::Detection,
     logging,
     plan::Options,
     preflight::{self, CgroupFacts, Facts},
     runner::Runner,
-    watch::Source as _,
 };
 
 mod memory;
+mod mending;
+mod node_addresses;
 mod objects;
 mod outside;
+mod pin_root;
 mod served_devices;
 mod served_sockets;
+mod serving;
+mod succession;
+mod unread;
 mod verified;
 
 use objects::Objects;
 use served_devices::ServedDevices;
+use serving::{Opened, Parts, keep_serving};
+use succession::Succession;
 use verified::{Verified, load};
 
-/// How many events of the source may wait.
-const EVENTS: usize = 1024;
-
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT or SIGTERM, and leaves all as it is then: programs go on without an agent.
 ///
 /// # Errors
 ///
@@ -76,7 +70,6 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     if !lacks.is_empty() {
         bail!(lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     }
-    let fast_path = fast_path::decide(arguments.fast_path)?;
     for family in facts.families.missing() {
         info!(family, "the kernel does not have this family: the other one is served");
     }
@@ -97,7 +90,7 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let wanted = Wanted { arguments, node: &node, options, fast_path, detection, device_options };
+    let wanted = Wanted { arguments, node: &node, options, detection, device_options };
     let served = runtime.block_on(serve(wanted, source, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
@@ -109,32 +102,63 @@ struct Wanted<'a> {
     arguments: &'a RunArgs,
     node: &'a str,
     options: Options,
-    fast_path: bool,
     detection: Detection,
     device_options: DeviceOptions,
 }
 
 async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
-    let Wanted { arguments, node, options, fast_path, detection, device_options } = wanted;
-    let stopped = stop_signal().context("cannot listen to signals")?;
+    let mut stopped = pin!(stop_signal().context("cannot listen to signals")?);
+    // Before anything is read there or touched.
+    let pins = tokio::select! {
+        biased;
+        () = &mut stopped => {
+            info!("stopped");
+            return Ok(());
+        }
+        pins = pin_root::claim(&wanted.arguments.pin_root.pin_root) => pins?,
+    };
+    let fast_path = match fast_path::decide(wanted.arguments.fast_path) {
+        Ok(fast_path) => fast_path,
+        Err(error) => {
+            // An agent before may have been let.
+            if pins.has_former()? {
+                take_everything_off(pins.root()).await;
+            }
+            return Err(error.into());
+        }
+    };
     let mut rules =
-        fast_path::Watch::begin(arguments.fast_path).context("cannot start a thread")?;
+        fast_path::Watch::begin(wanted.arguments.fast_path).context("cannot start a thread")?;
     let stop = async {
         tokio::select! {
             () = stopped => Ok(()),
             error = rules.forbidden() => Err(error.into()),
         }
     };
+    // It is large.
+    Box::pin(serve_with(pins, wanted, fast_path, source, facts, stop)).await
+}
+
+/// Serves with a pin root that is the own one.
+async fn serve_with(
+    pins: Pins,
+    wanted: Wanted<'_>,
+    fast_path: bool,
+    source: Objects,
+    facts: &Facts,
+    stop: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Wanted { arguments, node, options, detection, device_options } = wanted;
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
     let source_ports = &arguments.snat_port_range;
     outside::check_source_ports(source_ports);
-    let mut object = load(arguments, &options.node_ports, fast_path)?;
+    let mut object = load(pins, arguments, &options.node_ports, fast_path)?;
     let _kernel_log = KernelLog::spawn(&mut object)?;
-    let attacher = Attacher::new(arguments.attach.into())?;
+    let attacher = Attacher::new(arguments.attach.into(), object.links())?;
     let tables = DeviceTables::open(object.pins())?;
     let mut devices = ServedDevices::new(tables, WaysTable::open(object.pins())?, attacher);
-    let (addresses, local_addresses) = watch::channel(BTreeSet::new());
+    let (addresses, local_addresses) = watch::channel(None);
     let mut runner = Runner::new(node, options)
         .with_local_addresses(local_addresses)
         .with_source_ports(source_ports.clone())
@@ -156,108 +180,30 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     if !device_options.xdp.are_off() {
         outside::tell_of_hops(HopsTable::open(object.pins())?, &mut beside)?;
     }
-    let locality = LocalityTables::open(object.pins())?;
-    outside::tell_local_clients(locality, detection, runner.pod_cidrs(), &mut beside)?;
+    let locality = (LocalityTables::open(object.pins())?, detection, runner.pod_cidrs());
     let watching = |node_addresses| DeviceWatcher::spawn(device_options, node_addresses, addresses);
+    let succession = Succession::begin(&object, facts);
+    let tables = Opened::of(facts, object.pins())?;
     // While objects are being listed (ADR 14).
     let mut object = Verified::begin(object)?;
-    let served =
-        keep_serving(source, facts, runner, watching, &mut object, &mut devices, stop).await;
+    let parts = Parts { tables, devices: &mut devices, beside: &mut beside, locality, succession };
+    let served = keep_serving(source, facts, runner, watching, &mut object, parts, stop).await;
     drop(beside);
-    devices.detach_all().await;
+    // Rules that the fast path must not go past would not hold as long as programs are there (ADR 16).
+    if served.as_ref().is_err_and(anyhow::Error::is::<fast_path::Error>) {
+        take_everything_off(&arguments.pin_root.pin_root).await;
+    }
     let served = object.finish(served).await;
     info!("stopped");
     served
 }
 
-/// Serves until told to stop, or it must not go on. What is done to a device is done before that is looked at.
-async fn keep_serving(
-    source: Objects,
-    facts: &Facts,
-    mut runner: Runner,
-    watching: impl FnOnce(watch::Receiver<BTreeSet<IpAddr>>) -> Result<DeviceWatcher, NetlinkError>,
-    object: &mut Verified,
-    devices: &mut ServedDevices,
-    stop: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
-    let mut stop = pin!(stop);
-    let mut tasks = JoinSet::new();
-    if facts.families.has::<V4>() {
-        runner = serve_family::<V4>(runner, &mut tasks, object.pins())?;
+/// Does what `sixfour cleanup` does, for an agent that has the pin root and must not leave anything.
+async fn take_everything_off(pin_root: &Path) {
+    match cleanup::remove_all(pin_root).await {
+        Ok(removed) => info!("{removed}"),
+        Err(error) => error!(error = format!("{error:#}"), "cannot take everything off"),
     }
-    if facts.families.has::<V6>() {
-        runner = serve_family::<V6>(runner, &mut tasks, object.pins())?;
-    }
-    let left_sockets = runner.left_sockets();
-    let mut status = runner.status();
-    let node_addresses = runner.node_addresses();
-    let (sender, events) = mpsc::channel(EVENTS);
-    let mut source = pin!(source.run(sender));
-    let mut runner = pin!(runner.run(events));
-
-    // Devices come after the tables: until then, packets go as they would without Sixfour.
-    tokio::select! {
-        biased;
-        ended = &mut stop => return ended,
-        result = &mut source => return Ok(result?),
-        () = &mut runner => bail!("the source has ended"),
-        ready = async {
-            // What is refused is said at once, whether or not the API can be reached.
-            let _: &mut Object = object.get().await?;
-            drop(status.wait_for(|status| status.synced).await?);
-            anyhow::Ok(())
-        } => ready?,
-    }
-    let object = object.get().await?;
-    let _programs = match &facts.cgroup {
-        CgroupFacts::Root(root) => {
-            Some(served_sockets::serve(object, root, &mut tasks, left_sockets)?)
-        }
-        _ => None,
-    };
-    let mut watcher = watching(node_addresses)?;
-    let mut settings = HostSettings::new(watcher.forwarders());
-    loop {
-        let retry = devices.next_retry();
-        tokio::select! {
-            biased;
-            ended = &mut stop => return ended,
-            result = &mut source => return Ok(result?),
-            () = &mut runner => bail!("the source has ended"),
-            Some(ended) = tasks.join_next() => {
-                let Err::<Infallible, _>(error) = ended.flatten();
-                return Err(error).context("a task has crashed");
-            }
-            event = watcher.next() => {
-                let event = event.context("the watch of devices has ended")?;
-                let synced = event == DeviceEvent::Synced;
-                devices.handle(object, event).await;
-                if synced {
-                    // Before: whoever waits for it may ask something at once.
-                    memory::give_back();
-                    info!(failed_devices = devices.failed(), "ready");
-                }
-            }
-            () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
-                devices.retry(object).await;
-            }
-            () = settings.changed() => settings.look(),
-            () = devices.driver_news() => devices.look_again(object).await,
-        }
-    }
-}
-
-/// Adds a family to those that are served.
-fn serve_family<F>(
-    runner: Runner,
-    tasks: &mut JoinSet<Result<Infallible, JoinError>>,
-    pins: &Path,
-) -> Result<Runner, bpf::Error>
-where
-    F: Family<Addr: Send> + Send,
-{
-    let _ = tasks.spawn(collector::run(Tables::<F>::open(pins)?));
-    Ok(runner.with_family::<F, _>(Tables::open(pins)?))
 }
 
 /// Completes at the first SIGINT or SIGTERM.

@@ -2,35 +2,59 @@
 //! The kernel's side of the agent: the BPF object, and the tables in typed form.
 
 mod apply;
+mod batches;
+mod capacity;
 pub mod clock;
 pub mod device_tables;
 mod embedded;
+mod foreign_nat;
+mod former;
 mod frontends;
+mod full;
 mod hops;
 pub mod kernel_log;
+mod layouts;
 mod left_out;
+mod link;
 mod locality;
+mod lock;
+mod lookup_batch;
 mod mapped;
+mod node_addresses;
 pub mod object;
+mod pinned_links;
+mod pinned_maps;
+mod pinned_programs;
 mod pins;
+mod raw_map;
 mod route_mtus;
 mod settings;
 mod table;
 pub mod tables;
 mod told_sockets;
 mod verify;
+mod version;
 mod ways;
 
+pub use batches::{Batch, FlowBatches};
+pub use capacity::{Capacity, FlowCapacity};
 pub use device_tables::DeviceTables;
+pub use foreign_nat::ForeignNatTable;
+pub use former::{CarriedOver, Former, FormerTables, Pass};
 pub use hops::HopsTable;
 pub use kernel_log::KernelLog;
 pub use left_out::LeftOut;
 pub use locality::LocalityTables;
+pub use node_addresses::NodeAddressTables;
 pub use object::Object;
+pub use pinned_links::{DeviceLink, Hook, LinkState, Links, NoDeviceLink, PinnedLink, Place};
+pub use pinned_programs::guard_programs;
+pub use pins::Pins;
 pub use route_mtus::RouteMtus;
-pub use settings::{FlowCapacity, ServedNetns, Settings};
+pub use settings::{ServedNetns, Settings};
 pub use tables::Tables;
 pub use told_sockets::ToldSockets;
+pub use version::Version;
 pub use ways::WaysTable;
 
 use std::path::PathBuf;
@@ -49,9 +73,27 @@ pub enum Error {
         .0.display()
     )]
     PinRootTaken(PathBuf),
-    /// The pin root could not be made, or what is left there not be removed.
+    /// The pin root, or what is pinned there, could not be made, read or removed.
     #[error("cannot use the pin root {}", .0.display())]
     PinDirectory(PathBuf, #[source] std::io::Error),
+    /// A map that is pinned is not what the programs expect.
+    #[error(
+        "the map {} is not as this version needs it: `sixfour cleanup` removes it, with all that is served by it",
+        .0.display()
+    )]
+    UnfitMap(PathBuf),
+    /// A link could not be opened, asked, replaced or removed.
+    #[error("cannot handle the link {}", .0.display())]
+    PinnedLink(PathBuf, #[source] std::io::Error),
+    /// A link could not be pinned.
+    #[error("cannot pin the link {0}")]
+    PinLink(String, #[source] aya::pin::PinError),
+    /// A program could not be pinned.
+    #[error("cannot pin the program {0}")]
+    PinProgram(String, #[source] aya::pin::PinError),
+    /// A map could not be pinned.
+    #[error("cannot pin the map {0}")]
+    PinMap(String, #[source] aya::pin::PinError),
     /// The object could not be loaded.
     #[error("cannot load the BPF object")]
     Load(#[source] aya::EbpfError),
@@ -85,6 +127,17 @@ pub enum Error {
     /// A map could not be opened, read or written.
     #[error("map {0}")]
     Map(String, #[source] aya::maps::MapError),
+    /// Many entries of a map could not be read at once.
+    #[error("cannot read map {0}")]
+    Batch(String, #[source] std::io::Error),
+    /// A map has no room.
+    #[error("map {map} is full{}", .flag.map(|flag| format!(": {flag} makes it larger")).unwrap_or_default())]
+    Full {
+        /// The map's name.
+        map: String,
+        /// The flag that says how large it is; none if that is fixed.
+        flag: Option<&'static str>,
+    },
     /// A map could not be mapped into memory.
     #[error("cannot map {0} into memory")]
     Mmap(String, #[source] std::io::Error),

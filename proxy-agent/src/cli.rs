@@ -13,10 +13,12 @@ use crate::{
     plan::{Options, Reach},
 };
 
+mod capacity;
 mod local_clients;
 mod outside;
 mod socket_lb;
 
+pub use capacity::CapacityArgs;
 pub use local_clients::{DetectLocalMode, LocalClientsArgs};
 pub use outside::{FeatureGate, OutsideArgs, PrimaryNotAlone, ServedAddresses};
 pub use socket_lb::{Excluded, Netns, SocketLb, SocketLbCommand};
@@ -36,21 +38,39 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the Services on this node until told to stop.
+    /// Serve the Services on this node until told to stop. What serves them in the kernel goes on then: `sixfour
+    /// cleanup` removes it.
     Run(Box<RunArgs>),
     /// Print what is in the kernel's tables.
     List(ListArgs),
+    /// Remove what serves Services on this node, whichever version of Sixfour has left it.
+    Cleanup(PinRoot),
+    /// Leave what begins to another proxy, once no agent runs: what is known goes on being served, until `sixfour
+    /// cleanup` ends it.
+    Drain(DrainArgs),
     /// Say which pods are not served at their sockets, where those of pods are.
     #[command(subcommand)]
     SocketLb(SocketLbCommand),
 }
 
-/// Where the maps are pinned.
+/// Where maps, programs and links are pinned.
 #[derive(Args, Clone, Debug)]
 pub struct PinRoot {
-    /// The directory, on a BPF file system, that the maps are pinned under.
+    /// The directory, on a BPF file system, that maps, programs and links are pinned under.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/sixfour")]
     pub pin_root: PathBuf,
+}
+
+/// What is to be drained.
+#[derive(Args, Debug)]
+pub struct DrainArgs {
+    /// The maps' place.
+    #[command(flatten)]
+    pub pin_root: PinRoot,
+
+    /// Whether or not there are rules of kube-proxy, which serve what begins.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// How to serve.
@@ -74,6 +94,10 @@ pub struct RunArgs {
     /// The maps' place.
     #[command(flatten)]
     pub pin_root: PinRoot,
+
+    /// Do what `sixfour cleanup` does, whatever else is asked for, and end.
+    #[arg(long)]
+    pub cleanup: bool,
 
     /// The name of this node, if it is not the host's.
     #[arg(long, value_name = "NAME")]
@@ -126,6 +150,10 @@ pub struct RunArgs {
     /// Whose clients are whose.
     #[command(flatten)]
     pub local_clients: LocalClientsArgs,
+
+    /// How much the tables have room for.
+    #[command(flatten)]
+    pub capacity: CapacityArgs,
 
     /// The ports that translated sources take. The kernel should give none of them to sockets, and no
     /// Service should have one as a node port: what does is warned of.
@@ -220,7 +248,7 @@ pub struct ListArgs {
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listing {
-    /// Frontends with the number of their backends.
+    /// Frontends with the number of their backends; and what of Services is not in the tables, and why.
     Services,
     /// The backends of each Service port.
     Backends,

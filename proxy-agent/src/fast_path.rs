@@ -19,16 +19,17 @@ use crate::{chain::chain, cli::FastPath};
 mod error;
 mod found;
 mod legacy;
-mod message;
 mod nftables;
 mod parse;
-mod socket;
+mod request;
 mod watch;
 mod xfrm;
 
 pub use error::{Error, FoundList, ReadError};
 pub use found::{Action, Chain, Found};
 pub use watch::Watch;
+
+pub use crate::netlink::AskError;
 
 /// Whether to take the fast path in the calling thread's network namespace. Unless it is off, what
 /// follows is logged.

@@ -40,7 +40,9 @@ async fn tables(node: &str) -> Tables {
     let v6 = Arc::new(Mutex::new(Fake::<V6>::default()));
     let runner = Runner::new(node, Options::default())
         .with_family(Arc::clone(&v4))
-        .with_family(Arc::clone(&v6));
+        .unwrap()
+        .with_family(Arc::clone(&v6))
+        .unwrap();
     let mut status = runner.status();
     let (sender, receiver) = mpsc::channel(1024);
     let source = tokio::spawn(Manifests::new(here("../tests/fixtures/api")).unwrap().run(sender));

@@ -27,6 +27,7 @@ use crate::{
 mod backends;
 mod flows;
 mod services;
+mod shortfalls;
 
 /// A row of a listing: the fields of JSON, and the cells of the table.
 trait Row: Serialize {
@@ -48,7 +49,9 @@ pub fn print(arguments: &ListArgs) -> anyhow::Result<()> {
     let v6 = open::<V6>(arguments, &pins)?;
     match arguments.what {
         Listing::Services => {
-            write(arguments.output, &joined(services::rows(&v4)?, services::rows(&v6)?))
+            let frontends = joined(services::rows(&v4)?, services::rows(&v6)?);
+            let missing = joined(shortfalls::rows(&v4)?, shortfalls::rows(&v6)?);
+            write(arguments.output, &shortfalls::beside(frontends, missing))
         }
         Listing::Backends => {
             write(arguments.output, &joined(backends::rows(&v4)?, backends::rows(&v6)?))
@@ -111,15 +114,17 @@ impl Names {
 
     /// `namespace/name:port`, as kube-proxy names Service ports in its logs.
     fn of(&self, index: ServiceIndex) -> String {
-        let Some(service) = self.0.get(&index) else {
-            return format!("#{}", index.0);
-        };
-        let text = |label| name::text(label).unwrap_or("?");
-        let (namespace, name) = (text(&service.namespace), text(&service.name));
-        match text(&service.port) {
-            "" => format!("{namespace}/{name}"),
-            port => format!("{namespace}/{name}:{port}"),
-        }
+        self.0.get(&index).map_or_else(|| format!("#{}", index.0), named)
+    }
+}
+
+/// The name of a Service port, or of a Service.
+fn named(service: &ServiceName) -> String {
+    let text = |label| name::text(label).unwrap_or("?");
+    let (namespace, name) = (text(&service.namespace), text(&service.name));
+    match text(&service.port) {
+        "" => format!("{namespace}/{name}"),
+        port => format!("{namespace}/{name}:{port}"),
     }
 }
 

@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use proxy_agent::{
-    agent,
+    agent, cleanup,
     cli::{Cli, Command},
-    list, socket_lb,
+    drain, list, socket_lb,
 };
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Run(arguments) if arguments.cleanup => cleanup::run(&arguments.pin_root.pin_root),
         Command::Run(arguments) => agent::run(&arguments),
+        Command::Cleanup(pin_root) => cleanup::run(&pin_root.pin_root),
+        Command::Drain(arguments) => drain::run(&arguments),
         Command::List(arguments) => list::print(&arguments),
         Command::SocketLb(command) => socket_lb::run(&command),
     };

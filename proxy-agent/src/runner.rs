@@ -4,27 +4,29 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use proxy_common::Family;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
+pub use self::found::Found;
 use self::{
     health::Health,
-    tables::{Reconciled, Tables},
+    tables::Tables,
     told::{Ports, Told},
 };
 use crate::{
     chain::chain,
-    dataplane::Dataplane,
     health_check::HealthChecks,
     model::{Kind, Store},
     plan::Options,
+    walks::{Walk, Walks},
     watch::Event,
 };
 
+mod families;
+mod found;
 mod health;
 mod health_checks;
 mod node_ports;
@@ -60,18 +62,20 @@ pub struct Status {
 pub struct Runner {
     store: Store,
     options: Options,
+    /// What the tables of each family have.
     families: Vec<Box<dyn Tables>>,
+    walks: Walks,
     unsynced: BTreeSet<Kind>,
     last_error: Option<String>,
     status: watch::Sender<Status>,
-    node_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    node_addresses: watch::Sender<Option<BTreeSet<IpAddr>>>,
     left_sockets: watch::Sender<()>,
-    /// The addresses of the host, if anybody tells.
-    local_addresses: Option<watch::Receiver<BTreeSet<IpAddr>>>,
-    /// At which addresses node ports are served.
-    node_port_addresses: BTreeSet<IpAddr>,
+    /// The addresses of the host, if anybody tells, once they are known.
+    local_addresses: Option<watch::Receiver<Option<BTreeSet<IpAddr>>>>,
+    /// At which addresses node ports are served, once that is known.
+    node_port_addresses: Option<BTreeSet<IpAddr>>,
     health_check_addresses: watch::Sender<BTreeSet<IpAddr>>,
-    pod_cidrs: watch::Sender<Vec<IpNet>>,
+    pod_cidrs: watch::Sender<Option<Vec<IpNet>>>,
     health_checks: watch::Sender<HealthChecks>,
     health: Health,
     /// Ports of which it has been told that sockets are not served them, if that is told.
@@ -90,13 +94,14 @@ impl Runner {
             store: Store::new(node_name),
             options,
             families: Vec::new(),
+            walks: Walks::default(),
             unsynced: NEEDED.into(),
             last_error: None,
             status: watch::Sender::default(),
             node_addresses: watch::Sender::default(),
             left_sockets: watch::Sender::default(),
             local_addresses: None,
-            node_port_addresses: BTreeSet::new(),
+            node_port_addresses: None,
             health_check_addresses: watch::Sender::default(),
             pod_cidrs: watch::Sender::default(),
             health_checks: watch::Sender::default(),
@@ -109,21 +114,13 @@ impl Runner {
         }
     }
 
-    /// Serves a family with this dataplane, whose tables are empty.
+    /// Serves node ports at addresses of the host, which are these once they are known, where the Node's own are
+    /// not meant.
     #[must_use]
-    pub fn with_family<F, D>(mut self, dataplane: D) -> Self
-    where
-        F: Family<Addr: Send> + Send,
-        D: Dataplane<F> + Send + 'static,
-    {
-        self.families.push(Box::new(Reconciled::<F, D>::new(dataplane)));
-        self
-    }
-
-    /// Serves node ports at addresses of the host, which are these, where the Node's own are not
-    /// meant.
-    #[must_use]
-    pub fn with_local_addresses(mut self, addresses: watch::Receiver<BTreeSet<IpAddr>>) -> Self {
+    pub fn with_local_addresses(
+        mut self,
+        addresses: watch::Receiver<Option<BTreeSet<IpAddr>>>,
+    ) -> Self {
         self.local_addresses = Some(addresses);
         self
     }
@@ -134,9 +131,9 @@ impl Runner {
         self.status.subscribe()
     }
 
-    /// The addresses of the own Node, now and whenever they change.
+    /// The addresses of the own Node, once all sources have said what there is, and whenever they change.
     #[must_use]
-    pub fn node_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+    pub fn node_addresses(&self) -> watch::Receiver<Option<BTreeSet<IpAddr>>> {
         self.node_addresses.subscribe()
     }
 
@@ -147,9 +144,10 @@ impl Runner {
         self.health_check_addresses.subscribe()
     }
 
-    /// The ranges that the own Node's pods have their addresses from, now and whenever they change.
+    /// The ranges that the own Node's pods have their addresses from, once it is known which, and whenever they
+    /// change.
     #[must_use]
-    pub fn pod_cidrs(&self) -> watch::Receiver<Vec<IpNet>> {
+    pub fn pod_cidrs(&self) -> watch::Receiver<Option<Vec<IpNet>>> {
         self.pod_cidrs.subscribe()
     }
 
@@ -166,7 +164,8 @@ impl Runner {
         let mut batch = Vec::new();
         loop {
             let wake = self.families.iter().filter_map(|family| family.next()).min();
-            let wake = wake.map(|wake| self.started + wake);
+            // What was taken over is due, but not before all is known.
+            let wake = wake.filter(|_| self.unsynced.is_empty()).map(|wake| self.started + wake);
             let wake = wake.into_iter().chain(self.health.next()).chain(self.rest.next()).min();
             tokio::select! {
                 count = events.recv_many(&mut batch, BATCH) => {
@@ -179,6 +178,10 @@ impl Runner {
                 }
                 () = sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => {}
                 () = changed(&mut self.local_addresses) => {}
+                Walk { table, began, referred } = self.walks.next() => {
+                    let began = began.saturating_duration_since(self.started);
+                    self.families[table].walked(began, &referred);
+                }
             }
             if self.unsynced.is_empty() {
                 self.reconcile();
@@ -228,18 +231,13 @@ impl Runner {
             if let Some(addresses) = &node_ports {
                 family.set_node_addresses(addresses);
             }
-            if let Err(error) = family.flush_node_addresses(started.elapsed()) {
-                let (family, error) = (family.name(), chain(&error));
-                warn!(family, error, "cannot follow the node's addresses, will try again");
-                self.last_error = Some(format!("node ports ({family}): {error}"));
-            }
             if let Some(cidrs) = &service_cidrs {
                 family.set_service_cidrs(cidrs);
             }
-            if let Err(error) = family.flush_service_cidrs(started.elapsed()) {
-                let (family, error) = (family.name(), chain(&error));
-                warn!(family, error, "cannot follow the Service CIDRs, will try again");
-                self.last_error = Some(format!("Service CIDRs ({family}): {error}"));
+            for error in family.flush_beside(started.elapsed()) {
+                let (family, error) = (family.name(), chain(&*error));
+                warn!(family, error, "cannot write what belongs to no Service, will try again");
+                self.last_error = Some(format!("{family}: {error}"));
             }
         }
     }
@@ -258,10 +256,13 @@ impl Runner {
         };
         tell(&self.status, status);
         self.note_health();
-        let node = self.store.node();
-        let addresses = node.into_iter().flat_map(|node| &node.addresses);
-        tell(&self.node_addresses, addresses.copied().collect());
-        tell(&self.pod_cidrs, node.map(|node| node.pod_cidrs.clone()).unwrap_or_default());
+        if self.unsynced.is_empty() {
+            let node = self.store.node();
+            let addresses = node.into_iter().flat_map(|node| &node.addresses);
+            tell(&self.node_addresses, Some(addresses.copied().collect()));
+            let ranges = node.map(|node| node.pod_cidrs.clone()).unwrap_or_default();
+            tell(&self.pod_cidrs, Some(ranges));
+        }
     }
 }
 

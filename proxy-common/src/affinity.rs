@@ -27,11 +27,15 @@ pub struct AffinityKey<F: Family> {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Affinity {
+    /// See below.
+    #[cfg(feature = "other-abi")]
+    pub used: Tick,
     /// The backend.
     pub backend: BackendId,
     /// The backend's generation.
     pub generation: u32,
     /// When the client opened its last flow.
+    #[cfg(not(feature = "other-abi"))]
     pub used: Tick,
 }
 

@@ -23,6 +23,9 @@ impl BackendId {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend<F: Family> {
+    /// See below.
+    #[cfg(feature = "other-abi")]
+    pub generation: u32,
     /// The endpoint's address.
     pub address: F::Addr,
     /// The endpoint's port.
@@ -31,6 +34,7 @@ pub struct Backend<F: Family> {
     pub standing: Standing,
     /// Raised when the endpoint stops serving and when the row gets another endpoint: whoever
     /// remembers another generation refers to a backend that is gone.
+    #[cfg(not(feature = "other-abi"))]
     pub generation: u32,
     /// The Service port that it belongs to.
     pub service: ServiceIndex,
@@ -49,6 +53,9 @@ impl Standing {
     pub const IN_LOCAL: Self = Self(1 << 1);
     /// It is on this node: what it answers comes back through here whoever has asked.
     pub const ON_NODE: Self = Self(1 << 2);
+    /// The endpoint has stopped serving, and the row has had no other since. Programs tell that by the generation;
+    /// this is for an agent that finds the row.
+    pub const GONE: Self = Self(1 << 3);
 
     /// Whether all bits of `other` are set.
     #[must_use]

@@ -48,6 +48,10 @@ reasons! {
     XdpUpNeighbour = "xdp-up-neighbour",
     /// A flow that was half-open or closed has made room for another one.
     FlowEvicted = "flow-evicted",
+    /// A flow that was over, by its time or by both sides, has made room for another one.
+    FlowExpired = "flow-expired",
+    /// A confirmed flow without an end of its own has found no place among those that make room once they are over.
+    FlowUnplaced = "flow-unplaced",
     /// A flow was given another source port than its client's.
     SourcePortTranslated = "source-port-translated",
     /// A flow was given the node's address as its source, as it leaves the node.
@@ -60,6 +64,8 @@ reasons! {
     IcmpErrorTranslated = "icmp-error-translated",
     /// Passed untouched: an IPv6 packet with more extension headers than are walked over.
     PassExtensionHeaders = "pass-extension-headers",
+    /// Passed untouched: a packet amid a connection that is not known, which another proxy's NAT may own.
+    PassForeignNat = "pass-foreign-nat",
     /// Dropped: no free source port was found for a flow.
     DropSourcePorts = "drop-source-ports-exhausted",
     /// Dropped: no room for a new flow.

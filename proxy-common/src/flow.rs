@@ -12,7 +12,7 @@ mod waiting;
 
 pub use key::{FlowKey, Hook};
 pub use kind::Kind;
-pub use waiting::{PLACES, QUEUES, Queue, Waiting};
+pub use waiting::{ENDLESS_PLACES, PLACES, Queue, Waiting, all_places};
 
 use crate::{
     Family, Port, Protocol,
@@ -104,6 +104,9 @@ pub struct Flow<F: Family> {
     /// beginning or from its end, so that one of the two changes before anything between them.
     /// Whoever reads an entry reads both last.
     pub tag: u32,
+    /// See below.
+    #[cfg(feature = "other-abi")]
+    pub generation: u32,
     /// Addresses and ports that the packet leaves with.
     pub to: Tuple<F>,
     /// The Service port; [`ServiceIndex::DIRECT`] for a direct connection.
@@ -111,13 +114,15 @@ pub struct Flow<F: Family> {
     /// The backend that serves the flow.
     pub backend: BackendId,
     /// The backend's generation when it was chosen.
+    #[cfg(not(feature = "other-abi"))]
     pub generation: u32,
     /// The last packet of either direction, to within a second.
     pub last_seen: Tick,
     /// Of a half-open flow. In its forward entry, of TCP and SCTP: the acknowledgement number or
     /// verification tag that proves that the client has seen the backend's SYN-ACK or INIT ACK, in the
     /// machine's order; meaningful once `backend_seen` has a packet. In its reply entry: the flow's
-    /// [place](Waiting). Of a closed flow, in its forward entry: its place among these.
+    /// [place](Waiting). Of a closed flow, and of a confirmed one that is not of TCP, in its forward entry: its
+    /// place among these; `u32::MAX` if it has none.
     pub proof: u32,
     /// The device by which the client's packets go on, where the kind is [`Kind::FAST`], by interface
     /// index; and that by which the client came. Of a [folded](Kind::is_folded) flow: by which the entry's own

@@ -19,13 +19,16 @@ pub mod counter;
 pub mod device;
 pub mod family;
 pub mod flow;
+pub mod foreign_nat;
 pub mod fragment;
 pub mod frontend;
 pub mod frontend_filter;
 pub mod gauge;
+pub mod layout;
 pub mod locality;
 pub mod map_names;
 pub mod name;
+pub mod node_address;
 pub mod passing;
 pub mod port;
 pub mod protocol;
@@ -33,6 +36,7 @@ pub mod reject;
 pub mod route_mtu;
 pub mod service;
 pub mod service_cidr;
+pub mod shortfall;
 pub mod socket;
 pub mod source_range;
 pub mod ways;
@@ -42,7 +46,7 @@ pub use port::Port;
 pub use protocol::Protocol;
 
 /// The version of the layouts and meanings in this crate.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1_011 } else { 11 };
 
 /// Implements `aya::Pod` for a type of this ABI (the agent copies it to and from map memory).
 ///

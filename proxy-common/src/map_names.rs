@@ -11,6 +11,8 @@ pub const FILTER: &str = "FILTER";
 pub const SERVICES: &str = "SERVICES";
 /// Names of the service ports of a family.
 pub const NAMES: &str = "NAMES";
+/// What of Services is not in the tables, per family.
+pub const SHORTFALLS: &str = "SHORTFALLS";
 /// Slots of a family.
 pub const SLOTS: &str = "SLOTS";
 /// Backends of a family.
@@ -21,6 +23,8 @@ pub const FLOWS: &str = "FLOWS";
 pub const WAITING: &str = "WAITING";
 /// The host's address towards the pods behind a device, per family.
 pub const HOST_ADDRESSES: &str = "HOST_ADDRS";
+/// The addresses of the own Node, per family.
+pub const NODE_ADDRESSES: &str = "NODE_ADDRS";
 /// Devices with programs.
 pub const DEVICES: &str = "DEVICES";
 /// Devices of the host's stack, by the wires of their frames.
@@ -35,8 +39,12 @@ pub const SOURCE_RANGES: &str = "RANGES";
 pub const AFFINITY: &str = "AFFINITY";
 /// Which clients count as the node's own pods, per family.
 pub const LOCALITY: &str = "LOCALITY";
-/// What connected sockets were given; the sockets' own storage, not pinned.
+/// Whether another proxy's NAT may own connections to frontends, per family.
+pub const FOREIGN_NAT: &str = "FOREIGN_NAT";
+/// What connected sockets were given; the sockets' own storage.
 pub const CONNECTED: &str = "CONNECTED";
+/// What sockets that send single datagrams were given; the sockets' own storage.
+pub const SENT: &str = "SENT";
 /// Network namespaces that are not served at sockets.
 pub const LEFT_OUT: &str = "LEFT_OUT";
 /// How often frontends and Service CIDRs have become more, per family.
@@ -45,6 +53,8 @@ pub const EPOCH: &str = "EPOCH";
 pub const WAYS: &str = "WAYS";
 /// Next hops to whom drivers may send.
 pub const HOPS: &str = "HOPS";
+/// Where the fields of keys and values lie: see [`layout`](crate::layout).
+pub const LAYOUTS: &str = "LAYOUTS";
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

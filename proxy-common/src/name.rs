@@ -25,18 +25,26 @@ pub struct ServiceName {
 /// `text` padded with zeros; what is longer than a label is cut.
 #[must_use]
 pub fn label(text: &str) -> [u8; LABEL] {
-    let mut padded = [0; LABEL];
-    for (to, from) in padded.iter_mut().zip(text.bytes()) {
+    padded(text)
+}
+
+/// `text` padded with zeros; what is longer is cut, between two characters.
+#[must_use]
+pub fn padded<const LENGTH: usize>(text: &str) -> [u8; LENGTH] {
+    let mut padded = [0; LENGTH];
+    let ends = text.char_indices().map(|(start, character)| start + character.len_utf8());
+    let end = ends.take_while(|end| *end <= LENGTH).last().unwrap_or(0);
+    for (to, from) in padded.iter_mut().zip(text[..end].bytes()) {
         *to = from;
     }
     padded
 }
 
-/// The text of a padded label, or nothing if it is not UTF-8.
+/// What was padded with zeros, or nothing if it is not UTF-8.
 #[must_use]
-pub fn text(label: &[u8; LABEL]) -> Option<&str> {
-    let end = label.iter().position(|byte| *byte == 0).unwrap_or(LABEL);
-    core::str::from_utf8(&label[..end]).ok()
+pub fn text(padded: &[u8]) -> Option<&str> {
+    let end = padded.iter().position(|byte| *byte == 0).unwrap_or(padded.len());
+    core::str::from_utf8(&padded[..end]).ok()
 }
 
 pod!(ServiceName);

@@ -26,6 +26,10 @@ pub struct Service {
 }
 
 impl Service {
+    /// The row of a Service port that was removed.
+    pub const GONE: Self =
+        Self { cluster: BackendSet::REJECT, local: BackendSet::REJECT, policy: Policy::GONE };
+
     /// Where in a row, in bytes, the word of a set or of the policy lies.
     pub const WORD: usize = size_of::<u64>();
 }
@@ -142,6 +146,9 @@ impl Policy {
     pub const SOURCE_RANGES: Self = Self(1 << 2);
     /// One of the ranges holds this node: its processes are served.
     pub const NODE_IN_RANGES: Self = Self(1 << 3);
+    /// The Service port was removed, and the row has had no other since. Nothing for programs, which find two empty
+    /// sets; this is for an agent that finds the row.
+    pub const GONE: Self = Self(1 << 4);
 
     /// This policy, with session affinity for so many seconds (the API allows 1 to
     /// 86,400).

@@ -16,9 +16,11 @@ use proxy_common::{
 
 use crate::{
     choice::random,
+    endless,
     family::Datapath,
     fast,
     flow::{Found, NEW, find},
+    foreign_nat,
     maps::SOURCE_PORTS,
     oust::{alone, dismiss, dispensable, take_over},
     queue,
@@ -63,11 +65,25 @@ impl Entered {
 #[inline(always)]
 pub(crate) fn enter_at_place<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Entered {
     work.place = queue::wait(Queue::HalfOpen, &work.key);
-    let entered = F::enter(context, work);
+    let mut entered = F::enter(context, work);
+    if entered == Entered::NoRoom && endless::make_room(work) {
+        begin_again(work);
+        entered = F::enter(context, work);
+    }
     if entered == Entered::NoRoom || entered == Entered::NoPort {
         queue::leave::<F>(work.place);
     }
     entered
+}
+
+/// Makes [`Work::flow`] again what it was before it was not entered.
+#[inline(always)]
+fn begin_again<F: Datapath>(work: &mut Work<F>) {
+    (work.flow.to, work.flow.kind) = (work.wanted, work.wanted_kind);
+    work.flow.to.source_port = work.packet.tuple.source_port;
+    if work.wanted_kind.is_folded() {
+        work.flow.doubt_way();
+    }
 }
 
 /// Enters [`Work::flow`] into the table, with [`Work::key`]: the replies' entry first, so that
@@ -236,10 +252,10 @@ fn gives_way<F: Datapath>(work: &Work<F>, found: Found<F>) -> bool {
     let flow = found.flow();
     // A RST counts here: its sender's port may be in use again at once, for another peer.
     let is_reset = Seen(flow.client_seen.0 | flow.backend_seen.0).has(Seen::RST);
-    found.is_expired(work.reply_key.protocol, work.now)
-        || flow.to == work.flow.to
-        || flow.is_finished()
-        || is_reset
+    // Another version's programs, which come first, may still know what is over: its replies would be taken for those
+    // of what begins here.
+    let is_over = (flow.is_finished() || is_reset) && !foreign_nat::may_have_translated::<F>();
+    is_over || flow.to == work.flow.to || found.is_expired(work.reply_key.protocol, work.now)
 }
 
 /// Enters [`Work::flow`] as the forward entry of a new flow, or finds that another processor has

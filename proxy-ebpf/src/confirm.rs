@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! From half-open to confirmed: a flow whose client has proven that it is there.
 
-use proxy_common::{counter::Reason, flow::FlowKey};
+use proxy_common::counter::Reason;
 
 use crate::{
     counter::count,
+    endless,
     family::Datapath,
-    flow::{Found, restore_other},
+    flow::{Found, name_replies, restore_other},
     queue,
     work::Work,
 };
 
 /// Confirms the half-open flow of [`Work::key`], whose client has proven that it is there: nothing takes
-/// its place any more. [`Work::flow`] has where it leads to and what kind it is of.
+/// its place any more. [`Work::flow`] has where it leads to and what kind it is of. One that is confirmed and
+/// [lacks a place](endless::lacks_place) is found one.
 #[inline(always)]
 pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     let flows = F::tables().flows;
     let Some(entry) = flows.get_ptr_mut(&work.key) else {
         return;
     };
-    let hook = work.flow.kind.reply_hook();
-    work.reply_key = FlowKey::new(work.flow.to.reversed(), work.packet.protocol, hook);
+    name_replies(&mut work.reply_key, &work.flow.to, work.packet.protocol, work.flow.kind);
     if flows.get_ptr(&work.reply_key).is_none() {
         restore_other(work, entry);
     }
@@ -30,17 +31,20 @@ pub(crate) fn confirm<F: Datapath>(work: &mut Work<F>) {
     let (found, reply) = (Found { entry }, Found { entry: reply });
     // Another flow may have the replies: this one ends soon.
     if reply.answers(&work.packet.tuple) && found.is(&work.key) {
-        confirm_both(found, reply);
+        let is_new = confirm_both(found, reply);
+        endless::settle(work, found.entry, is_new);
     }
 }
 
-/// Confirms a flow by its two entries, unless another processor has just done so.
+/// Confirms a flow by its two entries; says whether it does, and not another processor just before.
 #[inline(always)]
-pub(crate) fn confirm_both<F: Datapath>(forward: Found<F>, reply: Found<F>) {
+pub(crate) fn confirm_both<F: Datapath>(forward: Found<F>, reply: Found<F>) -> bool {
     let place = reply.flow().proof;
     let _: bool = reply.prove();
-    if forward.prove() {
+    let is_new = forward.prove();
+    if is_new {
         queue::leave::<F>(place);
         count::<F>(Reason::FlowConfirmed);
     }
+    is_new
 }

@@ -22,8 +22,8 @@ pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 ///
 /// The pointer stays readable while the program runs, but the entry may be deleted and recycled
 /// meanwhile: what is read is to be believed only if [`Found::is`] says so afterwards, and what is
-/// written may at worst keep another flow alive, half-open or closed ones included, shorten its time-out, or
-/// lead it past the stack by another's way for a second, which its next packets mend.
+/// written may at worst keep another flow alive, half-open or closed ones included, shorten its time-out, lead it
+/// past the stack by another's way for a second, which its next packets mend, or have it lose its place.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<F: Datapath> {
     pub(crate) entry: *mut Flow<F>,
@@ -65,6 +65,20 @@ fn barrier() {
 #[inline(always)]
 pub(crate) fn find<F: Datapath>(key: &FlowKey<F>) -> Option<Found<F>> {
     F::tables().flows.get_ptr_mut(key).map(|entry| Found { entry })
+}
+
+/// Makes a key that of the replies to a flow of this kind which leads there. Part by part: as a whole, it would lie on
+/// the stack first, which those who confirm flows have no room for (Linux 6.1 gives out 32 bytes at a time).
+#[inline(always)]
+pub(crate) fn name_replies<F: Datapath>(
+    key: &mut FlowKey<F>,
+    to: &Tuple<F>,
+    protocol: Protocol,
+    kind: Kind,
+) {
+    (key.protocol, key.hook) = (protocol, kind.reply_hook());
+    (key.tuple.source, key.tuple.source_port) = (to.destination, to.destination_port);
+    (key.tuple.destination, key.tuple.destination_port) = (to.source, to.source_port);
 }
 
 impl<F: Datapath> Found<F> {
@@ -244,7 +258,7 @@ pub(crate) fn restore_other<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>
         if kind.is_folded() {
             work.flow.clear_way();
         }
-        work.flow.proof = if kind.has(Kind::REPLY) {
+        work.flow.proof = if kind.has(Kind::REPLY) && !work.flow.is_confirmed() {
             // Else, a number that nobody can know.
             // SAFETY: the helper takes nothing.
             proof(work).unwrap_or_else(|| unsafe { bpf_get_prandom_u32() })

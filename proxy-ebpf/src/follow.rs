@@ -11,7 +11,7 @@ use proxy_common::{
 
 use crate::{
     blame::blame,
-    bridge,
+    bridge, endless,
     family::Datapath,
     fast,
     flow::{Found, Side, find},
@@ -119,6 +119,7 @@ pub(crate) fn translate<F: Datapath, const FOLDS: bool>(
         return Follow::Pass;
     }
     let proven = is_proof(work, found);
+    let lacks_place = stale && endless::lacks_place(flow, work.packet.protocol);
     let side = if kind.has(Kind::REPLY) { Side::Backend } else { Side::Client };
     found.observe(work, side);
     if proven {
@@ -136,6 +137,8 @@ pub(crate) fn translate<F: Datapath, const FOLDS: bool>(
                 }
             }
         }
+    }
+    if proven || lacks_place {
         F::confirm(context, work);
     }
     if is_asked {

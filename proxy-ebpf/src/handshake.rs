@@ -72,7 +72,8 @@ pub(crate) fn go_on<F: Datapath, const EGRESS: bool>(context: &TcContext, networ
         let proof = u32::from_be(header.sequence).wrapping_add(1);
         take_answer(other, found, proof);
     } else {
-        confirm_both(found, other);
+        // Of TCP: it needs no place any more.
+        let _: bool = confirm_both(found, other);
     }
     known::deliver(context, network, &work.key, (&work.flow.to, kind), past)
 }

@@ -16,7 +16,7 @@ use crate::{
     fast::{self, Reply},
     flow, folded,
     follow::{self, Follow, Serving},
-    fragment,
+    foreign_nat, fragment,
     frame::take_request_mark,
     guard,
     hairpin::{self, Back},
@@ -213,11 +213,14 @@ fn handle<F: Datapath, const OUTSIDE: bool>(context: &TcContext, work: &mut Work
         return Handled::Dropped;
     };
     match follow::translate::<F, OUTSIDE>(context, work, found.entry) {
-        Follow::Unfold if OUTSIDE && !unfold(work, found.entry) => {
-            blame(work, Reason::DropFlowInsert);
-            Handled::Dropped
+        Follow::Unfold if OUTSIDE => {
+            unfold(work, found.entry);
+            if work.is_unfolded == 0 {
+                blame(work, Reason::DropFlowInsert);
+                return Handled::Dropped;
+            }
+            follow::begin(context, work).into()
         }
-        Follow::Unfold => follow::begin(context, work).into(),
         follow => follow.into(),
     }
 }
@@ -293,6 +296,9 @@ fn overtaken<F: Datapath>(work: &mut Work<F>) -> Verdict {
     }
     let is_direct = |frontend: Frontend| frontend.service() == ServiceIndex::DIRECT;
     if work.direct_only != 0 || look_up(&work.packet).is_none_or(is_direct) {
+        return Verdict::Pass;
+    }
+    if foreign_nat::may_own::<F>() {
         return Verdict::Pass;
     }
     blame(work, Reason::DropFragment);

@@ -16,17 +16,21 @@ use proxy_common::{
     backend::{Backend, BackendId, MAX_BACKENDS},
     counter,
     device::{Device, MAX_DEVICES, MAX_WIRES, Wire},
-    flow::{self, Flow, FlowKey, MAX_FLOWS, QUEUES, Waiting},
+    flow::{self, Flow, FlowKey, MAX_FLOWS, Waiting},
+    foreign_nat::ForeignNat,
     fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
     frontend::{Frontend, FrontendKey, MAX_FRONTENDS, ServiceIndex},
     frontend_filter::{FILTER_ROWS, FilterRow},
+    layout,
     locality::Locality,
     name::ServiceName,
+    node_address::{MAX_NODE_ADDRESSES, NodeAddress},
     passing::{Epoch, PASSING_ROWS, Passing},
     reject::Budget,
     route_mtu::{MAX_ROUTE_MTUS, RouteMtu},
     service::{MAX_SERVICES, MAX_SLOTS, Service},
     service_cidr::{Guarded, MAX_OUTSIDERS, MAX_SERVICE_CIDRS, Outsider},
+    shortfall::{MAX_SHORTFALLS, Shortfall},
     socket::{LeftOut, MAX_LEFT_OUT, Sent, Translation},
     source_range::{Admitted, MAX_SOURCE_RANGES, Ranged},
     ways::{HOP_ROWS, Hop, WaysEpoch},
@@ -52,16 +56,17 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) locality: &'static Array<Locality<F>>,
     pub(crate) passing: &'static Array<Passing>,
     pub(crate) epoch: &'static Array<Epoch>,
+    pub(crate) foreign_nat: &'static Array<ForeignNat>,
     pub(crate) outsiders: &'static LruHashMap<<F as Family>::Addr, Outsider>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
 
 /// Declares the tables of one family, and the way to them.
 macro_rules! tables {
-    ($family:ty, $accessor:ident: $frontends:ident, $filter:ident, $services:ident, $names:ident,
-     $slots:ident, $backends:ident, $flows:ident, $waiting:ident, $host_addresses:ident, $fragments:ident,
-     $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $route_mtus:ident, $affinities:ident,
-     $locality:ident, $passing:ident, $epoch:ident, $work:ident) => {
+    ($family:ty, $accessor:ident: $frontends:ident, $filter:ident, $services:ident, $names:ident, $shortfalls:ident,
+     $slots:ident, $backends:ident, $flows:ident, $waiting:ident, $host_addresses:ident, $node_addresses:ident,
+     $fragments:ident, $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $route_mtus:ident,
+     $affinities:ident, $locality:ident, $passing:ident, $epoch:ident, $foreign_nat:ident, $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
@@ -73,6 +78,10 @@ macro_rules! tables {
         #[map]
         static $names: HashMap<ServiceIndex, ServiceName> =
             HashMap::pinned(MAX_SERVICES, BPF_F_NO_PREALLOC);
+        // So is this, with a row for what has none.
+        #[map]
+        static $shortfalls: HashMap<u32, Shortfall> =
+            HashMap::pinned(MAX_SHORTFALLS + 1, BPF_F_NO_PREALLOC);
         #[map]
         static $slots: Array<BackendId> = Array::pinned(MAX_SLOTS, BPF_F_MMAPABLE);
         #[map]
@@ -81,19 +90,24 @@ macro_rules! tables {
         static $flows: HashMap<FlowKey<$family>, Flow<$family>> =
             HashMap::pinned(MAX_FLOWS, BPF_F_NO_PREALLOC);
         #[map]
-        static $waiting: Array<Waiting<$family>> = Array::pinned(QUEUES * flow::PLACES, 0);
+        static $waiting: Array<Waiting<$family>> =
+            Array::pinned(flow::all_places(flow::PLACES, flow::ENDLESS_PLACES), 0);
         #[map]
         static $host_addresses: HashMap<u32, <$family as Family>::Addr> =
             HashMap::pinned(MAX_DEVICES, BPF_F_NO_PREALLOC);
+        // Read by agents only.
+        #[map]
+        static $node_addresses: HashMap<<$family as Family>::Addr, NodeAddress> =
+            HashMap::pinned(MAX_NODE_ADDRESSES, BPF_F_NO_PREALLOC);
         #[map]
         static $fragments: LruHashMap<FragmentKey<$family>, Fragmented> =
-            LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+            LruHashMap::pinned(MAX_FRAGMENTED, 0);
         #[map]
         static $service_cidrs: LpmTrie<<$family as Family>::Addr, Guarded> =
             LpmTrie::pinned(MAX_SERVICE_CIDRS, 0);
         #[map]
         static $outsiders: LruHashMap<<$family as Family>::Addr, Outsider> =
-            LruHashMap::with_max_entries(MAX_OUTSIDERS, 0);
+            LruHashMap::pinned(MAX_OUTSIDERS, 0);
         #[map]
         static $source_ranges: LpmTrie<Ranged<$family>, Admitted> =
             LpmTrie::pinned(MAX_SOURCE_RANGES, 0);
@@ -109,6 +123,8 @@ macro_rules! tables {
         static $passing: Array<Passing> = Array::with_max_entries(PASSING_ROWS, 0);
         #[map]
         static $epoch: Array<Epoch> = Array::pinned(1, BPF_F_MMAPABLE);
+        #[map]
+        static $foreign_nat: Array<ForeignNat> = Array::pinned(1, BPF_F_MMAPABLE);
         #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
@@ -132,18 +148,19 @@ macro_rules! tables {
                 locality: &$locality,
                 passing: &$passing,
                 epoch: &$epoch,
+                foreign_nat: &$foreign_nat,
                 work: &$work,
             }
         }
     };
 }
 
-tables!(V4, v4: FRONTENDS_V4, FILTER_V4, SERVICES_V4, NAMES_V4, SLOTS_V4, BACKENDS_V4,
-    FLOWS_V4, WAITING_V4, HOST_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4, RANGES_V4, MTUS_V4,
-    AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, WORK_V4);
-tables!(V6, v6: FRONTENDS_V6, FILTER_V6, SERVICES_V6, NAMES_V6, SLOTS_V6, BACKENDS_V6,
-    FLOWS_V6, WAITING_V6, HOST_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6, RANGES_V6, MTUS_V6,
-    AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, WORK_V6);
+tables!(V4, v4: FRONTENDS_V4, FILTER_V4, SERVICES_V4, NAMES_V4, SHORTFALLS_V4, SLOTS_V4, BACKENDS_V4,
+    FLOWS_V4, WAITING_V4, HOST_ADDRS_V4, NODE_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4,
+    RANGES_V4, MTUS_V4, AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, FOREIGN_NAT_V4, WORK_V4);
+tables!(V6, v6: FRONTENDS_V6, FILTER_V6, SERVICES_V6, NAMES_V6, SHORTFALLS_V6, SLOTS_V6, BACKENDS_V6,
+    FLOWS_V6, WAITING_V6, HOST_ADDRS_V6, NODE_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6,
+    RANGES_V6, MTUS_V6, AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, FOREIGN_NAT_V6, WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]
@@ -170,7 +187,8 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(counter::ROWS
 #[map]
 pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
-/// What a connected socket was given for what its process named.
+/// What a connected socket was given for what its process named. The agent pins it, and the next: their definition
+/// cannot say so.
 #[btf_map]
 pub(crate) static CONNECTED: SkStorage<Translation> = SkStorage::new();
 
@@ -182,14 +200,18 @@ pub(crate) static SENT: SkStorage<Sent> = SkStorage::new();
 #[map]
 pub(crate) static LEFT_OUT: LruHashMap<u64, LeftOut> = LruHashMap::pinned(MAX_LEFT_OUT, 0);
 
+/// Where the fields of keys and values lie, for agents of other versions: see [`layout`].
+#[map]
+pub(crate) static LAYOUTS: Array<[u8; layout::DESCRIPTION]> = Array::pinned(1, 0);
+
 /// When the clock was last read: the kernel's ticks (upper half), and what it said (lower half).
 #[unsafe(no_mangle)]
 pub(crate) static CLOCK: Word = Word(UnsafeCell::new(0));
 
-/// The numbers of the next places in the queues, of each family's half-open flows and of its closed ones.
+/// The numbers of the next places in each family's queues, and in all of them where there is no room for a flow.
 #[unsafe(no_mangle)]
-pub(crate) static NEXT_PLACES: Apart<[Word; 4]> =
-    Apart { _before: [0; 8], value: [const { Word(UnsafeCell::new(0)) }; 4], _after: [0; 8] };
+pub(crate) static NEXT_PLACES: Apart<[Word; 8]> =
+    Apart { _before: [0; 8], value: [const { Word(UnsafeCell::new(0)) }; 8], _after: [0; 8] };
 
 /// What many processors write, a line of the cache away from what all packets read.
 #[repr(C)]
@@ -227,9 +249,13 @@ impl Word {
     }
 }
 
-/// How many places each queue has, a power of two; set by the agent.
+/// How many places there are for half-open flows, and for closed ones, a power of two; set by the agent.
 #[unsafe(no_mangle)]
 pub(crate) static PLACES: Global<u32> = Global::new(flow::PLACES);
+
+/// How many there are for flows without an end, a power of two; set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static ENDLESS_PLACES: Global<u32> = Global::new(flow::ENDLESS_PLACES);
 
 /// The cookie of the host's network namespace; set by the agent.
 #[unsafe(no_mangle)]

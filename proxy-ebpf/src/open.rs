@@ -22,7 +22,7 @@ use crate::{
     family::Datapath,
     fast,
     flow::find,
-    folded,
+    folded, foreign_nat,
     frame::device,
     masquerade, node_socket,
     packet::Packet,
@@ -98,6 +98,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Open
         Opening::NotAdmitted => Reason::DropSourceRange,
         Opening::Race => Reason::DropUpdateRace,
         Opening::NoFlow if node_socket::exists(context, &mut work.packet) => return Opening::Pass,
+        Opening::NoFlow if foreign_nat::may_own::<F>() => return Opening::Pass,
         refused => return refused,
     };
     blame(work, reason);
@@ -132,6 +133,9 @@ pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Op
         // Of those that come from elsewhere there may be many, which no client's device here
         // translates: they are only kept out of the way of flows.
         if work.outside != 0 && !is_in_the_way(packet, work.now) {
+            return Opening::Pass;
+        }
+        if foreign_nat::may_have_translated::<F>() {
             return Opening::Pass;
         }
         flow.backend = BackendId::NONE;

@@ -6,18 +6,18 @@
 //! few wait, none is ended.
 //!
 //! What ends a flow by another way may leave its place as it is: whoever takes it then finds another flow of
-//! that key, or none.
+//! that key, or none. The third queue is of those that nobody ends: see [`endless`](crate::endless).
 
 use proxy_common::{
     counter::Reason,
-    flow::{FlowKey, QUEUES, Queue, Waiting},
+    flow::{FlowKey, Queue, Waiting},
 };
 
 use crate::{
     counter::count,
     family::Datapath,
     flow::find,
-    maps::{NEXT_PLACES, PLACES},
+    maps::{NEXT_PLACES, PLACES, Word},
     work::Work,
 };
 
@@ -27,11 +27,17 @@ const CHOICES: u32 = 4;
 /// The place of a flow that is in no queue.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
-/// Takes a place for the flow of a forward entry's key.
+/// The counter of a family's places: of a queue, or after the queues that of all places.
+#[inline(always)]
+pub(crate) fn counter<F: Datapath>(queue: u32) -> &'static Word {
+    &NEXT_PLACES.value[(F::INDEX * 4 + queue) as usize & 7]
+}
+
+/// Takes a place for the flow of a forward entry's key, where flows make room for each other.
 #[inline(never)]
 pub(crate) fn wait<F: Datapath>(queue: Queue, key: &FlowKey<F>) -> u32 {
     let (queue, places) = (queue as u32, PLACES.load());
-    let number = NEXT_PLACES.value[((F::INDEX * QUEUES + queue) & 3) as usize].add(1);
+    let number = counter::<F>(queue).add(1);
     // Far from each other: two processors with numbers that follow each other want none of the same.
     #[expect(clippy::cast_possible_truncation, reason = "its last bits are of interest")]
     let choice = |turn| {

@@ -26,10 +26,17 @@ const INNER: u8 = Kind::OUTSIDE | Kind::MASQUERADE;
 const OUTER: u8 = Kind::MASQUERADED;
 
 /// Unfolds the flow of the packet at hand, of which [`Work::key`] is the key, and this the entry. [`Work::flow`] then
-/// says where the packet goes. What is needed meanwhile lies in the working memory, where entries are made that this
-/// has nothing to do with: the stack has no room for it.
+/// says where the packet goes, if [`Work::is_unfolded`] says that it may. It is not returned: the verifier of Linux 6.1
+/// may take what one path through here returns for what all do, and has the caller compiled for that alone.
 #[inline(never)]
-pub(crate) fn unfold<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) -> bool {
+pub(crate) fn unfold<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) {
+    work.is_unfolded = enter_all(work, entry).into();
+}
+
+/// Enters the four entries. What is needed meanwhile lies in the working memory, where entries are made that this
+/// has nothing to do with: the stack has no room for it.
+#[inline(always)]
+fn enter_all<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>) -> bool {
     let found = Found { entry };
     let is_reply = found.flow().kind.has(Kind::REPLY);
     // What the client has dialled, and what the backend is sent.
@@ -113,7 +120,8 @@ fn put<F: Datapath>(work: &mut Work<F>, entry: *mut Flow<F>, kind: u8, flags: u6
     }
     work.flow.clear_way();
     (work.flow.to, work.flow.kind) = (work.former_key.tuple, Kind(kind));
-    if kind == OUTER | Kind::REPLY && !work.flow.is_confirmed() {
+    let has_place = if work.flow.is_confirmed() { OUTER } else { OUTER | Kind::REPLY };
+    if kind == has_place {
         // The place is that of the other pair.
         work.flow.proof = NOWHERE;
     }

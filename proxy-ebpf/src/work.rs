@@ -64,6 +64,10 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) wanted_kind: Kind,
     /// The place of a flow that is being made among the half-open ones.
     pub(crate) place: u32,
+    /// Whether such a flow has made room where there was none (not zero).
+    pub(crate) has_room: u8,
+    /// Whether the flow of the packet at hand has been unfolded (not zero).
+    pub(crate) is_unfolded: u8,
     /// The key of the replies of a flow that makes room for another one.
     pub(crate) evicted: FlowKey<F>,
     /// Of the flows that may leave their source ports, of those that were looked at, the port of the

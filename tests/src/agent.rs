@@ -3,7 +3,6 @@
 //! The agent under test: `sixfour run` in the namespace of a node.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -14,12 +13,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::cgroup::Cgroup;
 use crate::guest;
-use crate::netns::Namespace;
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::topology::Host;
+
+mod spec;
+
+pub use spec::{AgentSpec, cgroup_root, other_abi};
 
 /// Names the binary, instead of the one beside the running program.
 const BINARY_VARIABLE: &str = "SIXFOUR_BIN";
@@ -27,114 +27,11 @@ const BINARY_VARIABLE: &str = "SIXFOUR_BIN";
 /// The message by which an agent says that it serves all Services.
 const READY: &str = "ready";
 
-/// How long an agent may take to start, and to stop: it hangs if it takes longer, even in one of
-/// several guests whose processors are emulated, and where the verifier takes most of a minute.
-const PATIENCE: Duration = Duration::from_mins(3);
-
-/// The arguments that keep an agent in `namespace` to the sockets of its control group.
-///
-/// Without them it would serve those of the whole machine.
-pub fn cgroup_root(namespace: &Namespace) -> Result<[&OsStr; 2]> {
-    let cgroup = namespace.cgroup().map(Cgroup::path);
-    let cgroup = cgroup.with_context(|| format!("{} has no control group", namespace.name()))?;
-    Ok(["--cgroup-root".as_ref(), cgroup.as_os_str()])
-}
-
-/// How an agent is to be run.
-#[derive(Clone, Debug)]
-pub struct AgentSpec<'a> {
-    node: &'a Host,
-    /// Where its objects come from, if it is told: a flag, and its value.
-    objects: Option<(&'static str, &'a Path)>,
-    arguments: Vec<OsString>,
-    whole_machine: bool,
-    binary: Option<PathBuf>,
-    log_level: &'a str,
-    patience: Duration,
-}
-
-impl<'a> AgentSpec<'a> {
-    /// An agent on `node` that reads the objects in `manifests`.
-    #[must_use]
-    pub const fn new(node: &'a Host, manifests: &'a Path) -> Self {
-        Self::of(node, Some(("--manifests", manifests)))
-    }
-
-    /// An agent on `node` that follows the API that a kubeconfig names.
-    #[must_use]
-    pub const fn following(node: &'a Host, kubeconfig: &'a Path) -> Self {
-        Self::of(node, Some(("--kubeconfig", kubeconfig)))
-    }
-
-    /// An agent on `node` that finds the API by itself, as in a pod.
-    #[must_use]
-    pub const fn in_pod(node: &'a Host) -> Self {
-        Self::of(node, None)
-    }
-
-    const fn of(node: &'a Host, objects: Option<(&'static str, &'a Path)>) -> Self {
-        Self {
-            node,
-            objects,
-            arguments: Vec::new(),
-            whole_machine: false,
-            binary: None,
-            log_level: "debug",
-            patience: PATIENCE,
-        }
-    }
-
-    /// Adds an argument.
-    #[must_use]
-    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(argument.into());
-        self
-    }
-
-    /// Serves the node's sockets wherever they are made, as by the kernel
-    /// itself, whose threads are in no control group but the root. It starts
-    /// in guests only.
-    #[must_use]
-    pub const fn whole_machine(mut self) -> Self {
-        self.whole_machine = true;
-        self
-    }
-
-    /// Runs this binary, whatever the environment says.
-    #[must_use]
-    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
-        self.binary = Some(path.into());
-        self
-    }
-
-    /// What it logs; `debug` and above by default.
-    #[must_use]
-    pub const fn log_level(mut self, level: &'a str) -> Self {
-        self.log_level = level;
-        self
-    }
-
-    /// How long it may take to start, and to stop; three minutes by default.
-    #[must_use]
-    pub const fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Starts the agent and waits until it is ready.
-    pub fn start(self) -> Result<Agent<'a>> {
-        let scratch = Scratch::new(self.node.name())?;
-        let pin_root = scratch.mount_bpffs()?.join("sixfour");
-        let mut agent = Agent { spec: self, scratch, pin_root, process: None };
-        agent.start()?;
-        Ok(agent)
-    }
-}
-
 /// An agent with its pins and its log.
 ///
 /// When it is dropped without having been stopped, it is killed and its log
-/// is written to standard error: something must have failed.
+/// is written to standard error: something must have failed. What it has
+/// attached goes with its pins, when this is dropped.
 #[derive(Debug)]
 pub struct Agent<'a> {
     spec: AgentSpec<'a>,
@@ -162,10 +59,44 @@ impl Agent<'_> {
         self.scratch.path().join("agent.log")
     }
 
-    /// Starts it again after [`Agent::stop`] or [`Agent::kill`], with the
+    /// Starts it again after [`Agent::leave`], [`Agent::stop`] or [`Agent::kill`], with the
     /// same pins, and waits until it is ready.
     pub fn start(&mut self) -> Result<()> {
-        let log = File::create(self.log_path())?;
+        self.begin()?;
+        self.wait_until_ready()
+    }
+
+    /// Has an agent of another version of the ABI be started from now on; or the usual one again.
+    pub fn change_abi(&mut self, is_other: bool) -> Result<()> {
+        self.spec.binary = if is_other { Some(other_abi()?) } else { None };
+        Ok(())
+    }
+
+    /// Starts it again without waiting until it is ready.
+    pub fn begin(&mut self) -> Result<()> {
+        self.process = Some(self.spawn()?);
+        Ok(())
+    }
+
+    /// Starts another process with the same pins beside the one that runs, and returns the latter; it
+    /// does not wait until the new one, which this agent is from now on, is ready.
+    pub fn start_successor(&mut self) -> Result<Process> {
+        let successor = self.spawn()?;
+        self.process.replace(successor).context("the agent is not running")
+    }
+
+    /// Waits until it is ready.
+    pub fn wait_until_ready(&self) -> Result<()> {
+        self.wait_for(READY, self.spec.patience)
+    }
+
+    fn spawn(&self) -> Result<Process> {
+        // A new file: who runs already goes on writing to the old one.
+        let path = self.log_path();
+        if path.exists() {
+            fs::remove_file(&path)?;
+        }
+        let log = File::create(path)?;
         let namespace = self.spec.node.namespace();
         let mut command = namespace.command(self.binary()?);
         let objects = self.spec.objects;
@@ -185,8 +116,7 @@ impl Agent<'_> {
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)
             .stdout(log);
-        self.process = Some(Process::spawn(namespace, command)?);
-        self.wait_for(READY, self.spec.patience)
+        Process::spawn(namespace, command)
     }
 
     /// Waits until it has logged `message`.
@@ -208,8 +138,8 @@ impl Agent<'_> {
         bail!("the agent on {node} has not said {message:?} within {patience:?}")
     }
 
-    /// Stops it by SIGTERM and returns how it ended.
-    pub fn stop(&mut self) -> Result<ExitStatus> {
+    /// Ends it by SIGTERM and returns how it ended. What it has attached goes on serving.
+    pub fn leave(&mut self) -> Result<ExitStatus> {
         let process = self.process.as_ref().context("the agent is not running")?;
         process.signal(Signal::SIGTERM)?;
         let status = process.wait(self.spec.patience)?;
@@ -217,7 +147,21 @@ impl Agent<'_> {
         Ok(status)
     }
 
-    /// Kills it, as the kernel does when memory runs out.
+    /// Ends it by SIGTERM and returns how it ended, and removes what it has left.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        let status = self.leave()?;
+        let _: String = self.cleanup()?;
+        Ok(status)
+    }
+
+    /// Removes what it has left, and returns what `sixfour cleanup` says of it.
+    pub fn cleanup(&self) -> Result<String> {
+        let Output { status, stdout, stderr } = self.command(&["cleanup"])?;
+        ensure!(status.success(), "cleaning up: {}", String::from_utf8_lossy(&stderr));
+        Ok(String::from_utf8(stdout)?)
+    }
+
+    /// Kills it, as the kernel does when memory runs out. What it has attached goes on serving.
     pub fn kill(&mut self) {
         self.process = None;
     }

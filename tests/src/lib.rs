@@ -5,8 +5,10 @@
 //! * [`topology`]: nodes, pods and clients as network namespaces, dual-stack
 //!   from one definition, on top of [`netns`] and [`cgroup`];
 //! * [`traffic`]: servers and clients inside of them;
+//! * [`load`]: requests all the time, none of which may be lost, and [`flood`]: SYNs that nobody wants;
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
 //! * [`cluster`]: all of that together, with a Service;
+//! * [`kube_proxy`]: the rules of the proxy that is replaced;
 //! * [`api`]: an API server for the agent, and faults on the way to it;
 //! * [`packet`]: packets for single programs, judged by a [`model`] of the NAT;
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
@@ -26,8 +28,11 @@ pub mod cgroup;
 pub mod cleanup;
 pub mod cluster;
 pub mod family;
+pub mod flood;
 pub mod guest;
+pub mod kube_proxy;
 mod leftovers;
+pub mod load;
 pub mod manifests;
 pub mod model;
 pub mod netns;

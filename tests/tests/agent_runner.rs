@@ -67,7 +67,7 @@ fn agent_runs_on_its_node_with_its_pins_and_manifests() -> Result<()> {
     assert!(log.contains("veth-web-1"), "it is in the node's namespace: {log}");
     assert!(log.contains("anc-node.json"), "it sees the manifests: {log}");
     fs::create_dir(agent.pin_root())?;
-    assert_eq!(agent.stop()?.code(), Some(3));
+    assert_eq!(agent.leave()?.code(), Some(3));
     agent.start()?;
     assert!(agent.pin_root().exists(), "pins stay when an agent is stopped");
     agent.kill();

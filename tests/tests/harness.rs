@@ -5,6 +5,7 @@
 mod harness {
     mod cgroups;
     mod datagrams;
+    mod load;
 }
 
 use std::collections::BTreeSet;

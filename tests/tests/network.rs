@@ -9,9 +9,13 @@ mod network {
     mod fast_path;
     mod fast_path_refused;
     mod fragments;
+    mod full_maps;
     mod icmp_errors;
+    mod inherited;
     mod l3_devices;
     mod lifecycle;
+    mod mended;
+    mod migration;
     mod past_the_stack;
     mod path_mtu;
     mod privileges;
@@ -22,5 +26,7 @@ mod network {
     mod socket_errors;
     mod starts;
     mod stops;
+    mod two_versions;
+    mod unread;
     mod updates;
 }

@@ -13,6 +13,7 @@ mod kube_proxy;
 mod load;
 mod machine;
 mod network;
+mod overload;
 mod packets;
 mod paths;
 pub(crate) mod peer;
@@ -45,7 +46,7 @@ const TOLERATED: f64 = 5.0;
 pub(crate) struct Args {
     #[command(subcommand)]
     alone: Option<Alone>,
-    /// Take about three minutes: fewer rounds, shorter windows, smaller sizes
+    /// Take about five minutes: fewer rounds, shorter windows, smaller sizes
     #[arg(long)]
     quick: bool,
     /// Measure these sections only
@@ -90,6 +91,8 @@ enum Section {
     Packets,
     /// From changes at the API to connections, the agent's start and its memory
     ControlPlane,
+    /// New connections beside floods of SYNs, and what it takes to keep a large table clean
+    Overload,
 }
 
 impl Section {
@@ -99,7 +102,7 @@ impl Section {
             Self::Paths => paths::works(is_quick),
             Self::Uplink => uplink::works(is_quick),
             Self::Sizes => sizes::works(is_quick),
-            Self::Packets | Self::ControlPlane => &[],
+            Self::Packets | Self::ControlPlane | Self::Overload => &[],
         }
     }
 
@@ -110,6 +113,7 @@ impl Section {
             Self::Sizes => sizes::run(setup),
             Self::Packets => packets::run(setup),
             Self::ControlPlane => control_plane::run(setup),
+            Self::Overload => overload::run(setup),
         }
     }
 }
@@ -221,16 +225,17 @@ mod tests {
 
     #[test]
     fn works_are_chosen_by_their_titles() {
-        let [paths, uplink, sizes, packets, control_plane] = *Section::value_variants() else {
+        let [paths, uplink, sizes, packets, control_plane, overload] = *Section::value_variants()
+        else {
             panic!("there are others")
         };
         for (line, wanted) in [
-            ("", vec![paths, uplink, sizes, packets, control_plane]),
+            ("", vec![paths, uplink, sizes, packets, control_plane, overload]),
             ("--only|packets,paths", vec![paths, packets]),
-            ("--work|connections", vec![paths, uplink, sizes, packets, control_plane]),
-            ("--work|UDP", vec![paths, uplink, packets, control_plane]),
+            ("--work|connections", vec![paths, uplink, sizes, packets, control_plane, overload]),
+            ("--work|UDP", vec![paths, uplink, packets, control_plane, overload]),
             ("--work|UDP|--only|uplink,sizes", vec![uplink]),
-            ("--work|requests|--quick", vec![paths, packets, control_plane]),
+            ("--work|requests|--quick", vec![paths, packets, control_plane, overload]),
         ] {
             assert_eq!(sections(line).unwrap(), wanted, "{line}");
         }

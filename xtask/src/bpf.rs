@@ -24,6 +24,9 @@ const BINARY: &str = "sixfour-bpf";
 const GAUGE: &str = "gauge-bpf";
 const TARGET: &str = "bpfel-unknown-none";
 
+/// The feature that makes another version of the ABI, in each package that has it.
+pub(crate) const OTHER_ABI: &str = "other-abi";
+
 /// What would change or replace the compiler or its flags if it came in from outside.
 const BUILD_SETTINGS: [&str; 8] = [
     "CARGO_BUILD_RUSTC",
@@ -50,6 +53,23 @@ pub(crate) fn build() -> Result<PathBuf> {
     let object = workspace::bpf_object();
     publish(BINARY, &object)?;
     publish(GAUGE, &workspace::gauge_object())?;
+    Ok(object)
+}
+
+/// Builds the object of another version of the ABI, for tests of upgrades, and returns its path.
+///
+/// # Errors
+///
+/// If no toolchain can be had, or the programs do not build.
+pub(crate) fn build_other_abi() -> Result<PathBuf> {
+    let toolchain = toolchain::select()?;
+    let linker = linker::ensure(&toolchain)?;
+    report::step("building the BPF programs of another ABI version");
+    with_bpf_target(toolchain.cargo().arg("build"), &toolchain, &linker)
+        .args(["--bin", BINARY, "--features", OTHER_ABI])
+        .run()?;
+    let object = workspace::target("other-abi/sixfour.bpf.o");
+    publish(BINARY, &object)?;
     Ok(object)
 }
 

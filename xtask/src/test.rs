@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     table.time("build", || {
         let _ = bpf::build()?;
         report::step("building the agent");
-        workspace = Some(Workspace::build()?);
+        workspace = Some(Workspace::build(stages.contains(&Stage::Network))?);
         Ok(Ended::Passed)
     });
     if let Some(workspace) = workspace {
@@ -96,6 +96,7 @@ fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
         .args(["--test", suite.name, "--"])
         .args(suite.arguments)
         .env("SIXFOUR_BIN", workspace.sixfour())
+        .envs(workspace.other_abi().map(|agent| ("SIXFOUR_OTHER_ABI_BIN", agent)))
         .run()?;
     Ok(Ended::Passed)
 }

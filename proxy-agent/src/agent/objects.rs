@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the agent's objects come from, as it was told.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     cli::RunArgs,
@@ -50,6 +50,14 @@ impl Objects {
                 let (events, publisher) = Events::published(kubernetes.client(), node);
                 (events, Some(publisher))
             }
+        }
+    }
+
+    /// Why they cannot be read, as long as that is so; what is wrong with manifests ends the agent.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        match self {
+            Self::Manifests(_) => watch::channel(None).1,
+            Self::Kubernetes(kubernetes) => kubernetes.trouble(),
         }
     }
 }

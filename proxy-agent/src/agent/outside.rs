@@ -78,18 +78,23 @@ pub(super) fn tell_of_hops(mut table: HopsTable, tasks: &mut JoinSet<()>) -> any
 }
 
 /// Tells the programs which clients count as the node's own pods, now and whenever the ranges of
-/// these change.
+/// these change. Once objects are known: programs of before go by what they have been told.
 pub(super) fn tell_local_clients(
     mut tables: LocalityTables,
     detection: Detection,
-    mut pod_cidrs: watch::Receiver<Vec<IpNet>>,
+    mut pod_cidrs: watch::Receiver<Option<Vec<IpNet>>>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), bpf::Error> {
-    tables.put(&detection, &[])?;
-    if detection.local == LocalClients::WithinNode {
+    let follows_node = detection.local == LocalClients::WithinNode;
+    let known = pod_cidrs.borrow_and_update().clone();
+    // What an earlier agent has told them holds until it is known.
+    if !follows_node || known.is_some() {
+        tables.put(&detection, &known.unwrap_or_default())?;
+    }
+    if follows_node {
         let _ = tasks.spawn(async move {
             while pod_cidrs.changed().await.is_ok() {
-                let known: Vec<IpNet> = pod_cidrs.borrow_and_update().clone();
+                let Some(known) = pod_cidrs.borrow_and_update().clone() else { continue };
                 if let Err(error) = tables.put(&detection, &known) {
                     warn!(
                         error = chain(&error),

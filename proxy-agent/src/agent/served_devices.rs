@@ -18,6 +18,7 @@ use crate::{
 };
 use wires::Wires;
 
+mod inherited;
 mod wires;
 
 /// Keeps the programs on the devices of this node.
@@ -27,6 +28,10 @@ pub(super) struct ServedDevices {
     ways: WaysTable,
     attacher: Attacher,
     wires: Wires,
+    /// The devices that are to have programs, by interface index.
+    served: BTreeMap<u32, ServedDevice>,
+    /// Whether what an agent before has left could not be taken off.
+    has_others: bool,
     /// Devices whose frames are to be handled in a driver, by interface index.
     driven: BTreeMap<u32, Wanted>,
     /// Devices that could not be served, by interface index.
@@ -61,6 +66,8 @@ impl ServedDevices {
             ways,
             attacher,
             wires: Wires::new(),
+            served: BTreeMap::new(),
+            has_others: false,
             driven: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
@@ -71,6 +78,9 @@ impl ServedDevices {
     ///
     /// Must not be cancelled: what it has begun on a device would stay there.
     pub(super) async fn handle(&mut self, object: &mut Object, event: DeviceEvent) {
+        if let DeviceEvent::Appeared(device) | DeviceEvent::Changed(device) = &event {
+            let _: Option<ServedDevice> = self.served.insert(device.index, device.clone());
+        }
         match event {
             DeviceEvent::Appeared(device) => self.serve(object, device).await,
             DeviceEvent::Changed(device) => {
@@ -83,6 +93,7 @@ impl ServedDevices {
                 }
             }
             DeviceEvent::Gone { index } => {
+                let _: Option<ServedDevice> = self.served.remove(&index);
                 let _: Option<Failed> = self.failed.remove(&index);
                 let _: Option<Wanted> = self.driven.remove(&index);
                 for wire in self.wires.set(index, BTreeSet::new()) {
@@ -254,12 +265,5 @@ impl ServedDevices {
         warn!(device = device.name, error, again_in = ?pause, "cannot serve the device");
         let failed = Failed { failures: failures + 1, again: Instant::now() + pause, device };
         let _: Option<Failed> = self.failed.insert(failed.device.index, failed);
-    }
-
-    /// Takes the programs off all devices. Must not be cancelled.
-    pub(super) async fn detach_all(&mut self) {
-        for error in self.attacher.detach_all().await {
-            warn!(error = chain(&error), "cannot detach from a device");
-        }
     }
 }

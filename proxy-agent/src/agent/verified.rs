@@ -1,26 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The object, before, while and after its programs are verified.
 
-use std::{
-    path::{Path, PathBuf},
-    thread,
-};
+use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use nix::sys::signal::{SigSet, Signal};
-use proxy_common::{Family, V4, V6};
+use proxy_common::{Family, V4, V6, backend::BackendId, frontend::ServiceIndex};
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, info};
 
 use crate::{
-    bpf::{FlowCapacity, Object, ServedNetns, Settings},
+    bpf::{Capacity, Object, Pins, ServedNetns, Settings},
     cli::{RunArgs, SocketLb},
     plan::NodePortAddresses,
     sockets::netns_cookie,
 };
 
+/// How much the tables are to have room for. Some of it is rounded up: that is said.
+fn capacity(arguments: &RunArgs) -> Capacity {
+    let capacity = arguments.capacity.capacity();
+    let Capacity { flows, services, backends, frontends, affinities, .. } = capacity;
+    info!(
+        flows = flows.entries / 2,
+        half_open_or_closed = flows.places,
+        services = services - ServiceIndex::FIRST.0,
+        endpoints = backends - BackendId::FIRST.0,
+        frontends,
+        affinity = affinities,
+        "the tables of each family have room for"
+    );
+    capacity
+}
+
 /// Loads the object, all but its programs.
 pub(super) fn load(
+    pins: Pins,
     arguments: &RunArgs,
     node_ports: &NodePortAddresses,
     fast_path: bool,
@@ -29,7 +43,7 @@ pub(super) fn load(
     let served = |all| Some(ServedNetns { host_netns, all });
     let settings = Settings {
         source_ports: arguments.snat_port_range.clone(),
-        capacity: FlowCapacity::default(),
+        capacity: capacity(arguments),
         sockets: match arguments.socket_lb {
             SocketLb::Off => None,
             SocketLb::Host => served(false),
@@ -39,12 +53,11 @@ pub(super) fn load(
             | u32::from(node_ports.include_loopback::<V6>()) << V6::INDEX,
         fast_path,
     };
-    Ok(Object::load(&arguments.pin_root.pin_root, &settings)?)
+    Ok(Object::load_with(pins, &settings)?)
 }
 
 /// An object of which the programs are verified, or will be.
 pub(super) struct Verified {
-    pins: PathBuf,
     state: State,
 }
 
@@ -60,7 +73,6 @@ impl Verified {
     /// Begins to verify the programs, where no signal gets in between: the kernel gives up on a program
     /// whose verification a signal interrupts, and it would be loaded anew.
     pub(super) fn begin(mut object: Object) -> anyhow::Result<Self> {
-        let pins = object.pins().to_owned();
         let (sender, awaited) = oneshot::channel();
         let verify = move || {
             let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
@@ -71,12 +83,7 @@ impl Verified {
         };
         let thread = thread::Builder::new().name("verifier".to_owned());
         let _ = thread.spawn(verify).context("cannot start a thread")?;
-        Ok(Self { pins, state: State::Awaited(awaited) })
-    }
-
-    /// Where its maps are pinned.
-    pub(super) fn pins(&self) -> &Path {
-        &self.pins
+        Ok(Self { state: State::Awaited(awaited) })
     }
 
     /// The object, once its programs are verified.
@@ -96,19 +103,16 @@ impl Verified {
         }
     }
 
-    /// Removes the pins after serving has ended, which what was refused has done by itself.
+    /// Ends, after serving has: what is pinned stays if it serves, and else is as it was before.
     ///
     /// # Errors
     ///
-    /// That of serving, that the pins cannot be removed, and a refusal that came out after serving had
-    /// ended by an error, so that nobody was told of it. If the agent was told to stop, that is logged.
+    /// That of serving, and a refusal that came out after serving had ended by an error, so that nobody was told of it.
+    /// If the agent was told to stop, that is logged.
     pub(super) async fn finish(mut self, served: anyhow::Result<()>) -> anyhow::Result<()> {
         let told = matches!(self.state, State::Refused);
         let unsaid = match self.get().await {
-            Ok(object) => {
-                let Err(error) = object.unpin() else { return served };
-                anyhow::Error::new(error).context("cannot remove the pinned maps")
-            }
+            Ok(_) => return served,
             Err(_) if told => return served,
             // Whoever has stopped it wants no more of it.
             Err(refusal) if served.is_ok() => {
@@ -132,7 +136,7 @@ mod tests {
     fn refused() -> Verified {
         let (sender, awaited) = oneshot::channel();
         sender.send(Err(anyhow!("a program is refused"))).map_err(|_| "nobody waits").unwrap();
-        Verified { pins: PathBuf::new(), state: State::Awaited(awaited) }
+        Verified { state: State::Awaited(awaited) }
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use proxy_common::Family;
 
 use super::{Error, Tables};
-use crate::dataplane::{Dataplane, Failure, Op, SetKind};
+use crate::dataplane::{Contents, Dataplane, Failure, Op, Refusal, SetKind};
 
 impl<F: Family> Dataplane<F> for Tables<F> {
     type Error = Error;
@@ -16,8 +16,26 @@ impl<F: Family> Dataplane<F> for Tables<F> {
         Ok(())
     }
 
+    fn take_over(&mut self) -> Result<Contents<F>, Error> {
+        Self::take_over(self)
+    }
+
     fn rest(&mut self) {
         Self::rest(self);
+    }
+}
+
+impl Refusal for Error {
+    fn table(&self) -> Option<&str> {
+        match self {
+            Self::Map(map, _) | Self::Full { map, .. } => Some(map),
+            Self::Row { table, .. } => Some(table),
+            _ => None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
     }
 }
 
@@ -38,6 +56,8 @@ fn carry_out<F: Family>(tables: &mut Tables<F>, op: &Op<F>) -> Result<(), Error>
         Op::RemoveFrontend { key } => tables.remove_frontend(key),
         Op::PutServiceCidr { prefix } => tables.put_service_cidr(*prefix),
         Op::RemoveServiceCidr { prefix } => tables.remove_service_cidr(*prefix),
+        Op::PutShortfall { row, shortfall } => tables.put_shortfall(*row, **shortfall),
+        Op::RemoveShortfall { row } => tables.remove_shortfall(*row),
         Op::RemoveService { index } => {
             tables.clear_service(*index)?;
             tables.remove_name(*index)

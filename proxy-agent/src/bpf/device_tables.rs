@@ -81,6 +81,22 @@ impl DeviceTables {
         self.v4.remove(&index)?;
         self.v6.remove(&index)
     }
+
+    /// Forgets all devices and wires but these, of which the latter are told with the devices that they lead to.
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be read or written.
+    pub fn retain(
+        &mut self,
+        has_device: impl Fn(u32) -> bool,
+        has_wire: impl Fn(Wire, u32) -> bool,
+    ) -> Result<(), Error> {
+        self.wires.retain(|wire, device| has_wire(*wire, *device))?;
+        self.devices.retain(|device, _| has_device(*device))?;
+        self.v4.retain(|device, _| has_device(*device))?;
+        self.v6.retain(|device, _| has_device(*device))
+    }
 }
 
 fn host_addresses<F: Family>() -> String {

@@ -9,7 +9,7 @@ use std::{collections::HashMap, path::Path};
 use proxy_common::{
     Family,
     frontend::{Frontend, FrontendKey},
-    frontend_filter::{FilterBit, FilterRow},
+    frontend_filter::{FILTER_ROWS, FilterBit, FilterRow},
     map_names,
 };
 
@@ -42,6 +42,9 @@ pub(super) trait Store {
 
     /// Sets a bit of the filter, or clears it.
     fn write_bit(&mut self, bit: FilterBit, is_set: bool) -> Result<(), Self::Error>;
+
+    /// Has a row of the filter hold this, if it holds anything else.
+    fn mend_row(&mut self, number: u32, row: FilterRow) -> Result<(), Self::Error>;
 }
 
 /// The frontends of a family. Nobody else writes them, or the filter.
@@ -57,6 +60,30 @@ impl<S: Store> Frontends<S> {
     /// Those of a store that has none yet.
     fn new(store: S) -> Self {
         Self { store, counts: HashMap::new() }
+    }
+
+    /// Takes over entries that are there, all that are: counts them, and clears bits that an agent has left set
+    /// which was ended between an entry and its bit.
+    ///
+    /// # Errors
+    ///
+    /// If the filter cannot be written.
+    pub(super) fn take_over<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a FrontendKey<S::Family>>,
+    ) -> Result<(), S::Error> {
+        let mut rows = vec![FilterRow::default(); FILTER_ROWS as usize];
+        self.counts.clear();
+        for key in keys {
+            let bit = FilterBit::of(&key.address);
+            let row = &mut rows[bit.row() as usize];
+            if row.has(bit) {
+                *self.counts.entry(bit).or_insert(1) += 1;
+            }
+            *row = row.with(bit, true);
+        }
+        let mut numbered = (0..).zip(rows);
+        numbered.try_for_each(|(number, row)| self.store.mend_row(number, row))
     }
 
     /// Writes an entry, new or not.
@@ -186,6 +213,13 @@ impl<F: Family> Store for Kernel<F> {
     fn write_bit(&mut self, bit: FilterBit, is_set: bool) -> Result<(), Error> {
         let row = self.filter.get(bit.row())?.with(bit, is_set);
         self.filter.publish(bit.row(), 0, row.0)
+    }
+
+    fn mend_row(&mut self, number: u32, row: FilterRow) -> Result<(), Error> {
+        if self.filter.get(number)? == row {
+            return Ok(());
+        }
+        self.filter.publish(number, 0, row.0)
     }
 }
 

@@ -121,6 +121,16 @@ impl<T: Pod> MappedArray<T> {
         Ok(unsafe { row.cast::<T>().read_volatile() })
     }
 
+    /// How many elements there are.
+    pub(super) const fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// All elements.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Result<(u32, T), Error>> + '_ {
+        (0..self.rows).map(|row| Ok((row, self.get(row)?)))
+    }
+
     /// Publishes a word of an element: programs see all that was written before it.
     pub(super) fn publish(&mut self, row: u32, word: usize, value: u64) -> Result<(), Error> {
         assert!((word + 1) * size_of::<u64>() <= size_of::<T>(), "a word of the element");

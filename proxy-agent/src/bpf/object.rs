@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The BPF object: loading it and pinning its maps.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use proxy_common::map_names;
 
 pub use super::pins::map_directory;
 use super::{
-    Error, Settings,
+    Error, Former, Settings,
     embedded::{self, OBJECT},
     kernel_log,
-    pins::Pins,
+    layouts::Layouts,
+    pinned_links::Links,
+    pinned_maps::{self, PINNED_BY_HAND},
+    pins::{Pins, entries, remove_if_there},
     verify::{UDP, verify},
+    version::Version,
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -50,14 +57,21 @@ pub const SOCKET_REPLIES: [&str; 4] =
 /// The iterator over UDP sockets.
 const UDP_SOCKETS: &str = "sixfour_udp";
 
-/// The loaded object. Its maps are pinned under the pin root, which is its own, until
-/// [`Object::unpin`] or until it is dropped.
+/// The loaded object. Its maps are pinned under the pin root, which is its own. Dropped before [`Object::keep`], it
+/// leaves the pin root as it was found.
 #[derive(Debug)]
 pub struct Object {
-    ebpf: Ebpf,
-    pins: Pins,
+    pub(super) ebpf: Ebpf,
+    pub(super) pins: Pins,
+    pub(super) maps: PathBuf,
+    /// What other versions have left.
+    former: Vec<Former>,
+    /// The maps that are pinned.
+    pub(super) shared: BTreeSet<String>,
+    /// The programs that this has pinned.
+    pub(super) pinned_programs: BTreeSet<String>,
     serves_sockets: bool,
-    serves_all_netns: bool,
+    pub(super) serves_all_netns: bool,
     /// The kernel's type information, until all is verified.
     btf: Option<Btf>,
 }
@@ -72,18 +86,31 @@ impl Object {
         if OBJECT.is_empty() { Err(Error::NotBuilt) } else { Ok(()) }
     }
 
-    /// Loads the object and pins its maps below `pin_root`. The maps are new: what an agent has left
-    /// there that could not remove it is removed first. Programs are verified when they are asked for,
-    /// or by [`verify`](Self::verify).
+    /// Loads the object with the maps below `pin_root`, which nobody else may have: see [`Object::load_with`].
     ///
     /// # Errors
     ///
-    /// If the object is not there, another agent has the pin root, or the kernel refuses a map.
-    /// Nothing is left in the pin root then.
+    /// If another agent has the pin root; else as [`Object::load_with`].
     pub fn load(pin_root: &Path, settings: &Settings) -> Result<Self, Error> {
         Self::check()?;
-        let pins = Pins::claim(pin_root)?;
+        Self::load_with(Pins::claim(pin_root)?, settings)
+    }
+
+    /// Loads the object with the maps that are pinned, and pins those that are not there yet. Programs are verified when
+    /// they are asked for, or by [`verify`](Self::verify).
+    ///
+    /// # Errors
+    ///
+    /// If the object is not there, a map that is pinned does not fit, or the kernel refuses one. Nothing is changed in the pin
+    /// root then.
+    pub fn load_with(pins: Pins, settings: &Settings) -> Result<Self, Error> {
+        Self::check()?;
+        let maps = pins.own().maps();
         let Settings { source_ports, capacity, sockets, loopback_node_ports, .. } = settings;
+        let former = Former::all(&pins)?;
+        pins.make()?;
+        former.iter().try_for_each(|former| former.share_sockets(&maps))?;
+        let capacity = pinned_maps::adopt(&maps, *capacity)?;
         let fast_path = u32::from(settings.fast_path);
         let ports = u32::from(*source_ports.start()) << 16 | u32::from(*source_ports.end());
         // No namespace has the cookie 0.
@@ -96,28 +123,43 @@ impl Object {
         let level = kernel_log::level();
         let _: &mut EbpfLoader<'_> = loader
             .btf(btf.as_ref())
-            .default_map_pin_directory(pins.directory())
+            .default_map_pin_directory(&maps)
             .override_global("SOURCE_PORTS", &ports, true)
             .override_global("HOST_NETNS", &host_netns, true)
             .override_global("ALL_NETNS", &all_netns, true)
             .override_global("LOOPBACK_NODE_PORTS", loopback_node_ports, true)
             .override_global("FAST_PATH", &fast_path, true)
-            .override_global("PLACES", &capacity.places, true)
+            .override_global("PLACES", &capacity.flows.places, true)
+            .override_global("ENDLESS_PLACES", &capacity.flows.endless, true)
             .override_global(aya_log::LEVEL, &level, true);
         let tables = capacity.tables();
         for (name, entries) in &tables {
             let _: &mut EbpfLoader<'_> = loader.map_max_entries(name, *entries);
         }
+        for name in PINNED_BY_HAND {
+            let _: &mut EbpfLoader<'_> = loader.map_pin_path(name, maps.join(name));
+        }
         let ebpf = loader.load(OBJECT).map_err(Error::Load)?;
         embedded::forget();
-        let serves_sockets = sockets.is_some();
-        let object = Self { ebpf, pins, serves_sockets, serves_all_netns, btf };
-        if !serves_all_netns {
+        let error = |error| Error::PinDirectory(maps.clone(), error);
+        let left_out = maps.join(map_names::LEFT_OUT);
+        if !serves_all_netns && !pins.has_found(&left_out) {
             // None can be left out, and so nobody is to find the table.
-            let table = object.pins().join(map_names::LEFT_OUT);
-            fs::remove_file(table).map_err(|error| Error::PinDirectory(pin_root.into(), error))?;
+            let _: bool = remove_if_there(&left_out).map_err(error)?;
         }
-        Ok(object)
+        Layouts::own().leave(&maps)?;
+        let names = entries(&maps).map_err(error)?;
+        Ok(Self {
+            ebpf,
+            pins,
+            maps,
+            former,
+            shared: names.into_iter().filter_map(|name| name.into_string().ok()).collect(),
+            pinned_programs: BTreeSet::new(),
+            serves_sockets: sockets.is_some(),
+            serves_all_netns,
+            btf,
+        })
     }
 
     /// Verifies the programs that nearly every node needs, several at a time.
@@ -139,7 +181,31 @@ impl Object {
     /// Where the maps are pinned.
     #[must_use]
     pub fn pins(&self) -> &Path {
-        self.pins.directory()
+        &self.maps
+    }
+
+    /// Where links are pinned.
+    #[must_use]
+    pub fn links(&self) -> Links {
+        self.pins.own().links().after(self.former.clone())
+    }
+
+    /// What other versions have left, and can be carried over.
+    #[must_use]
+    pub fn former(&self) -> &[Former] {
+        &self.former
+    }
+
+    /// The pins of this version.
+    #[must_use]
+    pub const fn version(&self) -> &Version {
+        self.pins.own()
+    }
+
+    /// The pin root.
+    #[must_use]
+    pub fn pin_root(&self) -> &Path {
+        self.pins.root()
     }
 
     /// A program of the object. What few nodes have a device for is verified when it is asked for.
@@ -204,15 +270,6 @@ impl Object {
     /// The object itself, for what reads its own maps (the kernel's log messages).
     pub fn ebpf_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
-    }
-
-    /// Removes the pins, and the directories that become empty by it.
-    ///
-    /// # Errors
-    ///
-    /// If a pin cannot be removed.
-    pub fn unpin(&mut self) -> std::io::Result<()> {
-        self.pins.remove()
     }
 }
 

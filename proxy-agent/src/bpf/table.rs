@@ -8,10 +8,11 @@ use aya::{
     maps::{HashMap, MapData, MapError},
 };
 
-use super::{Error, object::pinned};
+use super::{Error, full::map_error, object::pinned};
 
-/// `BPF_NOEXIST` of `linux/bpf.h`.
+/// `BPF_NOEXIST` and `BPF_EXIST` of `linux/bpf.h`.
 const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
 
 /// A BPF hash with its name, for errors.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
     /// Writes an entry, new or not.
     pub(super) fn put(&mut self, key: K, value: V) -> Result<(), Error> {
-        self.map.insert(key, value, 0).map_err(|error| Error::Map(self.name.clone(), error))
+        self.map.insert(key, value, 0).map_err(|error| self.error(error))
     }
 
     /// Writes an entry where there is none; says whether there was none.
@@ -43,6 +44,18 @@ impl<K: Pod, V: Pod> Table<K, V> {
                 Ok(false)
             }
             Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Writes an entry in the place of the one that is there; nothing where there is none.
+    pub(super) fn replace(&mut self, key: K, value: V) -> Result<(), Error> {
+        match self.map.insert(key, value, BPF_EXIST) {
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            written => written.map_err(|error| self.error(error)),
         }
     }
 
@@ -74,12 +87,19 @@ impl<K: Pod, V: Pod> Table<K, V> {
         }
     }
 
+    /// Removes all entries but those of which this is true.
+    pub(super) fn retain(&mut self, stays: impl Fn(&K, &V) -> bool) -> Result<(), Error> {
+        let entries: Vec<_> = self.entries().collect::<Result<_, _>>()?;
+        let gone = entries.iter().filter(|(key, value)| !stays(key, value));
+        gone.map(|(key, _)| key).try_for_each(|key| self.remove(key))
+    }
+
     /// All entries, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = Result<(K, V), Error>> + '_ {
         self.map.iter().map(|entry| entry.map_err(|error| self.error(error)))
     }
 
     fn error(&self, error: MapError) -> Error {
-        Error::Map(self.name.clone(), error)
+        map_error(self.name.clone(), error)
     }
 }

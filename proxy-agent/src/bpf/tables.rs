@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tables of one family, opened from their pins.
 
+mod contents;
 mod prefixes;
+mod shortfalls;
 
 use std::path::Path;
 
@@ -19,6 +21,7 @@ use proxy_common::{
     passing::Epoch,
     service::{BackendSet, Policy, Service},
     service_cidr::Guarded,
+    shortfall::Shortfall,
     source_range::{Admitted, Ranged},
 };
 
@@ -35,6 +38,7 @@ use super::{
 pub struct Tables<F: Family> {
     frontends: Frontends<Kernel<F>>,
     names: Table<ServiceIndex, ServiceName>,
+    shortfalls: Table<u32, Shortfall>,
     flows: Table<FlowKey<F>, Flow<F>>,
     service_cidrs: LpmTrie<MapData, F::Addr, Guarded>,
     source_ranges: LpmTrie<MapData, Ranged<F>, Admitted>,
@@ -68,6 +72,7 @@ impl<F: Family> Tables<F> {
         Ok(Self {
             frontends: Frontends::open(pins)?,
             names: Table::open(pins, &of_family::<F>(map_names::NAMES))?,
+            shortfalls: Table::open(pins, &of_family::<F>(map_names::SHORTFALLS))?,
             flows: Table::open(pins, &of_family::<F>(map_names::FLOWS))?,
             service_cidrs: pinned(pins, &of_family::<F>(map_names::SERVICE_CIDRS))?
                 .try_into()
@@ -201,13 +206,13 @@ impl<F: Family> Tables<F> {
         self.services.publish(index.0, 2, policy.to_word())
     }
 
-    /// Clears a Service port's row. No frontend may point at it.
+    /// Clears a Service port's row ([`Service::GONE`]). No frontend may point at it.
     ///
     /// # Errors
     ///
     /// If the index is outside the table.
     pub fn clear_service(&mut self, index: ServiceIndex) -> Result<(), Error> {
-        self.services.put(index.0, Service::default())
+        self.services.put(index.0, Service::GONE)
     }
 
     /// A Service port's row.
@@ -217,6 +222,12 @@ impl<F: Family> Tables<F> {
     /// If the index is outside the table.
     pub fn service(&self, index: ServiceIndex) -> Result<Service, Error> {
         self.services.get(index.0)
+    }
+
+    /// How many rows there are for Service ports, reserved ones included.
+    #[must_use]
+    pub fn service_rows(&self) -> u32 {
+        self.services.rows()
     }
 
     /// A slot's backend.

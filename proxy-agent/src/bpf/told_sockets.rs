@@ -11,13 +11,13 @@ use std::{
 use aya::programs::links::{FdLink, PinnedLink};
 use proxy_common::socket::{Told, Translation};
 
-use super::{Error, Object};
+use super::{Error, Object, pins::remove_if_there};
 
-/// The file that tells it, beside the maps.
+/// The file that tells it, among the links.
 const FILE: &str = "udp_sockets";
 
 /// A file that tells of the connected UDP sockets of whichever network namespace it is read in. It
-/// goes with the pins of the maps.
+/// goes when this is dropped: nobody else reads it.
 #[derive(Debug)]
 pub struct ToldSockets {
     path: PathBuf,
@@ -31,12 +31,14 @@ impl ToldSockets {
     ///
     /// If the kernel refuses the iterator, or it cannot be pinned.
     pub fn pin(object: &mut Object) -> Result<Self, Error> {
-        let path = object.pins().join(FILE);
+        let path = object.links().path(FILE);
         let refused = |error| Error::Program(FILE.to_owned(), error);
         let program = object.udp_iterator()?;
         let id = program.attach().map_err(refused)?;
         let link = program.take_link(id).map_err(refused)?;
         let link = FdLink::try_from(link).map_err(Error::Link)?;
+        // An agent that was killed has left its own.
+        let _: bool = remove_if_there(&path).map_err(Error::ToldSockets)?;
         let link = link.pin(&path).map_err(Error::PinToldSockets)?;
         Ok(Self { path, _link: link })
     }
@@ -61,5 +63,13 @@ impl ToldSockets {
             unsafe { bytes.as_ptr().cast::<Told>().read_unaligned() }
         });
         Ok(told.map(|told| (told.cookie, told.translation)).collect())
+    }
+}
+
+impl Drop for ToldSockets {
+    fn drop(&mut self) {
+        if let Err(error) = remove_if_there(&self.path) {
+            tracing::warn!(file = %self.path.display(), %error, "cannot remove the list of UDP sockets");
+        }
     }
 }

@@ -19,28 +19,37 @@ use proxy_common::{
     name,
     service::Service,
     service_cidr::Prefix,
+    shortfall::Shortfall,
 };
 
 use self::safety::Safety;
-use super::{Dataplane, Failure, Op, SetKind};
+use super::{Contents, Dataplane, Failure, Op, Refusal, Rows, SetKind};
 
 /// The tables of one family in memory.
 #[derive(Debug)]
 pub struct Fake<F: Family> {
+    /// How much room there is said to be.
+    pub rows: Rows,
     /// Frontends.
     pub frontends: BTreeMap<FrontendKey<F>, Frontend>,
-    /// Service ports; a row of zeros is not in here.
+    /// Service ports; a row of zeros is not in here, nor one that was removed.
     pub services: BTreeMap<ServiceIndex, Service>,
+    /// The rows that were removed, and have not been used again.
+    pub removed: BTreeSet<ServiceIndex>,
     /// Names of Service ports.
     pub names: BTreeMap<ServiceIndex, name::ServiceName>,
     /// The source ranges of Service ports.
     pub source_ranges: BTreeSet<(ServiceIndex, Prefix<F>)>,
     /// Guarded prefixes of Service CIDRs.
     pub service_cidrs: BTreeSet<Prefix<F>>,
+    /// What of Services is missing, by row.
+    pub shortfalls: BTreeMap<u32, Shortfall>,
     /// All slots that were ever written.
     pub slots: BTreeMap<u32, BackendId>,
     /// All backends that were ever written.
     pub backends: BTreeMap<BackendId, Backend<F>>,
+    /// Flows: the rows that they refer to, and what these were called when the flows were opened.
+    pub flows: Vec<(ServiceIndex, name::ServiceName)>,
     /// Nothing where the checks, which look at everything after every write, would take too long.
     safety: Option<Safety>,
 }
@@ -56,13 +65,17 @@ impl<F: Family> Fake<F> {
     #[must_use]
     pub const fn unchecked() -> Self {
         Self {
+            rows: Rows::CAPACITY,
             frontends: BTreeMap::new(),
             services: BTreeMap::new(),
+            removed: BTreeSet::new(),
             names: BTreeMap::new(),
             source_ranges: BTreeSet::new(),
             service_cidrs: BTreeSet::new(),
+            shortfalls: BTreeMap::new(),
             slots: BTreeMap::new(),
             backends: BTreeMap::new(),
+            flows: Vec::new(),
             safety: None,
         }
     }
@@ -109,6 +122,7 @@ impl<F: Family> Fake<F> {
                 }
             }
             Op::PutPolicy { index, policy } => {
+                let _ = self.removed.remove(index);
                 self.services.entry(*index).or_default().policy = *policy;
             }
             Op::PutSourceRange { index, range } => {
@@ -132,8 +146,15 @@ impl<F: Family> Fake<F> {
             Op::RemoveServiceCidr { prefix } => {
                 let _ = self.service_cidrs.remove(prefix);
             }
+            Op::PutShortfall { row, shortfall } => {
+                let _ = self.shortfalls.insert(*row, **shortfall);
+            }
+            Op::RemoveShortfall { row } => {
+                let _ = self.shortfalls.remove(row);
+            }
             Op::RemoveService { index } => {
                 let _ = self.services.remove(index);
+                let _ = self.removed.insert(*index);
                 let _ = self.names.remove(index);
             }
         }
@@ -158,7 +179,25 @@ impl<F: Family> Dataplane<F> for Fake<F> {
         }
         Ok(())
     }
+
+    fn take_over(&mut self) -> Result<Contents<F>, Infallible> {
+        let row = |index| self.services.get(index).copied().unwrap_or_default();
+        let services = self.names.iter().map(|(index, name)| (*index, *name, row(index)));
+        Ok(Contents {
+            rows: self.rows,
+            services: services.collect(),
+            removed: self.removed.iter().copied().collect(),
+            slots: self.slots.iter().map(|(slot, id)| (*slot, *id)).collect(),
+            backends: self.backends.iter().map(|(id, backend)| (*id, *backend)).collect(),
+            frontends: self.frontends.iter().map(|(key, frontend)| (*key, *frontend)).collect(),
+            source_ranges: self.source_ranges.iter().copied().collect(),
+            service_cidrs: self.service_cidrs.iter().copied().collect(),
+            shortfalls: self.shortfalls.keys().copied().collect(),
+        })
+    }
 }
+
+impl Refusal for Infallible {}
 
 /// A dataplane of which chosen operations fail, without effect.
 #[derive(Debug)]
@@ -173,6 +212,8 @@ pub struct Faulty<D, C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("chosen to fail")]
 pub struct Chosen;
+
+impl Refusal for Chosen {}
 
 impl<F, D, C> Dataplane<F> for Faulty<D, C>
 where
@@ -194,6 +235,10 @@ where
         }
         Ok(())
     }
+
+    fn take_over(&mut self) -> Result<Contents<F>, Chosen> {
+        Ok(self.inner.take_over().unwrap_or_else(|never| match never {}))
+    }
 }
 
 impl<F: Family, D: Dataplane<F>> Dataplane<F> for Arc<Mutex<D>> {
@@ -201,5 +246,9 @@ impl<F: Family, D: Dataplane<F>> Dataplane<F> for Arc<Mutex<D>> {
 
     fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<D::Error>> {
         self.lock().unwrap_or_else(PoisonError::into_inner).apply(ops)
+    }
+
+    fn take_over(&mut self) -> Result<Contents<F>, D::Error> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).take_over()
     }
 }

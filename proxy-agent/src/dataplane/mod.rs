@@ -4,18 +4,30 @@
 //! The reconciler decides everything: which rows, which values, in which order. A dataplane only
 //! writes, one operation after the other, and says how far it came.
 
+mod contents;
 #[cfg(test)]
 pub mod fake;
+mod referred;
+mod rows;
 
-use std::{error::Error, fmt};
+pub use contents::Contents;
+pub use referred::Referred;
+pub use rows::Rows;
+
+use std::{
+    error::Error,
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use proxy_common::{
-    Family,
+    Family, Protocol,
     backend::{Backend, BackendId},
     frontend::{Frontend, FrontendKey, ServiceIndex},
     name,
     service::{BackendSet, Policy, Service},
     service_cidr::Prefix,
+    shortfall::Shortfall,
 };
 
 /// One write to one of the tables of a family.
@@ -103,6 +115,18 @@ pub enum Op<F: Family> {
         /// The prefix.
         prefix: Prefix<F>,
     },
+    /// Says what of a Service is not in the tables. Nothing acts on it, people read it.
+    PutShortfall {
+        /// The row.
+        row: u32,
+        /// What is said there.
+        shortfall: Box<Shortfall>,
+    },
+    /// Says it no more.
+    RemoveShortfall {
+        /// The row.
+        row: u32,
+    },
     /// Raises the generation of a backend in place: whoever remembers it learns that it is gone.
     RetireBackend {
         /// Its row.
@@ -111,7 +135,7 @@ pub enum Op<F: Family> {
         /// dataplane may write all of it or the generation alone.
         backend: Backend<F>,
     },
-    /// Clears a Service port's row, words and name, to zeros. No frontend points at it, and it has no
+    /// Clears a Service port's row ([`Service::GONE`]) and its name. No frontend points at it, and it has no
     /// source ranges.
     RemoveService {
         /// The row.
@@ -142,10 +166,23 @@ impl SetKind {
     }
 }
 
+/// Why a dataplane has not carried out an operation.
+pub trait Refusal: Error + Send + Sync + 'static {
+    /// The table, if one has refused it.
+    fn table(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether that is full.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
 /// The tables of one family, to be written.
 pub trait Dataplane<F: Family> {
     /// Why an operation may fail.
-    type Error: Error + Send + Sync + 'static;
+    type Error: Refusal;
 
     /// Carries out the operations in their order and stops at the first that fails, which then has
     /// had no effect. What was not carried out is asked for again later, if it is still wanted.
@@ -154,6 +191,13 @@ pub trait Dataplane<F: Family> {
     ///
     /// How many operations were carried out, and what became of the next.
     fn apply(&mut self, ops: &[Op<F>]) -> Result<(), Failure<Self::Error>>;
+
+    /// Takes over what the tables hold, and tells of it. To be called before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// If a table cannot be read, or what goes with it not be mended.
+    fn take_over(&mut self) -> Result<Contents<F>, Self::Error>;
 
     /// Much has been done, and hardly anything will be for a while: what is held for it may be given
     /// back.
@@ -188,8 +232,39 @@ impl<F: Family> Op<F> {
             Self::RemoveServiceCidr { .. } => "stop guarding a Service CIDR",
             Self::RetireBackend { .. } => "retire a backend",
             Self::RemoveService { .. } => "clear a Service port",
+            Self::PutShortfall { .. } => "say what is missing",
+            Self::RemoveShortfall { .. } => "stop saying what is missing",
         }
     }
+
+    /// What that is done to, for messages, if it has a name.
+    #[must_use]
+    pub fn object(&self) -> Option<String> {
+        let prefix = |prefix: &Prefix<F>| {
+            let address: IpAddr = prefix.address.into();
+            format!("{address}/{}", prefix.length)
+        };
+        match self {
+            Self::PutFrontend { key, .. } | Self::RemoveFrontend { key } => Some(name_of(key)),
+            Self::PutSourceRange { range, .. } | Self::RemoveSourceRange { range, .. } => {
+                Some(prefix(range))
+            }
+            Self::PutServiceCidr { prefix: cidr } | Self::RemoveServiceCidr { prefix: cidr } => {
+                Some(prefix(cidr))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a frontend is called in messages.
+#[must_use]
+pub fn name_of<F: Family>(key: &FrontendKey<F>) -> String {
+    let address: IpAddr = key.address.into();
+    if key.protocol == Protocol::ANY {
+        return address.to_string();
+    }
+    format!("{}/{}", SocketAddr::new(address, key.port.number()), key.protocol)
 }
 
 impl fmt::Display for SetKind {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts the programs on devices, and takes them off.
+//! Puts the programs on devices, and takes them off. They outlive the agent: what is there when it starts gets its new
+//! programs in place.
 //!
 //! The egress program comes first and goes last: what the ingress program translates must find
 //! its way back.
@@ -9,28 +10,30 @@ use std::collections::BTreeMap;
 use tracing::{debug, info};
 
 use super::{
-    classify::Role,
     netlink::{NetlinkError, Requests},
     xdp::Driven,
 };
-use crate::bpf::Object;
+use crate::bpf::{self, DeviceLink, Hook, Links, Object, Version};
 use clsact::Clsact;
 use driver::Drivers;
-pub use driver::{DriverError, InDriver};
-pub use error::AttachError;
-use pair::Pair;
+pub use driver::InDriver;
+pub use error::{AttachError, DriverError};
+use pair::{Pair, State};
 pub use programs::Programs;
+use programs::Side;
+pub use take_off::{Filters, TakenOff, Unwanted, devices_with_clsact, links_of, take_off};
 
 mod clsact;
 mod driver;
 mod error;
 mod pair;
 mod programs;
+mod take_off;
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// By TCX, unless the first attempt shows that the kernel does not have it.
+    /// By TCX, unless the kernel does not have it.
     #[default]
     Auto,
     /// As TCX links (kernel 6.6 and later): first on ingress, last on egress.
@@ -50,20 +53,30 @@ pub enum Attached {
     NoDevice,
 }
 
-/// Attaches programs, and knows where it has.
-///
-/// Dropped without [`Attacher::detach_all`], it still detaches the programs, but leaves empty
-/// queueing disciplines behind.
+/// Whether what has been put on a device is there still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Whether a program at tc ingress or egress is missing.
+    pub misses_programs: bool,
+    /// Whether the program in the driver is missing.
+    pub misses_driver: bool,
+    /// Whether pins had gone, and are there again.
+    pub was_repinned: bool,
+}
+
+/// Attaches programs, and knows where it has. Dropped, it leaves them where they are.
 #[derive(Debug)]
 pub struct Attacher {
     mode: AttachMode,
+    links: Links,
     requests: Requests,
     attachments: BTreeMap<u32, Pair>,
     drivers: Drivers,
 }
 
 impl Attacher {
-    /// Works on the devices of the calling thread's network namespace, and must be used in it.
+    /// Works on the devices of the calling thread's network namespace, and must be used in it. Links are pinned in
+    /// `links`, and those that are there are adopted.
     ///
     /// # Errors
     ///
@@ -72,18 +85,18 @@ impl Attacher {
     /// # Panics
     ///
     /// Outside of a tokio runtime with I/O.
-    pub fn new(mode: AttachMode) -> Result<Self, NetlinkError> {
+    pub fn new(mode: AttachMode, links: Links) -> Result<Self, NetlinkError> {
         Ok(Self {
             mode,
+            drivers: Drivers::new(links.clone()),
+            links,
             requests: Requests::open()?,
             attachments: BTreeMap::new(),
-            drivers: Drivers::default(),
         })
     }
 
-    /// Puts these programs of `object` on a device; again if they went missing, and instead of
-    /// others that it has put there.
-    /// Programs that an earlier agent left in the device's clsact filters are removed first.
+    /// Puts these programs of `object` on a device; again if they went missing, and in the place of others that it, or
+    /// an agent before, has put there.
     ///
     /// # Errors
     ///
@@ -97,6 +110,7 @@ impl Attacher {
         match self.attach_if_missing(object, device, programs).await {
             Err(error) if error.is_no_device() => {
                 let _ = self.attachments.remove(&device);
+                self.remove_links(device)?;
                 Ok(Attached::NoDevice)
             }
             result => result,
@@ -109,9 +123,10 @@ impl Attacher {
     /// # Errors
     ///
     /// If the kernel refuses, as it does where the driver takes no program; where it would hand over frames that the
-    /// program cannot handle, or drop those that it sends; and where other devices use the driver in another mode. If
-    /// the program had gone missing and cannot be put again, other devices have lost it, too: see
-    /// [`Attacher::in_driver`].
+    /// program cannot handle, or drop those that it sends; and where other devices use the driver in another mode. The
+    /// program is off then, as far as the device is concerned. If it had gone missing and cannot be put again, other
+    /// devices have lost it, too: see [`Attacher::in_driver`]. Where the kernel cannot be asked about the driver
+    /// ([`DriverError::Abilities`]), all stays as it was.
     pub async fn attach_to_driver(
         &mut self,
         object: &mut Object,
@@ -140,26 +155,72 @@ impl Attacher {
     /// If the kernel refuses.
     pub async fn detach(&mut self, device: u32) -> Result<(), AttachError> {
         self.drivers.detach(device);
-        let Some(pair) = self.attachments.remove(&device) else {
+        let _: Option<Pair> = self.attachments.remove(&device);
+        self.remove_links(device)?;
+        if self.mode == AttachMode::Tcx {
             return Ok(());
-        };
-        match pair.detach(&self.requests).await {
+        }
+        match Clsact::of(&self.requests, device).take_off().await {
             Err(error) if !error.is_no_device() => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Takes the programs off all devices, and tells of those where it could not. Guards go first:
-    /// what pods send then is not to be held back.
-    pub async fn detach_all(&mut self) -> Vec<AttachError> {
-        let mut devices: Vec<_> = self.attachments.iter().collect();
-        devices.sort_by_key(|(_, pair)| pair.programs().role == Role::Workload);
-        let devices: Vec<_> = devices.into_iter().map(|(device, _)| *device).collect();
-        let mut errors = Vec::new();
-        for device in devices {
-            errors.extend(self.detach(device).await.err());
+    /// Whether what was put on a device is there still. Links whose pins have gone are pinned again.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked, or a link not be pinned.
+    pub async fn look(&mut self, device: u32) -> Result<Looked, AttachError> {
+        let programs = match self.attachments.get(&device) {
+            Some(pair) => match pair.look(&self.requests).await {
+                // Its end will be told of.
+                Err(error) if error.is_no_device() => State::InPlace,
+                state => state?,
+            },
+            None => State::InPlace,
+        };
+        let driver = self.drivers.look(device)?;
+        Ok(Looked {
+            misses_programs: programs == State::Missing,
+            misses_driver: driver == State::Missing,
+            was_repinned: [programs, driver].contains(&State::Repinned),
+        })
+    }
+
+    /// Takes off what an agent before has left where nothing of ours is wanted any more: links that are pinned, and
+    /// filters. `is_awaited` says of which devices it is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub async fn take_off_others(
+        &self,
+        version: &Version,
+        is_awaited: impl Fn(u32) -> bool,
+    ) -> Result<TakenOff, AttachError> {
+        let mut links = links_of(version)?;
+        links.retain(|unwanted| {
+            let link = unwanted.link;
+            let is_used = match link.hook {
+                Hook::Ingress | Hook::Egress => self.attachments.contains_key(&link.device),
+                Hook::NativeXdp | Hook::GenericXdp => self.drivers.has(link),
+            };
+            !is_used && !is_awaited(link.device)
+        });
+        let devices = Clsact::devices(&self.requests).await;
+        let mut devices = devices.map_err(|source| AttachError::Netlink { device: 0, source })?;
+        devices.retain(|device| !self.attachments.contains_key(device) && !is_awaited(*device));
+        take_off(&links, Filters::OfDevices(&devices)).await
+    }
+
+    /// Takes the links of a device off, ingress first.
+    fn remove_links(&self, device: u32) -> Result<(), bpf::Error> {
+        for side in Side::BOTH {
+            let link = DeviceLink { device, hook: side.hook() };
+            let _: bool = self.links.remove(&link.to_string())?;
         }
-        errors
+        Ok(())
     }
 
     async fn attach_if_missing(
@@ -169,47 +230,46 @@ impl Attacher {
         programs: Programs,
     ) -> Result<Attached, AttachError> {
         if let Some(pair) = self.attachments.get(&device) {
-            if pair.programs() == programs && pair.is_in_place(&self.requests).await? {
+            if pair.programs() == programs && pair.look(&self.requests).await? != State::Missing {
                 return Ok(Attached::Before);
             }
             debug!(device, "the programs have gone missing, or others are wanted");
-            // What is left of them goes before others come: clsact's filters have one handle.
-            self.detach(device).await?;
         }
-        let pair = self.attach_anew(object, device, programs).await?;
+        let pair = self.put(object, device, programs).await?;
         let _ = self.attachments.insert(device, pair);
         Ok(Attached::Now)
     }
 
-    async fn attach_anew(
+    /// Puts the programs on a device, whatever is there.
+    async fn put(
         &mut self,
         object: &mut Object,
         device: u32,
         programs: Programs,
     ) -> Result<Pair, AttachError> {
         let clsact = Clsact::of(&self.requests, device);
-        let inherited_clsact = clsact.remove_orphans().await?;
-        if self.mode != AttachMode::Clsact {
-            match Pair::by_tcx(&self.requests, object, device, programs).await {
-                Ok(pair) => {
-                    self.mode = AttachMode::Tcx;
-                    if inherited_clsact {
-                        clsact.remove_if_empty().await?;
-                    }
-                    return Ok(pair);
-                }
-                Err(error) if self.mode == AttachMode::Auto && error.is_unsupported() => {
-                    info!("the kernel does not have TCX: attaching by clsact");
-                    self.mode = AttachMode::Clsact;
-                }
-                Err(error) => return Err(error),
-            }
+        if self.mode == AttachMode::Auto {
+            // Before filters are removed that may have to stay.
+            self.mode = if Pair::can_be_by_tcx(&self.requests, device).await? {
+                AttachMode::Tcx
+            } else {
+                info!("the kernel does not have TCX: attaching by clsact");
+                AttachMode::Clsact
+            };
         }
-        let made_clsact = clsact.add().await? || inherited_clsact;
-        let attached = Pair::by_clsact(&self.requests, object, device, programs, made_clsact).await;
-        if attached.is_err() && made_clsact {
+        if self.mode == AttachMode::Tcx {
+            // Of an agent that attached the other way: right before.
+            clsact.take_off().await?;
+            return Pair::by_tcx(&self.requests, object, &self.links, device, programs).await;
+        }
+        let made_clsact = clsact.add().await? || clsact.is_made().await?;
+        self.remove_links(device)?;
+        let put =
+            Pair::by_clsact(&self.requests, object, &self.links, device, programs, made_clsact)
+                .await;
+        if put.is_err() && made_clsact {
             clsact.remove_if_empty().await?;
         }
-        attached
+        put
     }
 }

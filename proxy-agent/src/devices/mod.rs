@@ -17,6 +17,7 @@ pub mod attach;
 pub mod classify;
 pub mod forwarders;
 mod netlink;
+mod node_addresses;
 mod options;
 mod parse;
 pub mod patterns;
@@ -30,10 +31,14 @@ mod ways;
 pub mod xdp;
 
 pub use abilities::{Abilities, AbilityError};
-pub use attach::{AttachError, AttachMode, Attached, Attacher, DriverError, InDriver, Programs};
+pub use attach::{
+    AttachError, AttachMode, Attached, Attacher, DriverError, Filters, InDriver, Looked, Programs,
+    TakenOff, Unwanted, devices_with_clsact, links_of, take_off,
+};
 pub use classify::{Role, classify};
 pub use forwarders::Forwarders;
 pub use netlink::NetlinkError;
+pub use node_addresses::NodeAddresses;
 pub use options::DeviceOptions;
 pub use patterns::{Included, PatternError, Patterns};
 pub use reachable::{Reachable, watch_reachable};

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     net::IpAddr,
     time::Duration,
 };
@@ -25,6 +26,7 @@ use super::{
     classify::{Role, classify},
     forwarders::{Forwarders, forwarders},
     netlink::{self, NetlinkError, Requests},
+    node_addresses::NodeAddresses,
     options::DeviceOptions,
     served::{ServedDevice, describe},
     snapshot::{Aftermath, LinkHeader, Snapshot},
@@ -63,7 +65,7 @@ pub enum DeviceEvent {
         /// Its interface index, which may be used again.
         index: u32,
     },
-    /// All devices that there were at the start have been told of.
+    /// All devices that there were at the start have been told of, as they are by the Node's own addresses.
     Synced,
 }
 
@@ -78,8 +80,7 @@ pub struct DeviceWatcher {
 impl DeviceWatcher {
     /// Watches the devices of the calling thread's network namespace.
     ///
-    /// `node_addresses` are those of the own Node object; they may come and change later. The host's
-    /// own global addresses are told to `addresses`.
+    /// The host's own global addresses are told to `addresses` once they are known.
     ///
     /// # Errors
     ///
@@ -90,8 +91,8 @@ impl DeviceWatcher {
     /// Outside of a tokio runtime with I/O and time.
     pub fn spawn(
         options: DeviceOptions,
-        node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
-        addresses: watch::Sender<BTreeSet<IpAddr>>,
+        node_addresses: NodeAddresses,
+        addresses: watch::Sender<Option<BTreeSet<IpAddr>>>,
     ) -> Result<Self, NetlinkError> {
         let (connection, _, messages) =
             rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
@@ -110,6 +111,7 @@ impl DeviceWatcher {
             choices: Choices::default(),
             unreadable: BTreeSet::new(),
             told: BTreeMap::new(),
+            is_synced: false,
         };
         let mut tasks = JoinSet::new();
         let _ = tasks.spawn(connection);
@@ -145,8 +147,8 @@ struct Watch {
     requests: Requests,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
     options: DeviceOptions,
-    node_addresses: watch::Receiver<BTreeSet<IpAddr>>,
-    addresses: watch::Sender<BTreeSet<IpAddr>>,
+    node_addresses: NodeAddresses,
+    addresses: watch::Sender<Option<BTreeSet<IpAddr>>>,
     sender: mpsc::Sender<DeviceEvent>,
     forwarding: watch::Sender<Forwarders>,
     snapshot: Snapshot,
@@ -154,6 +156,7 @@ struct Watch {
     unreadable: BTreeSet<u32>,
     /// What the reader knows.
     told: BTreeMap<u32, ServedDevice>,
+    is_synced: bool,
 }
 
 impl Watch {
@@ -161,16 +164,14 @@ impl Watch {
     async fn run(mut self) -> Option<()> {
         self.read().await;
         self.tell(Aftermath::default()).await?;
-        self.sender.send(DeviceEvent::Synced).await.ok()?;
         let mut node_is_known = true;
         loop {
             let mut aftermath = Aftermath::default();
             tokio::select! {
                 message = self.messages.next() => self.take(message?, &mut aftermath),
-                changed = self.node_addresses.changed(), if node_is_known => {
+                changed = self.node_addresses.own.changed(), if node_is_known => {
                     node_is_known = changed.is_ok();
-                    let node_addresses = self.node_addresses.borrow_and_update();
-                    self.snapshot.node_addresses.clone_from(&node_addresses);
+                    self.snapshot.node_addresses = self.node_addresses.current();
                 }
                 () = self.sender.closed() => return None,
             }
@@ -225,7 +226,7 @@ impl Watch {
         loop {
             match self.requests.read().await {
                 Ok(snapshot) => {
-                    let node_addresses = self.node_addresses.borrow_and_update().clone();
+                    let node_addresses = self.node_addresses.current();
                     self.snapshot = Snapshot { node_addresses, ..snapshot };
                     return;
                 }
@@ -246,7 +247,7 @@ impl Watch {
         let roles = classify(&self.snapshot, &self.options.patterns);
         tell_if_new(&self.forwarding, forwarders(&self.snapshot, &roles));
         let addresses = self.snapshot.addresses.values().flat_map(BTreeMap::keys);
-        tell_if_new(&self.addresses, addresses.copied().collect());
+        tell_if_new(&self.addresses, Some(addresses.copied().collect()));
         self.choices.ask(&self.requests, &self.snapshot, &roles, &aftermath).await;
         let devices = describe(&self.snapshot, &roles, self.choices.known(), &self.options);
         let no_longer: Vec<_> =
@@ -269,6 +270,9 @@ impl Watch {
             };
             let _ = self.told.insert(index, device);
             self.sender.send(event).await.ok()?;
+        }
+        if self.node_addresses.are_known && !mem::replace(&mut self.is_synced, true) {
+            self.sender.send(DeviceEvent::Synced).await.ok()?;
         }
         Some(())
     }

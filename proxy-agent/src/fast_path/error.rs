@@ -3,11 +3,10 @@
 
 use std::{fmt, io};
 
-use netlink_packet_core::DecodeError;
-use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{found::Found, nftables::ATTEMPTS, socket::PATIENCE};
+use super::{found::Found, nftables::ATTEMPTS};
+use crate::netlink::AskError;
 
 /// How many rules are named.
 const NAMED: usize = 3;
@@ -37,24 +36,12 @@ pub enum Error {
     Unwatched,
 }
 
-/// Why the rules cannot be read. The texts name the subject: which rules.
+/// Why the rules cannot be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// No socket.
-    #[error("cannot open a netlink socket for {0}")]
-    Open(&'static str, #[source] io::Error),
-    /// The request did not get out, or no answer in.
-    #[error("cannot ask the kernel for {0}")]
-    Exchange(&'static str, #[source] io::Error),
-    /// No answer in time.
-    #[error("the kernel did not answer a request for {0} within {PATIENCE:?}")]
-    Silent(&'static str),
-    /// The kernel answered with an error.
-    #[error("the kernel refused a request for {0}")]
-    Refused(&'static str, #[source] Errno),
-    /// A message is not as the kernel writes it.
-    #[error("what the kernel says of the rules cannot be read")]
-    Malformed(#[from] DecodeError),
+    /// The kernel has not told them.
+    #[error(transparent)]
+    Asked(#[from] AskError),
     /// The rules changed each time while they were read.
     #[error("the rules of nftables changed while they were read, {ATTEMPTS} times")]
     Restless,

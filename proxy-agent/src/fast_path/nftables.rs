@@ -9,10 +9,10 @@ use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use super::{
     error::ReadError,
     found::{Action, Chain, Found},
-    message::{Message, Objects, find},
     parse::{self, Base, Effect, number},
-    socket::{Channel, Dump},
+    request::{Objects, request},
 };
+use crate::netlink::{AskError, Channel, Dump, Message, find};
 
 /// How often the rules are read anew when they changed meanwhile.
 pub(super) const ATTEMPTS: usize = 10;
@@ -49,7 +49,7 @@ impl Ruleset {
     /// Asks for all of it; whether that was not changed meanwhile.
     fn fill(&mut self, kernel: &mut Channel<Message>) -> Result<bool, ReadError> {
         let [chains, rules] =
-            [Objects::Chains, Objects::Rules].map(|objects| Message::request(objects, 0, &[]));
+            [Objects::Chains, Objects::Rules].map(|objects| request(objects, 0, &[]));
         let mut whole = kernel.dump(chains, |message| self.add_chain(&message))? == Dump::Whole
             && kernel.dump(rules, |message| self.add_rule(&message))? == Dump::Whole;
         // What a map says may lead to further ones.
@@ -57,7 +57,7 @@ impl Ruleset {
         while whole && !maps.is_empty() {
             for map in maps {
                 let names = [(1, map.table.as_str()), (2, map.name.as_str())];
-                let elements = Message::request(Objects::Elements, number(map.family), &names);
+                let elements = request(Objects::Elements, number(map.family), &names);
                 let _ = self.maps.entry(map.clone()).or_default();
                 let add = |message| self.add_elements(&map, &message);
                 whole &= kernel.dump(elements, add)? == Dump::Whole;
@@ -67,21 +67,21 @@ impl Ruleset {
         Ok(whole)
     }
 
-    pub(super) fn add_chain(&mut self, message: &Message) -> Result<(), ReadError> {
+    pub(super) fn add_chain(&mut self, message: &Message) -> Result<(), AskError> {
         if let Some((chain, Some(base))) = parse::chain(message)? {
             let _ = self.bases.insert(chain, base);
         }
         Ok(())
     }
 
-    pub(super) fn add_rule(&mut self, message: &Message) -> Result<(), ReadError> {
+    pub(super) fn add_rule(&mut self, message: &Message) -> Result<(), AskError> {
         if let Some((chain, effects)) = parse::rule(message)? {
             self.effects.entry(chain).or_default().extend(effects);
         }
         Ok(())
     }
 
-    pub(super) fn add_elements(&mut self, map: &Chain, message: &Message) -> Result<(), ReadError> {
+    pub(super) fn add_elements(&mut self, map: &Chain, message: &Message) -> Result<(), AskError> {
         self.maps.entry(map.clone()).or_default().extend(parse::elements(message)?);
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Ruleset {
 /// How often all rules have changed.
 fn ask_generation(kernel: &mut Channel<Message>) -> Result<(Dump, u32), ReadError> {
     let mut generation = 0;
-    let answer = kernel.ask(Message::request(Objects::Generation, 0, &[]), |message| {
+    let answer = kernel.ask(request(Objects::Generation, 0, &[]), |message| {
         let id = find(&message.attributes, 1)?.unwrap_or_default();
         generation = parse_u32_be(id)?;
         Ok(())

@@ -4,10 +4,8 @@
 
 use netlink_packet_core::{DecodeError, parse_i32_be, parse_u32_be};
 
-use super::{
-    found::{Action, Chain},
-    message::{Message, attributes, find, text},
-};
+use super::found::{Action, Chain};
+use crate::netlink::{Message, attributes, find, text};
 
 /// `NFTA_LIST_ELEM`.
 const ITEM: u16 = 1;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
+use crate::netlink::AskError;
 
 #[test]
 fn without_it_nothing_is_looked_at() {
@@ -26,8 +27,10 @@ fn a_refusal_is_one_sentence_that_names_the_first_rules() {
 
 #[test]
 fn what_cannot_be_read_is_told_with_its_reason() {
-    let error =
-        Error::Unknown(ReadError::Refused("the rules of nftables", rustix::io::Errno::PERM));
+    let error = Error::Unknown(ReadError::Asked(AskError::Refused(
+        "the rules of nftables",
+        rustix::io::Errno::PERM,
+    )));
     let text = chain(&error);
     assert!(text.contains("--fast-path force") && text.contains("refused a request"), "{text}");
 }

@@ -4,7 +4,8 @@
 use netlink_packet_core::{DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
 use rtnetlink::sys::protocols::NETLINK_XFRM;
 
-use super::{error::ReadError, found::Found, message::find, socket::Channel};
+use super::{error::ReadError, found::Found};
+use crate::netlink::{Channel, find};
 
 /// `XFRM_MSG_GETPOLICY`.
 const GET_POLICY: u16 = 0x15;

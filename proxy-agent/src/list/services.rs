@@ -19,7 +19,7 @@ use crate::bpf::Tables;
 /// A frontend.
 #[derive(Debug, Serialize)]
 pub(super) struct FrontendRow {
-    service: String,
+    pub(super) service: String,
     /// Node ports are at the unspecified address, which stands for each of the node's at which
     /// they are served.
     frontend: SocketAddr,
@@ -43,7 +43,7 @@ pub(super) struct FrontendRow {
 impl Row for FrontendRow {
     const HEAD: &'static [&'static str] = &[
         "SERVICE", "KIND", "FRONTEND", "PROTOCOL", "BACKENDS", "POLICY", "AFFINITY", "SOURCES",
-        "STATE",
+        "STATE", "PROBLEM",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -60,6 +60,7 @@ impl Row for FrontendRow {
             self.affinity_seconds.map(|seconds| format!("{seconds}s")).unwrap_or_default(),
             self.source_ranges.join(","),
             self.state.to_owned(),
+            String::new(),
         ]
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
     ops::Range,
     time::Duration,
 };
@@ -22,6 +23,8 @@ pub struct Allocator {
     by_length: BTreeSet<(u32, u32)>,
     /// What rests, and until when, the earliest first.
     resting: VecDeque<(Duration, Range<u32>)>,
+    /// Whether what has rested is free only when [`walked`](Self::walked) says so.
+    waits_for_walks: bool,
     /// How many rows are given out.
     #[cfg(test)]
     in_use: u32,
@@ -35,11 +38,51 @@ impl Allocator {
             by_start: BTreeMap::new(),
             by_length: BTreeSet::new(),
             resting: VecDeque::new(),
+            waits_for_walks: false,
             #[cfg(test)]
             in_use: 0,
         };
         allocator.insert(rows.start, rows.end - rows.start);
         allocator
+    }
+
+    /// Things refer to rows for as long as they like: what has rested is free only when a walk through all of
+    /// them has found none that does.
+    pub(super) const fn wait_for_walks(&mut self) {
+        self.waits_for_walks = true;
+    }
+
+    /// A walk through all that refers to rows has begun at this time. What had rested by then is free from now
+    /// on, if nothing refers to it. Says whether anything is.
+    pub(super) fn walked(&mut self, began: Duration, is_referred: impl Fn(u32) -> bool) -> bool {
+        let mut is_any_free = false;
+        for (until, rows) in mem::take(&mut self.resting) {
+            if until > began {
+                self.resting.push_back((until, rows));
+                continue;
+            }
+            for row in rows {
+                if is_referred(row) {
+                    self.resting.push_back((until, row..row + 1));
+                } else {
+                    self.free(row..row + 1);
+                    is_any_free = true;
+                }
+            }
+        }
+        is_any_free
+    }
+
+    /// From when on a walk may find rows that nothing refers to, if any rest that wait for one.
+    pub(super) fn next_walk(&self) -> Option<Duration> {
+        let first = self.resting.front().filter(|_| self.waits_for_walks);
+        first.map(|(until, _)| *until)
+    }
+
+    /// How many rows wait for a walk.
+    pub(super) fn kept(&self) -> u32 {
+        let kept = self.resting.iter().filter(|_| self.waits_for_walks);
+        kept.map(|(_, rows)| rows.end - rows.start).sum()
     }
 
     /// Gives out `count` adjacent rows (more than none), and says which is the first; nothing if
@@ -58,6 +101,35 @@ impl Allocator {
         Some(start)
     }
 
+    /// How many rows can be given out together.
+    pub(super) fn longest(&mut self, now: Duration) -> u32 {
+        self.wake(now);
+        self.by_length.last().map_or(0, |(length, _)| *length)
+    }
+
+    /// Takes rows out that somebody has already; says whether all of them were free.
+    #[must_use]
+    pub fn reserve(&mut self, rows: &Range<u32>) -> bool {
+        let Some((&start, &length)) = self.by_start.range(..=rows.start).next_back() else {
+            return false;
+        };
+        let end = start + length;
+        if end < rows.end {
+            return false;
+        }
+        self.remove(start, length);
+        for (start, end) in [(start, rows.start), (rows.end, end)] {
+            if start < end {
+                self.insert(start, end - start);
+            }
+        }
+        #[cfg(test)]
+        {
+            self.in_use += rows.end - rows.start;
+        }
+        true
+    }
+
     /// Takes rows back. They rest from `now` on.
     pub fn release(&mut self, rows: Range<u32>, now: Duration) {
         #[cfg(test)]
@@ -67,28 +139,49 @@ impl Allocator {
         self.resting.push_back((now + REST, rows));
     }
 
+    /// Whether a row is free and does not rest.
+    pub(super) fn is_free(&self, row: u32) -> bool {
+        let before = self.by_start.range(..=row).next_back();
+        before.is_some_and(|(start, length)| row < start + length)
+    }
+
+    /// Lets free rows rest from `now` on: somebody may have had them not long ago.
+    pub(super) fn rest(&mut self, rows: Range<u32>, now: Duration) {
+        if self.reserve(&rows) {
+            self.release(rows, now);
+        }
+    }
+
     /// How many rows are given out, without those that rest.
     #[cfg(test)]
     pub(super) const fn in_use(&self) -> u32 {
         self.in_use
     }
 
-    /// Frees what has rested, together with what is free beside it.
+    /// Frees what has rested.
     fn wake(&mut self, now: Duration) {
-        while let Some((_, rows)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
-            let (mut start, mut end) = (rows.start, rows.end);
-            if let Some((&before, &length)) = self.by_start.range(..start).next_back()
-                && before + length == start
-            {
-                self.remove(before, length);
-                start = before;
-            }
-            if let Some(&length) = self.by_start.get(&end) {
-                self.remove(end, length);
-                end += length;
-            }
-            self.insert(start, end - start);
+        if self.waits_for_walks {
+            return;
         }
+        while let Some((_, rows)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+            self.free(rows);
+        }
+    }
+
+    /// Frees rows, together with what is free beside them.
+    fn free(&mut self, rows: Range<u32>) {
+        let (mut start, mut end) = (rows.start, rows.end);
+        if let Some((&before, &length)) = self.by_start.range(..start).next_back()
+            && before + length == start
+        {
+            self.remove(before, length);
+            start = before;
+        }
+        if let Some(&length) = self.by_start.get(&end) {
+            self.remove(end, length);
+            end += length;
+        }
+        self.insert(start, end - start);
     }
 
     fn insert(&mut self, start: u32, length: u32) {

@@ -4,7 +4,7 @@
 use proxy_common::Family;
 
 use super::outcome::ReconcileError;
-use crate::dataplane::{Dataplane, Op};
+use crate::dataplane::{Dataplane, Op, Refusal as _};
 
 /// Carries out operations, and notes those that were.
 pub(super) fn apply<F: Family, D: Dataplane<F>>(
@@ -23,6 +23,9 @@ pub(super) fn apply<F: Family, D: Dataplane<F>>(
     ops[..applied].iter().for_each(&mut commit);
     result.map_err(|failure| ReconcileError::Apply {
         verb: ops.get(applied).map_or("write", Op::verb),
+        object: ops.get(applied).and_then(Op::object),
+        table: failure.error.table().unwrap_or_default().to_owned(),
+        is_full: failure.error.is_full(),
         source: Box::new(failure.error),
     })
 }

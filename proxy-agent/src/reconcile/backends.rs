@@ -2,7 +2,7 @@
 //! The backends of one Service port: the rows of its endpoints.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -25,6 +25,17 @@ pub(super) struct Backends<F: Family> {
     held: BTreeMap<EndpointAddress<F>, Held>,
 }
 
+/// What becomes of a backend that was found.
+#[derive(Debug)]
+pub(super) enum Adoption<F: Family> {
+    /// It is that of its endpoint.
+    Held,
+    /// Its endpoint has another one.
+    Refused,
+    /// It is that of its endpoint, and this one is not any more.
+    InPlaceOf(BackendId, Backend<F>),
+}
+
 /// The row of an endpoint.
 #[derive(Debug)]
 struct Held {
@@ -44,6 +55,29 @@ impl Held {
 impl<F: Family> Backends<F> {
     pub(super) const fn new(service: ServiceIndex) -> Self {
         Self { service, held: BTreeMap::new() }
+    }
+
+    /// Takes over a backend that is in the table. Of two for one endpoint, the one that is in a set is right.
+    pub(super) fn found(
+        &mut self,
+        id: BackendId,
+        backend: &Backend<F>,
+        is_in_set: impl FnOnce() -> bool,
+    ) -> Adoption<F> {
+        let at = address_of(backend);
+        let Backend { generation, standing, .. } = *backend;
+        let found = Held { id, generation, standing, written: true };
+        match self.held.entry(at) {
+            Entry::Vacant(free) => {
+                let _ = free.insert(found);
+                Adoption::Held
+            }
+            Entry::Occupied(_) if !is_in_set() => Adoption::Refused,
+            Entry::Occupied(mut taken) => {
+                let former = taken.insert(found);
+                Adoption::InPlaceOf(former.id, former.backend(at, self.service))
+            }
+        }
     }
 
     /// Gives every serving endpoint a row.
@@ -97,23 +131,25 @@ impl<F: Family> Backends<F> {
         }
     }
 
-    /// Raises the generations of all but the serving endpoints' rows. A row that was never
-    /// written is given back at once.
+    /// Raises the generations of all but the serving endpoints' rows, and those that must stay. A row that was
+    /// never written is given back at once.
     pub(super) fn retire(
         &mut self,
         serving: &[EndpointAddress<F>],
+        stays: impl Fn(BackendId) -> bool,
         ids: &mut Ids,
         now: Duration,
         ops: &mut Vec<Op<F>>,
     ) {
         let service = self.service;
         self.held.retain(|endpoint, held| {
-            if serving.binary_search(endpoint).is_ok() {
+            if serving.binary_search(endpoint).is_ok() || stays(held.id) {
                 return true;
             }
             if held.written {
                 let generation = ids.raise_generation(held.id);
-                let backend = Backend { generation, ..held.backend(*endpoint, service) };
+                let standing = Standing::GONE;
+                let backend = Backend { generation, standing, ..held.backend(*endpoint, service) };
                 ops.push(Op::RetireBackend { id: held.id, backend });
             } else {
                 ids.release_backend(held.id, now);

@@ -2,6 +2,7 @@
 //! The reconciler of one family.
 
 mod passes;
+mod told;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,17 +13,20 @@ use std::{
 use foldhash::fast::RandomState;
 use proxy_common::{Family, frontend::FrontendKey};
 
+use self::told::{LEFTOVERS, NODE_ADDRESSES};
 use super::{
     frontends::{Claim, Frontends, claims, without},
-    ids::{Ids, Rows},
+    ids::Ids,
+    leftovers::Leftovers,
     node_addresses::NodeAddresses,
-    outcome::{Conflict, Outcome, Problem, ReconcileError},
-    progress::{Progress, Watched},
+    outcome::{Conflict, ReconcileError},
+    progress::Progress,
     row::Row,
     schedule::Schedule,
+    shortfalls::Shortfalls,
 };
 use crate::{
-    dataplane::Dataplane,
+    dataplane::{Dataplane, Referred, Rows},
     few::Few,
     model::ServiceName,
     plan::{PortId, ServicePlan},
@@ -32,25 +36,34 @@ use crate::{
 #[derive(Debug)]
 pub struct FamilyReconciler<F: Family> {
     /// Boxed: the map has room for up to twice as many.
-    services: HashMap<ServiceName, Box<Entry<F>>, RandomState>,
-    frontends: Frontends<F>,
-    ids: Ids,
+    pub(super) services: HashMap<ServiceName, Box<Entry<F>>, RandomState>,
+    pub(super) frontends: Frontends<F>,
+    pub(super) ids: Ids,
+    pub(super) leftovers: Leftovers<F>,
     node_addresses: NodeAddresses<F>,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
     progress: Progress,
     conflicts: Vec<Conflict<F>>,
+    pub(super) shortfalls: Shortfalls<F>,
 }
 
 /// One Service.
 #[derive(Debug)]
-struct Entry<F: Family> {
+pub(super) struct Entry<F: Family> {
     /// What is desired; nothing once the Service is gone.
     plan: Option<ServicePlan<F>>,
     /// What is applied.
-    rows: Few<PortId, Row<F>>,
+    pub(super) rows: Few<PortId, Row<F>>,
     /// Frontends that this Service has to look after, each once, in order. At the start that is all of them, so
     /// that they take no more room than they need: what all Services have at once stays in the heap as holes.
-    touched: Vec<FrontendKey<F>>,
+    pub(super) touched: Vec<FrontendKey<F>>,
+}
+
+impl<F: Family> Entry<F> {
+    /// A Service of which nothing is known.
+    pub(super) fn unknown() -> Box<Self> {
+        Box::new(Self { plan: None, rows: Few::new(), touched: Vec::new() })
+    }
 }
 
 impl<F: Family> FamilyReconciler<F> {
@@ -61,11 +74,41 @@ impl<F: Family> FamilyReconciler<F> {
             services: HashMap::default(),
             frontends: Frontends::new(),
             ids: Ids::new(capacity),
+            leftovers: Leftovers::default(),
             node_addresses: NodeAddresses::new(),
             schedule: Schedule::default(),
             progress: Progress::default(),
             conflicts: Vec::new(),
+            shortfalls: Shortfalls::new(),
         }
+    }
+
+    /// Gives the row of a Service port to another one only when [`walked`](Self::walked) has told of a walk that
+    /// found no flow which refers to it: for tables whose flows somebody walks through. To be called before anything
+    /// else.
+    #[must_use]
+    pub fn waiting_for_walks(mut self) -> Self {
+        self.ids.wait_for_walks();
+        self
+    }
+
+    /// Somebody has walked through all flows, from this time on, and has found that they refer to these rows of
+    /// Service ports. What has been there all that time has been seen. `began` is on the clock that is passed to
+    /// [`flush`](Self::flush).
+    pub fn walked(&mut self, began: Duration, referred: &Referred) {
+        if self.ids.walked(began, referred) {
+            self.schedule.hurry();
+        }
+    }
+
+    /// Whether somebody is to walk through all flows now, since a Service has found no room; is said once.
+    #[must_use]
+    pub fn take_wish_to_walk(&mut self, now: Duration) -> bool {
+        let is_due = self.ids.next_walk().is_some_and(|from| from <= now);
+        if is_due {
+            self.ids.asked_for_walk();
+        }
+        is_due
     }
 
     /// Takes a new plan of a Service; none if it is gone from this family. The next
@@ -75,9 +118,7 @@ impl<F: Family> FamilyReconciler<F> {
             Some(entry) if entry.plan == plan => return,
             Some(entry) => entry,
             None if plan.is_none() => return,
-            None => self.services.entry(name.clone()).or_insert_with(|| {
-                Box::new(Entry { plan: None, rows: Few::new(), touched: Vec::new() })
-            }),
+            None => self.services.entry(name.clone()).or_insert_with(Entry::unknown),
         };
         let before = entry.plan.as_ref().map(claims).unwrap_or_default();
         let after = plan.as_ref().map(claims).unwrap_or_default();
@@ -105,45 +146,6 @@ impl<F: Family> FamilyReconciler<F> {
         }
     }
 
-    /// Carries out what is due, and notes what failed for later. `clock` never goes back.
-    pub fn flush<D: Dataplane<F>>(
-        &mut self,
-        dataplane: &mut D,
-        clock: &dyn Fn() -> Duration,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        let (mut raised, mut lowered) = (Vec::new(), Vec::new());
-        let mut watched = Watched::new(dataplane);
-        let mut went_on = false;
-        for name in self.schedule.take(clock()) {
-            let result = self.raise(&name, &mut watched, clock);
-            went_on |= watched.take_written() && result.is_ok();
-            match result {
-                Ok(()) => raised.push(name),
-                Err(error) => self.stop(name, error, clock(), &mut outcome),
-            }
-        }
-        for name in raised {
-            let result = self.lower(&name, &mut watched, clock, &mut outcome.left_sockets);
-            went_on |= watched.take_written() && result.is_ok();
-            match result {
-                Ok(again) => lowered.push((name, again)),
-                Err(error) => self.stop(name, error, clock(), &mut outcome),
-            }
-        }
-        if went_on {
-            self.progress.went_on();
-        }
-        for (name, again) in lowered {
-            self.progress.succeeded(&name);
-            match self.mark(&name, dataplane) {
-                Ok(()) => self.schedule.done(name, again),
-                Err(error) => self.fail(name, error, clock(), &mut outcome),
-            }
-        }
-        outcome
-    }
-
     /// Serves node ports at these addresses, as far as they are of this family, and at no others.
     /// The next [`flush_node_addresses`](Self::flush_node_addresses) acts on it.
     pub fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
@@ -160,14 +162,36 @@ impl<F: Family> FamilyReconciler<F> {
         dataplane: &mut D,
         now: Duration,
     ) -> Result<(), ReconcileError> {
-        self.node_addresses.flush(&mut self.frontends, dataplane, now)
+        let outcome = self.node_addresses.flush(&mut self.frontends, dataplane, now);
+        self.tell_beside(NODE_ADDRESSES, &outcome, self.node_addresses.is_failing());
+        outcome
     }
 
-    /// When the next flush has something to do, on the clock that is passed to it; nothing if only
-    /// a new plan or new addresses can give it something.
+    /// Removes what nobody wants of what was [taken over](Self::adopt). To be called after
+    /// [`flush`](Self::flush), with all plans known; `now` is on its clock.
+    ///
+    /// # Errors
+    ///
+    /// What the dataplane could not do. It is tried again after a pause.
+    pub fn flush_leftovers<D: Dataplane<F>>(
+        &mut self,
+        dataplane: &mut D,
+        now: Duration,
+    ) -> Result<(), ReconcileError> {
+        let knows_node = self.node_addresses.are_known();
+        let own = (&mut self.frontends, &mut self.ids);
+        let outcome = self.leftovers.flush(own, knows_node, dataplane, now);
+        self.tell_beside(LEFTOVERS, &outcome, self.leftovers.is_failing());
+        outcome
+    }
+
+    /// When the next flush has something to do, or a walk is [wished](Self::take_wish_to_walk) for, on the clock
+    /// that is passed to it; nothing if only a new plan or new addresses can give it something.
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
-        self.schedule.next().into_iter().chain(self.node_addresses.next()).min()
+        let beside = [self.node_addresses.next(), self.leftovers.next()];
+        let beside = beside.into_iter().chain([self.shortfalls.next(), self.ids.next_walk()]);
+        self.schedule.next().into_iter().chain(beside.flatten()).min()
     }
 
     /// How many Services have something to do, now or later.
@@ -176,10 +200,16 @@ impl<F: Family> FamilyReconciler<F> {
         self.schedule.pending()
     }
 
-    /// How many Services have failed at the last attempt; the node's addresses count as one.
+    /// How many Services have failed at the last attempt; the node's addresses count as one, what is to be removed for
+    /// nobody as another, and what says which Services these are as a third.
     #[must_use]
     pub fn failing(&self) -> usize {
-        self.schedule.failing() + usize::from(self.node_addresses.is_failing())
+        let beside = [
+            self.node_addresses.is_failing(),
+            self.leftovers.is_failing(),
+            self.shortfalls.is_failing(),
+        ];
+        self.schedule.failing() + beside.into_iter().map(usize::from).sum::<usize>()
     }
 
     /// Whether nothing can be done: several Services have failed, marks aside, and for none has
@@ -203,6 +233,7 @@ impl<F: Family> FamilyReconciler<F> {
 
     /// Has a frontend that Service ports want, or have wanted, looked after by the Service that gets it.
     fn hand_over(&mut self, key: FrontendKey<F>) {
+        self.tell_contested(key);
         let [winner, losers @ ..] = self.frontends.claimants(&key) else {
             return;
         };
@@ -217,28 +248,5 @@ impl<F: Family> FamilyReconciler<F> {
             }
             self.schedule.mark(winner);
         }
-    }
-
-    /// Notes what has failed before the marks.
-    fn stop(
-        &mut self,
-        service: ServiceName,
-        error: ReconcileError,
-        now: Duration,
-        outcome: &mut Outcome,
-    ) {
-        self.progress.failed(&service, &error);
-        self.fail(service, error, now, outcome);
-    }
-
-    fn fail(
-        &mut self,
-        service: ServiceName,
-        error: ReconcileError,
-        now: Duration,
-        outcome: &mut Outcome,
-    ) {
-        self.schedule.failed(service.clone(), now);
-        outcome.problems.push(Problem { service, error });
     }
 }

@@ -209,6 +209,11 @@ impl<F: Family> Frontends<F> {
         ops.push(Op::PutFrontend { key, frontend });
     }
 
+    /// Takes over what the table has for a frontend.
+    pub(super) fn found(&mut self, key: FrontendKey<F>, frontend: Frontend) {
+        self.commit(&Op::PutFrontend { key, frontend });
+    }
+
     /// Notes that an operation has been carried out.
     pub(super) fn commit(&mut self, op: &Op<F>) {
         match op {

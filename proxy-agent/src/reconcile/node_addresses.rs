@@ -17,6 +17,7 @@ use crate::dataplane::{Dataplane, Op};
 #[derive(Debug)]
 pub(super) struct NodeAddresses<F: Family> {
     claimed: BTreeSet<F::Addr>,
+    are_known: bool,
     /// What is to be looked after.
     touched: BTreeSet<FrontendKey<F>>,
     retry: Retry,
@@ -24,7 +25,13 @@ pub(super) struct NodeAddresses<F: Family> {
 
 impl<F: Family> NodeAddresses<F> {
     pub(super) fn new() -> Self {
-        Self { claimed: BTreeSet::new(), touched: BTreeSet::new(), retry: Retry::default() }
+        let (claimed, touched) = (BTreeSet::new(), BTreeSet::new());
+        Self { claimed, are_known: false, touched, retry: Retry::default() }
+    }
+
+    /// Whether anybody has said which they are.
+    pub(super) const fn are_known(&self) -> bool {
+        self.are_known
     }
 
     /// Wants these, as far as they are of this family, and no others.
@@ -42,6 +49,7 @@ impl<F: Family> NodeAddresses<F> {
             self.retry.at_once();
         }
         self.claimed = wanted;
+        self.are_known = true;
     }
 
     /// Writes what is due.
@@ -54,16 +62,18 @@ impl<F: Family> NodeAddresses<F> {
         if self.touched.is_empty() || !self.retry.is_due(now) {
             return Ok(());
         }
-        let mut ops = Vec::new();
+        // What goes makes room.
+        let (mut ops, mut marks) = (Vec::new(), Vec::new());
         for key in &self.touched {
             match frontends.target(key) {
-                Target::Mark(mark) => frontends.point(*key, mark, &mut ops),
+                Target::Mark(mark) => frontends.point(*key, mark, &mut marks),
                 Target::Nothing if frontends.applied(key).is_some() => {
                     ops.push(Op::RemoveFrontend { key: *key });
                 }
                 Target::Nothing | Target::Port(_) => {}
             }
         }
+        ops.append(&mut marks);
         let outcome = apply(dataplane, &ops, |op| frontends.commit(op));
         self.retry.note(outcome.is_ok(), now);
         if outcome.is_ok() {

@@ -33,10 +33,16 @@ pub enum ReconcileError {
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
     /// The dataplane could not do something.
-    #[error("cannot {verb}")]
+    #[error("cannot {verb}{}", .object.as_ref().map(|object| format!(" ({object})")).unwrap_or_default())]
     Apply {
         /// What it could not do.
         verb: &'static str,
+        /// With what, if that has a name.
+        object: Option<String>,
+        /// The table that has refused it; empty if none has.
+        table: String,
+        /// Whether that is full.
+        is_full: bool,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },

@@ -7,7 +7,7 @@ use proxy_common::Family;
 
 use super::outcome::ReconcileError;
 use crate::{
-    dataplane::{Dataplane, Failure, Op},
+    dataplane::{Contents, Dataplane, Failure, Op},
     model::ServiceName,
 };
 
@@ -76,5 +76,9 @@ impl<F: Family, D: Dataplane<F>> Dataplane<F> for Watched<'_, D> {
         let applied = outcome.as_ref().map_or_else(|failure| failure.applied, |()| ops.len());
         self.has_written |= applied > 0;
         outcome
+    }
+
+    fn take_over(&mut self) -> Result<Contents<F>, D::Error> {
+        self.inner.take_over()
     }
 }

@@ -62,6 +62,14 @@ impl<F: Family> Ranges<F> {
         None
     }
 
+    /// What may be removed although there was no room for all that is wanted. One range stays, or nobody would be
+    /// admitted.
+    pub(super) fn relieve(&self, index: ServiceIndex, wanted: &[Prefix<F>], ops: &mut Vec<Op<F>>) {
+        let old = self.applied.iter().copied().filter(|range| !wanted.contains(range));
+        let spare = self.applied.len().saturating_sub(1);
+        ops.extend(old.take(spare).map(|range| Op::RemoveSourceRange { index, range }));
+    }
+
     /// Notes that a range has been added.
     pub(super) fn added(&mut self, range: Prefix<F>) {
         let _ = self.applied.insert(range);

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use proxy_common::{
     Family,
-    backend::Standing,
+    backend::{Backend, BackendId, Standing},
     frontend::{FrontendKind, ServiceIndex},
     name::{self, label},
     service::{BackendSet, EmptySet, Policy},
+    service_cidr::Prefix,
 };
 
 use super::{
     allocator::REST,
-    backends::{Backends, Standings},
+    backends::{Adoption, Backends, Standings},
     ids::{Exhausted, Ids},
     ranges::Ranges,
     set::{Members, Set},
@@ -37,6 +38,14 @@ pub(super) struct Row<F: Family> {
     name: Option<Box<[u8]>>,
 }
 
+/// What must be written for a Service port.
+#[derive(Debug)]
+pub(super) struct Raise<F: Family> {
+    pub(super) ops: Vec<Op<F>>,
+    /// What there is no room for.
+    pub(super) lacks: Option<Exhausted>,
+}
+
 impl<F: Family> Row<F> {
     pub(super) const fn new(index: ServiceIndex) -> Self {
         Self {
@@ -44,19 +53,45 @@ impl<F: Family> Row<F> {
             backends: Backends::new(index),
             ranges: Ranges::new(),
             sets: Few::new(),
-            policy: Policy::from_word(0),
+            // Written in any case.
+            policy: Policy::GONE,
             name: None,
         }
     }
 
-    /// What must be written so that new flows are served as `plan` says. Takes the rows for it.
-    pub(super) fn raise(
-        &mut self,
-        plan: &PortPlan<F>,
-        ids: &mut Ids,
-        now: Duration,
-    ) -> Result<Vec<Op<F>>, Exhausted> {
-        self.backends.take(&plan.serving, ids, now)?;
+    /// The same, with a name that the table has.
+    pub(super) fn with_name(self, name: &[u8]) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The same, with a policy that the table has.
+    pub(super) fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Takes over a set that is published, with slots that name these.
+    pub(super) fn found_set(&mut self, which: SetKind, word: BackendSet, ids: Vec<BackendId>) {
+        if word != BackendSet::default() {
+            let published = Members { word, ids };
+            let _ = self.sets.insert(which, Set { published, ..Set::default() });
+        }
+    }
+
+    /// Takes over a backend that is in the table, after the sets.
+    pub(super) fn found_backend(&mut self, id: BackendId, backend: &Backend<F>) -> Adoption<F> {
+        let is_in_set = || self.sets.values().any(|set| set.published.ids.contains(&id));
+        self.backends.found(id, backend, is_in_set)
+    }
+
+    /// Takes over a source range that is in the table.
+    pub(super) fn found_range(&mut self, range: Prefix<F>) {
+        self.ranges.added(range);
+    }
+
+    /// What must be written so that new flows are served as `plan` says. Takes the rows for it; where there are not
+    /// enough, by the endpoints that have some.
+    pub(super) fn raise(&mut self, plan: &PortPlan<F>, ids: &mut Ids, now: Duration) -> Raise<F> {
+        let mut lacks = self.backends.take(&plan.serving, ids, now).err();
         let index = self.index;
         let (mut slots, mut words) = (Vec::new(), Vec::new());
         for (which, wanted) in [(SetKind::Cluster, &plan.cluster), (SetKind::Local, &plan.local)] {
@@ -68,12 +103,13 @@ impl<F: Family> Row<F> {
             };
             let set = self.sets.get_or_insert_default(which);
             set.unwanted_since = None;
-            if set.stage(empty, members, plan.sockets_only, ids, now)?
-                && let Some(staged) = &set.staged
-            {
-                if !staged.ids.is_empty() {
-                    let (start, ids) = (staged.word.start(), staged.ids.clone());
-                    slots.push(Op::PutSlots { start, ids });
+            if let Err(full) = set.stage(empty, &members, plan.sockets_only, ids, now) {
+                set.stage_part(&members, plan.sockets_only, ids, now);
+                lacks = lacks.or(Some(full));
+            }
+            if let Some(staged) = &set.staged {
+                if let Some((start, ids)) = set.unwritten() {
+                    slots.push(Op::PutSlots { start, ids: ids.to_vec() });
                 }
                 let set = staged.word;
                 words.push(Op::PutSet { index, which, set });
@@ -83,6 +119,12 @@ impl<F: Family> Row<F> {
         let standings =
             self.standings(|_, set| set.staged.iter().chain([&set.published]).collect());
         let mut ops = Vec::new();
+        // What is there without a name would be nobody's to an agent that finds it.
+        let name = abi_name(plan);
+        if self.name.as_deref() != Some(port_of(&name)) {
+            let name = Box::new(name);
+            ops.push(Op::PutName { index, name });
+        }
         self.backends.write(&plan.serving, &plan.on_node, &standings, &mut ops);
         ops.append(&mut slots);
         ops.append(&mut words);
@@ -91,12 +133,23 @@ impl<F: Family> Row<F> {
         if self.policy != policy {
             ops.push(Op::PutPolicy { index, policy });
         }
-        let name = abi_name(plan);
-        if self.name.as_deref() != Some(port_of(&name)) {
-            let name = Box::new(name);
-            ops.push(Op::PutName { index, name });
-        }
-        Ok(ops)
+        Raise { ops, lacks }
+    }
+
+    /// What may be taken away although not all is written that new flows of `plan` need: it makes room. Who may
+    /// still be found in a set stays.
+    pub(super) fn relieve(
+        &mut self,
+        plan: &PortPlan<F>,
+        ids: &mut Ids,
+        now: Duration,
+    ) -> Vec<Op<F>> {
+        let mut ops = Vec::new();
+        let sets = &self.sets;
+        let is_held = |id| sets.values().any(|set| set.published.ids.contains(&id));
+        self.ranges.relieve(self.index, &plan.source_ranges, &mut ops);
+        self.backends.retire(&plan.serving, is_held, ids, now, &mut ops);
+        ops
     }
 
     /// What must be written to take away what `plan` has no place for, once frontends have been taken
@@ -144,7 +197,8 @@ impl<F: Family> Row<F> {
         }
         let ranges = plan.map_or(&[][..], |plan| &plan.source_ranges);
         let later = self.ranges.lower(index, ranges, plan.is_none(), now, &mut ops);
-        self.backends.retire(plan.map_or(&[], |plan| &plan.serving), ids, now, &mut ops);
+        let serving = plan.map_or(&[][..], |plan| &plan.serving);
+        self.backends.retire(serving, |_| false, ids, now, &mut ops);
         if plan.is_none() {
             ops.push(Op::RemoveService { index });
         }
@@ -175,8 +229,7 @@ impl<F: Family> Row<F> {
             Op::PutName { name, .. } => self.name = Some(port_of(name).into()),
             Op::RemoveService { index } => {
                 for set in self.sets.take_values() {
-                    ids.release_slots(set.published.word, now);
-                    ids.release_slots(set.staged.unwrap_or_default().word, now);
+                    set.release(ids, now);
                 }
                 ids.release_service(*index, now);
             }
@@ -185,7 +238,9 @@ impl<F: Family> Row<F> {
             | Op::PutFrontend { .. }
             | Op::RemoveFrontend { .. }
             | Op::PutServiceCidr { .. }
-            | Op::RemoveServiceCidr { .. } => {}
+            | Op::RemoveServiceCidr { .. }
+            | Op::PutShortfall { .. }
+            | Op::RemoveShortfall { .. } => {}
         }
     }
 
@@ -220,7 +275,7 @@ impl<F: Family> Row<F> {
 }
 
 /// The name of the port alone: all else of a name is that of the row.
-fn port_of(name: &name::ServiceName) -> &[u8] {
+pub(super) fn port_of(name: &name::ServiceName) -> &[u8] {
     let end = name.port.iter().position(|byte| *byte == 0);
     &name.port[..end.unwrap_or(name.port.len())]
 }

@@ -60,6 +60,12 @@ impl Schedule {
         }
     }
 
+    /// What has failed is looked at now: there is room.
+    pub(super) fn hurry(&mut self) {
+        let failed = self.waiting.iter().filter(|(_, waiting)| waiting.failures > 0);
+        self.ready.extend(failed.map(|(service, _)| service.clone()));
+    }
+
     /// When there is something to do.
     pub(super) fn next(&self) -> Option<Duration> {
         if !self.ready.is_empty() {

@@ -1,29 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The guarded prefixes of Service CIDRs: which there should be, and which there are.
 
-use std::{collections::BTreeSet, error::Error, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use ipnet::IpNet;
 use proxy_common::{Address as _, Family, service_cidr::Prefix};
 
-use super::retry::Retry;
-use crate::dataplane::{Dataplane, Failure, Op};
+use super::{apply::apply, outcome::ReconcileError, retry::Retry};
+use crate::dataplane::{Dataplane, Op};
 
 /// The prefixes of one family.
 #[derive(Debug)]
 pub struct ServiceCidrs<F: Family> {
-    desired: BTreeSet<Prefix<F>>,
+    /// Nothing until somebody has said which.
+    desired: Option<BTreeSet<Prefix<F>>>,
     applied: BTreeSet<Prefix<F>>,
     retry: Retry,
 }
 
 impl<F: Family> Default for ServiceCidrs<F> {
     fn default() -> Self {
-        Self { desired: BTreeSet::new(), applied: BTreeSet::new(), retry: Retry::default() }
+        Self { desired: None, applied: BTreeSet::new(), retry: Retry::default() }
     }
 }
 
 impl<F: Family> ServiceCidrs<F> {
+    /// Takes over what the table holds, before anything else.
+    pub fn adopt(&mut self, prefixes: impl IntoIterator<Item = Prefix<F>>) {
+        self.applied.extend(prefixes);
+    }
+
     /// Wants these, as far as they are of this family, and no others. What has failed is tried
     /// again at once.
     pub fn set(&mut self, cidrs: &BTreeSet<IpNet>) {
@@ -31,7 +37,7 @@ impl<F: Family> ServiceCidrs<F> {
             let address = F::Addr::from_ip(cidr.addr())?;
             Some(Prefix { length: cidr.prefix_len().into(), address })
         };
-        self.desired = cidrs.iter().filter_map(prefix).collect();
+        self.desired = Some(cidrs.iter().filter_map(prefix).collect());
         self.retry.at_once();
     }
 
@@ -44,31 +50,31 @@ impl<F: Family> ServiceCidrs<F> {
         &mut self,
         dataplane: &mut D,
         now: Duration,
-    ) -> Result<(), ServiceCidrError> {
+    ) -> Result<(), ReconcileError> {
         if !self.retry.is_due(now) {
             return Ok(());
         }
-        let ops: Vec<_> = self.difference().collect();
-        let outcome = dataplane.apply(&ops);
-        let applied = outcome.as_ref().map_or_else(|failure| failure.applied, |()| ops.len());
-        for op in &ops[..applied] {
-            match op {
-                Op::PutServiceCidr { prefix } => _ = self.applied.insert(*prefix),
-                Op::RemoveServiceCidr { prefix } => _ = self.applied.remove(prefix),
+        let is_put = |op: &Op<F>| matches!(op, Op::PutServiceCidr { .. });
+        let (new, old): (Vec<_>, Vec<_>) = self.difference().partition(is_put);
+        let applied = &mut self.applied;
+        let mut write = |ops: &[Op<F>]| {
+            apply(dataplane, ops, |op| match op {
+                Op::PutServiceCidr { prefix } => _ = applied.insert(*prefix),
+                Op::RemoveServiceCidr { prefix } => _ = applied.remove(prefix),
                 _ => {}
-            }
-        }
+            })
+        };
+        let written = write(&new);
+        // Where there was no room, too: what goes makes some.
+        let outcome = write(&old).and(written);
         self.retry.note(outcome.is_ok(), now);
-        outcome.map_err(|Failure { applied, error }| ServiceCidrError {
-            verb: ops[applied].verb(),
-            source: Box::new(error),
-        })
+        outcome
     }
 
     /// When there is something to do.
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
-        self.retry.next(self.desired != self.applied)
+        self.retry.next(self.difference().next().is_some())
     }
 
     /// Whether the last attempt has failed.
@@ -78,21 +84,13 @@ impl<F: Family> ServiceCidrs<F> {
     }
 
     fn difference(&self) -> impl Iterator<Item = Op<F>> {
-        let new = self.desired.difference(&self.applied);
-        let old = self.applied.difference(&self.desired);
-        let put = new.map(|prefix| Op::PutServiceCidr { prefix: *prefix });
-        put.chain(old.map(|prefix| Op::RemoveServiceCidr { prefix: *prefix }))
+        self.desired.iter().flat_map(|desired| {
+            let new = desired.difference(&self.applied);
+            let old = self.applied.difference(desired);
+            let put = new.map(|prefix| Op::PutServiceCidr { prefix: *prefix });
+            put.chain(old.map(|prefix| Op::RemoveServiceCidr { prefix: *prefix }))
+        })
     }
-}
-
-/// Why the Service CIDRs are not guarded as they should be.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {verb}")]
-pub struct ServiceCidrError {
-    /// What could not be done.
-    verb: &'static str,
-    /// Why.
-    source: Box<dyn Error + Send + Sync>,
 }
 
 #[cfg(test)]
@@ -136,6 +134,29 @@ mod tests {
         follows::<V6>("fd00:10:96::/112", "10.96.0.0/16", "fd00:10:97::/120");
     }
 
+    fn what_goes_makes_room<F: Family>(first: &str, second: &str) {
+        let mut wanted = ServiceCidrs::<F>::default();
+        let mut is_full = false;
+        let fails = |op: &Op<F>| {
+            let is_put = matches!(op, Op::PutServiceCidr { .. });
+            std::mem::replace(&mut is_full, is_put) && is_put
+        };
+        let mut dataplane = Faulty { inner: Fake::<F>::default(), fails };
+        wanted.set(&cidrs(&[first]));
+        wanted.flush(&mut dataplane, Duration::ZERO).unwrap();
+        wanted.set(&cidrs(&[second]));
+        let _: ReconcileError = wanted.flush(&mut dataplane, Duration::ZERO).unwrap_err();
+        let again = wanted.next().unwrap();
+        wanted.flush(&mut dataplane, again).unwrap();
+        assert_eq!(guarded(&dataplane.inner), [second]);
+    }
+
+    #[test]
+    fn one_that_goes_makes_room_for_one_that_comes() {
+        what_goes_makes_room::<V4>("10.96.0.0/16", "10.97.0.0/20");
+        what_goes_makes_room::<V6>("fd00:10:96::/112", "fd00:10:97::/120");
+    }
+
     #[test]
     fn what_fails_is_tried_again() {
         let mut wanted = ServiceCidrs::<V6>::default();
@@ -143,7 +164,7 @@ mod tests {
         wanted.set(&cidrs(&["fd00::/112"]));
         let mut dataplane = Faulty { inner: Fake::<V6>::default(), fails: |_: &Op<V6>| true };
         let error = wanted.flush(&mut dataplane, Duration::ZERO).unwrap_err();
-        assert_eq!(error.to_string(), "cannot guard a Service CIDR");
+        assert_eq!(error.to_string(), "cannot guard a Service CIDR (fd00::/112)");
         let again = wanted.next().unwrap();
         assert!(wanted.is_failing() && again > Duration::ZERO);
         // Not before its time.
@@ -151,7 +172,7 @@ mod tests {
         assert!(wanted.is_failing());
         let fails = |_: &Op<V6>| !std::mem::replace(&mut works, true);
         let mut dataplane = Faulty { inner: dataplane.inner, fails };
-        let _: ServiceCidrError = wanted.flush(&mut dataplane, again).unwrap_err();
+        let _: ReconcileError = wanted.flush(&mut dataplane, again).unwrap_err();
         assert!(wanted.next().unwrap() > again * 2);
         wanted.flush(&mut dataplane, again * 4).unwrap();
         assert_eq!((wanted.next(), guarded(&dataplane.inner).len()), (None, 1));

@@ -2,7 +2,7 @@
 //! One backend set of a Service port: the word that is published, its slots, and what is to be
 //! published next.
 
-use std::{mem, time::Duration};
+use std::{mem, ops::Range, time::Duration};
 
 use proxy_common::{backend::BackendId, service::BackendSet};
 
@@ -30,36 +30,81 @@ impl Members {
     fn are(&self, ids: &[BackendId], sockets_only: bool) -> bool {
         self.ids == ids && self.word.is_mapped() == sockets_only
     }
+
+    /// The longest part of it whose slots are together and name some of these, if any does.
+    fn longest_run(&self, ids: &[BackendId], sockets_only: bool) -> Option<Self> {
+        let stays = |id: &BackendId| self.word.is_mapped() == sockets_only && ids.contains(id);
+        let runs = self.ids.chunk_by(|one, next| stays(one) == stays(next));
+        let run = runs.filter(|run| stays(&run[0])).max_by_key(|run| run.len())?;
+        let mut slots = (self.word.start()..).zip(&self.ids);
+        let (start, _) = slots.find(|(_, id)| **id == run[0])?;
+        let slots = BackendSet::new(start, u32::try_from(run.len()).ok()?);
+        let word = if sockets_only { slots.mapped() } else { slots };
+        Some(Self { word, ids: run.to_vec() })
+    }
+
+    /// The slots, if there are any.
+    const fn slots(&self) -> Range<u32> {
+        let count = self.word.count();
+        if count == 0 { 0..0 } else { self.word.start()..self.word.start() + count }
+    }
 }
 
 impl Set {
-    /// Prepares what is to be published; says whether that differs from what is. `empty` is the
-    /// word of a set without members, `sockets_only` says whether these are for sockets alone.
+    /// Prepares what is to be published, if that differs from what is. `empty` is the word of a set without
+    /// members, `sockets_only` says whether these are for sockets alone.
     pub(super) fn stage(
         &mut self,
         empty: BackendSet,
-        members: Vec<BackendId>,
+        members: &[BackendId],
         sockets_only: bool,
         ids: &mut Ids,
         now: Duration,
-    ) -> Result<bool, Exhausted> {
+    ) -> Result<(), Exhausted> {
         let Ok(count) = u32::try_from(members.len()) else {
-            let count = u32::MAX;
-            let table = "slots";
-            return Err(Exhausted { table, count });
+            return Err(Exhausted::slots(u32::MAX));
         };
         if count == 0 {
             self.stage_empty(empty, ids, now);
-        } else if self.staged.as_ref().is_none_or(|staged| !staged.are(&members, sockets_only)) {
+        } else if self.staged.as_ref().is_none_or(|staged| !staged.are(members, sockets_only)) {
             self.unstage(ids, now);
-            if !self.published.are(&members, sockets_only) {
+            if !self.published.are(members, sockets_only) {
                 let slots = ids.take_slots(count, now)?;
                 let word = if sockets_only { slots.mapped() } else { slots };
-                let ids = members;
+                let ids = members.to_vec();
                 self.staged = Some(Members { word, ids });
             }
         }
-        Ok(self.staged.is_some())
+        Ok(())
+    }
+
+    /// Where there are no slots for all members: prepares as many of them as there is room for. If all that are
+    /// published are among them, these stay; or else those whose slots are together, if there are more of them than
+    /// of free slots; or none, so that all slots of the set are free before long.
+    pub(super) fn stage_part(
+        &mut self,
+        members: &[BackendId],
+        sockets_only: bool,
+        ids: &mut Ids,
+        now: Duration,
+    ) {
+        let own = self.published.longest_run(members, sockets_only);
+        let is_whole = |own: &Members| own.ids.len() == self.published.ids.len();
+        if own.as_ref().is_some_and(is_whole) {
+            return;
+        }
+        let room = ids.longest_slots(now) as usize;
+        if room > own.as_ref().map_or(0, |own| own.ids.len()) {
+            let members = &members[..room.min(members.len())];
+            if self.stage(BackendSet::REJECT, members, sockets_only, ids, now).is_ok() {
+                return;
+            }
+        }
+        if own.is_none() {
+            self.stage_empty(BackendSet::REJECT, ids, now);
+        } else {
+            self.staged = own;
+        }
     }
 
     /// Prepares a set without members.
@@ -69,17 +114,47 @@ impl Set {
         self.staged = (self.published.word != word).then_some(members);
     }
 
+    /// The staged slots that are to be written.
+    pub(super) fn unwritten(&self) -> Option<(u32, &[BackendId])> {
+        let staged = self.staged.as_ref().filter(|staged| !staged.ids.is_empty())?;
+        (!self.is_staged_in_place()).then_some((staged.word.start(), &staged.ids))
+    }
+
+    /// Whether what is staged is a part of what is published.
+    fn is_staged_in_place(&self) -> bool {
+        let slots = self.published.slots();
+        self.staged
+            .as_ref()
+            .is_some_and(|staged| !staged.ids.is_empty() && slots.contains(&staged.word.start()))
+    }
+
     fn unstage(&mut self, ids: &mut Ids, now: Duration) {
-        if let Some(staged) = self.staged.take() {
-            ids.release_slots(staged.word, now);
+        let is_in_place = self.is_staged_in_place();
+        if let Some(staged) = self.staged.take()
+            && !is_in_place
+        {
+            ids.release_slots(staged.slots(), now);
         }
     }
 
     /// The staged members are published; those before them are not any more.
     pub(super) fn publish(&mut self, ids: &mut Ids, now: Duration) {
+        let is_in_place = self.is_staged_in_place();
         if let Some(staged) = self.staged.take() {
-            let before = mem::replace(&mut self.published, staged);
-            ids.release_slots(before.word, now);
+            let after = staged.slots();
+            let before = mem::replace(&mut self.published, staged).slots();
+            if is_in_place {
+                ids.release_slots(before.start..after.start, now);
+                ids.release_slots(after.end..before.end, now);
+            } else {
+                ids.release_slots(before, now);
+            }
         }
+    }
+
+    /// Takes all slots back.
+    pub(super) fn release(mut self, ids: &mut Ids, now: Duration) {
+        self.unstage(ids, now);
+        ids.release_slots(self.published.slots(), now);
     }
 }

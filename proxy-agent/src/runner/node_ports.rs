@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{Service, ServiceName},
-    plan::{health_check_addresses, node_port_addresses},
+    plan::{NodePortAddresses, health_check_addresses, node_port_addresses},
 };
 
 /// The ports of masqueraded flows, and the node ports among them that have been told of.
@@ -32,12 +32,15 @@ impl Runner {
     /// At which addresses node ports are served, if that has changed since the last call.
     pub(super) fn take_node_port_addresses(&mut self) -> Option<BTreeSet<IpAddr>> {
         let local = self.local_addresses.as_mut();
-        let local = local.map(|local| local.borrow_and_update().clone()).unwrap_or_default();
+        let local = local.map_or(Some(BTreeSet::new()), |local| local.borrow_and_update().clone());
+        // Marks of addresses that an earlier agent has left stay until it is known which there should be.
+        let are_known = local.is_some() || self.options.node_ports == NodePortAddresses::Primary;
+        let local = local.unwrap_or_default();
         let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
         let answered = health_check_addresses(&self.options.node_ports, &served);
         tell(&self.health_check_addresses, answered);
-        (self.node_port_addresses != served).then(|| {
-            self.node_port_addresses.clone_from(&served);
+        (are_known && self.node_port_addresses.as_ref() != Some(&served)).then(|| {
+            self.node_port_addresses = Some(served.clone());
             served
         })
     }

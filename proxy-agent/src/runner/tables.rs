@@ -3,37 +3,42 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    error::Error,
+    mem,
     net::IpAddr,
     time::Duration,
 };
 
 use ipnet::IpNet;
 use proxy_common::Family;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::rest::MANY;
 use crate::{
-    dataplane::Dataplane,
+    dataplane::{Dataplane, Referred},
     health_check::LocalEndpoints,
     model::{ServiceName, Store},
     plan::{Options, categorize::NodeContext, plan, ready_here},
-    reconcile::{
-        Conflict, FamilyReconciler, Outcome, ReconcileError, Rows, ServiceCidrError, ServiceCidrs,
-    },
+    reconcile::{AdoptError, Conflict, FamilyReconciler, Outcome, ServiceCidrs},
+    walks::Ask,
 };
 
 /// The tables of a family, whichever it is.
 pub(super) trait Tables: Send {
     fn name(&self) -> &'static str;
+    /// The Services that were taken over, and how many frontends each has. Before anything is planned.
+    fn adopted(&self) -> Box<dyn Iterator<Item = (&ServiceName, usize)> + '_>;
     fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options);
     /// Adds how many endpoints a Service has on this node, if it has this family.
     fn count(&self, store: &Store, name: &ServiceName, counts: LocalEndpoints) -> LocalEndpoints;
     /// Carries out what is due, after so many Services have been planned.
     fn flush(&mut self, planned: usize, clock: &dyn Fn() -> Duration) -> Outcome;
+    /// Somebody has walked through the flows from this time on, which refer to these rows.
+    fn walked(&mut self, began: Duration, referred: &Referred);
     fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>);
-    fn flush_node_addresses(&mut self, now: Duration) -> Result<(), ReconcileError>;
     fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>);
-    fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError>;
+    /// Carries out what is due beside Services, after these, and says what failed.
+    fn flush_beside(&mut self, now: Duration) -> Vec<Box<dyn Error>>;
     fn next(&self) -> Option<Duration>;
     fn pending(&self) -> usize;
     fn failing(&self) -> usize;
@@ -56,16 +61,35 @@ pub(super) struct Reconciled<F: Family, D> {
     reconciler: FamilyReconciler<F>,
     service_cidrs: ServiceCidrs<F>,
     dataplane: D,
+    /// Where a walk through the flows is asked for, if anybody walks.
+    walks: Option<Ask>,
+    /// Whether an earlier agent may have ended before it saw to sockets that backends had left.
+    may_have_left_sockets: bool,
 }
 
-impl<F: Family, D> Reconciled<F, D> {
-    /// Tables that are empty.
-    pub(super) fn new(dataplane: D) -> Self {
-        Self {
-            reconciler: FamilyReconciler::new(Rows::CAPACITY),
-            service_cidrs: ServiceCidrs::default(),
-            dataplane,
+impl<F: Family, D: Dataplane<F>> Reconciled<F, D> {
+    /// Takes over tables as they are at this time of the runner. Rows of Service ports rest until no flow refers to
+    /// them, if walks through these can be asked for.
+    pub(super) fn adopt(
+        mut dataplane: D,
+        walks: Option<Ask>,
+        now: Duration,
+    ) -> Result<Self, AdoptError> {
+        let mut contents = dataplane.take_over().map_err(AdoptError::read)?;
+        let mut service_cidrs = ServiceCidrs::default();
+        service_cidrs.adopt(contents.service_cidrs.drain(..));
+        let mut reconciler = FamilyReconciler::new(contents.rows);
+        if walks.is_some() {
+            reconciler = reconciler.waiting_for_walks();
         }
+        let (family, ports) = (F::NAME, contents.services.len());
+        reconciler.adopt(contents, now)?;
+        if ports > 0 {
+            info!(family, ports, "taken over what an earlier agent has left");
+        }
+        dataplane.rest();
+        let may_have_left_sockets = ports > 0;
+        Ok(Self { reconciler, service_cidrs, dataplane, walks, may_have_left_sockets })
     }
 }
 
@@ -76,6 +100,10 @@ where
 {
     fn name(&self) -> &'static str {
         F::NAME
+    }
+
+    fn adopted(&self) -> Box<dyn Iterator<Item = (&ServiceName, usize)> + '_> {
+        Box::new(self.reconciler.adopted())
     }
 
     fn plan(&mut self, store: &Store, name: &ServiceName, options: &Options) {
@@ -94,7 +122,8 @@ where
     }
 
     fn flush(&mut self, planned: usize, clock: &dyn Fn() -> Duration) -> Outcome {
-        let outcome = self.reconciler.flush(&mut self.dataplane, clock);
+        let mut outcome = self.reconciler.flush(&mut self.dataplane, clock);
+        outcome.left_sockets |= mem::take(&mut self.may_have_left_sockets);
         if planned >= MANY {
             self.dataplane.rest();
         }
@@ -111,20 +140,33 @@ where
         outcome
     }
 
-    fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
-        self.reconciler.set_node_addresses(addresses);
+    fn walked(&mut self, began: Duration, referred: &Referred) {
+        self.reconciler.walked(began, referred);
     }
 
-    fn flush_node_addresses(&mut self, now: Duration) -> Result<(), ReconcileError> {
-        self.reconciler.flush_node_addresses(&mut self.dataplane, now)
+    fn set_node_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
+        self.reconciler.set_node_addresses(addresses);
     }
 
     fn set_service_cidrs(&mut self, cidrs: &BTreeSet<IpNet>) {
         self.service_cidrs.set(cidrs);
     }
 
-    fn flush_service_cidrs(&mut self, now: Duration) -> Result<(), ServiceCidrError> {
-        self.service_cidrs.flush(&mut self.dataplane, now)
+    fn flush_beside(&mut self, now: Duration) -> Vec<Box<dyn Error>> {
+        let Self { reconciler, service_cidrs, dataplane, walks, .. } = self;
+        if let Some(walks) = walks
+            && reconciler.take_wish_to_walk(now)
+        {
+            walks.ask();
+        }
+        let mut failed: Vec<Box<dyn Error>> = Vec::new();
+        failed.extend(reconciler.flush_node_addresses(dataplane, now).err().map(Box::from));
+        failed.extend(reconciler.flush_leftovers(dataplane, now).err().map(Box::from));
+        let guarded = service_cidrs.flush(dataplane, now);
+        reconciler.tell_service_cidrs(&guarded, service_cidrs.is_failing());
+        failed.extend(guarded.err().map(Box::from));
+        failed.extend(reconciler.flush_shortfalls(dataplane, now).err().map(Box::from));
+        failed
     }
 
     fn next(&self) -> Option<Duration> {

@@ -45,15 +45,18 @@ pub struct FlowKey<F: Family> {
     /// Where the packet arrives.
     pub hook: Hook,
     /// Always zero.
-    reserved: u16,
+    reserved: [u16; RESERVED],
 }
+
+/// How many reserved words a key has.
+const RESERVED: usize = if cfg!(feature = "other-abi") { 3 } else { 1 };
 
 impl<F: Family> FlowKey<F> {
     /// The key of packets with this tuple at this hook.
     #[must_use]
     #[inline(always)]
     pub const fn new(tuple: Tuple<F>, protocol: Protocol, hook: Hook) -> Self {
-        Self { tuple, protocol, hook, reserved: 0 }
+        Self { tuple, protocol, hook, reserved: [0; RESERVED] }
     }
 
     /// A hash of the key, kept in the entry: whoever has found an entry can tell by it that the
@@ -79,5 +82,5 @@ impl<F: Family> FlowKey<F> {
 pod!(Hook);
 pod!(generic FlowKey);
 
-const _: () = assert!(size_of::<FlowKey<crate::V4>>() == 16);
-const _: () = assert!(size_of::<FlowKey<crate::V6>>() == 40);
+const _: () = assert!(size_of::<FlowKey<crate::V4>>() == 14 + 2 * RESERVED);
+const _: () = assert!(size_of::<FlowKey<crate::V6>>() == 38 + 2 * RESERVED);

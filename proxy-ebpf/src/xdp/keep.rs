@@ -13,7 +13,7 @@ use proxy_common::{
 use super::{known::is_on_way, send::send, up};
 use crate::{
     confirm::confirm_both,
-    ending,
+    ending, endless,
     family::Datapath,
     flow::{self, Found, Side, find},
     folded,
@@ -128,7 +128,8 @@ const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
 
 /// Takes note of what a packet tells in its own entry, whose [`Work::flow`] is a part, and in the other one.
 #[inline(always)]
-fn note<F: Datapath>(work: &Work<F>, (own, other): (Found<F>, Found<F>), tells: Tells) -> bool {
+fn note<F: Datapath>(work: &mut Work<F>, (own, other): (Found<F>, Found<F>), tells: Tells) -> bool {
+    let mut is_new = false;
     match tells {
         Tells::End => return ending::note(&work.key, own, &work.flow.to),
         Tells::Answer(proof) if work.key.protocol == Protocol::TCP => {
@@ -139,12 +140,15 @@ fn note<F: Datapath>(work: &Work<F>, (own, other): (Found<F>, Found<F>), tells: 
                 let _: [Seen; 2] = entry.see(Side::Backend, Seen::ANY);
             }
         }
-        Tells::Proof => confirm_both(own, other),
+        Tells::Proof => is_new = confirm_both(own, other),
         Tells::Life => {}
     }
     for entry in [own.entry, other.entry] {
         // SAFETY: map memory, see `Found`.
         unsafe { (*entry).last_seen = work.now };
+    }
+    if is_new || endless::lacks_place(own.flow(), work.key.protocol) {
+        endless::settle(work, own.entry, is_new);
     }
     true
 }

@@ -20,7 +20,7 @@ use crate::{
     counter::count,
     family::Datapath,
     flow::now,
-    folded,
+    folded, foreign_nat,
     frame::is_to,
     masquerade, outset,
     packet::Part,
@@ -49,6 +49,10 @@ pub(super) fn open<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     let Some((by, _)) = by else {
         return up::<F>(Reason::XdpUpOther);
     };
+    // Another version's programs in the stack may know it.
+    if foreign_nat::may_have_translated::<F>() {
+        return up::<F>(Reason::XdpUpNew);
+    }
     work.now = now();
     if F::time_to_live(context, network) <= 1 || !choose(work, by) {
         return up::<F>(Reason::XdpUpNew);

@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
-use proxy_common::flow::{Flow, FlowKey, QUEUES};
+use proxy_common::flow::{Flow, FlowKey, all_places};
 use proxy_common::frontend::{Frontend, FrontendKey, MAX_FRONTENDS};
 use proxy_common::map_names::family_ending;
 use proxy_common::service::{BackendSet, MAX_SERVICES, MAX_SLOTS, Service};
@@ -43,7 +43,7 @@ impl<F: Family> Gauge<F> {
             (map_names::SLOTS, MAX_SLOTS),
             (map_names::BACKENDS, MAX_BACKENDS),
             (map_names::FLOWS, capacity.entries),
-            (map_names::WAITING, QUEUES * capacity.places),
+            (map_names::WAITING, all_places(capacity.places, capacity.endless)),
         ]
         .map(|(base, size)| (of_family(base), size));
         let mut loader = EbpfLoader::new();

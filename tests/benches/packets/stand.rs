@@ -10,7 +10,7 @@ use aya::programs::ProgramFd;
 use proxy_agent::bpf::FlowCapacity;
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::counter::Reason;
-use proxy_common::flow::{Flow, FlowKey, MAX_FLOWS, PLACES};
+use proxy_common::flow::{Flow, FlowKey, MAX_FLOWS};
 use proxy_common::frontend::{Frontend, FrontendKey, FrontendKind, ServiceIndex};
 use proxy_common::{Family, Protocol};
 
@@ -38,7 +38,7 @@ impl<F: Family> Stand<F> {
     /// Tables with room for so many flows, as large as the agent's at least, and nothing in them.
     pub(crate) fn new(args: &Args, flows: u32, frontends: Option<u32>) -> Result<Self> {
         let room = MAX_FLOWS.max(8 * flows.next_power_of_two());
-        let capacity = FlowCapacity { entries: room, places: PLACES };
+        let capacity = FlowCapacity { entries: room, ..FlowCapacity::default() };
         let subject = Subject::load(capacity)?;
         Ok(Self { subject, gauge: Gauge::load(&args.gauge, capacity)?, flows, frontends })
     }

@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::ProgramFd;
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::{XDP, pinned};
-use proxy_agent::bpf::{FlowCapacity, Object, Settings, Tables};
+use proxy_agent::bpf::{Capacity, FlowCapacity, Object, Settings, Tables};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::counter::Reason;
 use proxy_common::device::Device;
@@ -43,6 +43,7 @@ impl<F: Family> Subject<F> {
         let scratch = Scratch::new("bench")?;
         let root = scratch.mount_bpffs()?;
         // Enough for each flow that a run opens to find a free one at once.
+        let capacity = Capacity { flows: capacity, ..Capacity::default() };
         let settings = Settings { capacity, source_ports: 10_240..=65_535, ..Settings::default() };
         let mut object = Object::load(&root, &settings)?;
         let hops = object.ebpf_mut().take_map("HOPS").context("there are no next hops")?;

@@ -120,6 +120,12 @@ impl ReplayServer {
         Ok(())
     }
 
+    /// Removes an object.
+    pub fn remove(&self, object: &Value) -> Result<()> {
+        ensure!(self.shared.store.write(object, true, false), "there is no {object}");
+        Ok(())
+    }
+
     /// When a change was last put into a stream.
     #[must_use]
     pub fn last_sent(&self) -> Option<Instant> {

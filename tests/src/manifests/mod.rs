@@ -53,13 +53,7 @@ impl Manifests {
 
     /// Writes the Service CIDR that cluster IPs of the tests are of, in both families.
     pub fn apply_service_cidr(&self) -> Result<()> {
-        let object = json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "ServiceCIDR",
-            "metadata": { "name": "kubernetes" },
-            "spec": { "cidrs": DualAddress::service_ranges().map(|range| range.to_string()) },
-        });
-        self.write_list("kubernetes", &[object])
+        self.write_list("kubernetes", &[service_cidr_object()])
     }
 
     /// Writes `objects` as the file `NAME.json`, or replaces it at once.
@@ -83,6 +77,17 @@ impl Manifests {
         fs::remove_file(self.directory.join(format!("{name}.json")))
             .with_context(|| format!("removing the manifest of {name}"))
     }
+}
+
+/// The Service CIDR that cluster IPs of the tests are of, in both families, as the API has it.
+#[must_use]
+pub fn service_cidr_object() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": { "name": "kubernetes" },
+        "spec": { "cidrs": DualAddress::service_ranges().map(|range| range.to_string()) },
+    })
 }
 
 /// A Node as the API has it, in `zone` if one is given.

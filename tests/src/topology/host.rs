@@ -84,10 +84,15 @@ impl Host {
     /// Has it send what is for an address to another machine of its network, as it would where that
     /// has announced the address.
     pub fn send_through(&self, address: IpAddr, gateway: &Self) -> Result<()> {
-        let family = IpFamily::of(address);
+        let length = IpFamily::of(address).host_prefix_length();
+        self.send_range_through(Prefix(address, length), gateway)
+    }
+
+    /// The same for all addresses of a range.
+    pub fn send_range_through(&self, range: Prefix, gateway: &Self) -> Result<()> {
+        let gateway = gateway.address(IpFamily::of(range.0));
         let netlink = self.namespace.netlink()?;
-        let prefix = Prefix(address, family.host_prefix_length());
-        netlink.add_route(prefix, Some(gateway.address(family)), netlink.link(DEVICE)?)
+        netlink.add_route(range, Some(gateway), netlink.link(DEVICE)?)
     }
 
     /// Its addresses, of the families that exist.

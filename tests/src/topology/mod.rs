@@ -195,6 +195,13 @@ impl Topology {
             .with_context(|| format!("making pod {name}"))
     }
 
+    /// Makes a pod on a running node that the topology does not keep, nor know: see [`NodeSpec::pod`]. Its device goes with
+    /// it.
+    pub fn late_pod(&self, node: &str, name: &str, host: u8) -> Result<Host> {
+        let pod = self.node(node).make_pod(name, host, self.checksum_offload);
+        pod.with_context(|| format!("making pod {name}"))
+    }
+
     /// Removes a pod and its device at once, as a deleted pod goes.
     pub fn remove_pod(&mut self, name: &str) -> Result<()> {
         let node = self.nodes.values_mut().find(|node| node.pod(name).is_some());

@@ -96,6 +96,13 @@ impl Node {
     }
 
     pub(super) fn add_pod(&mut self, name: &str, host: u8, checksum_offload: bool) -> Result<()> {
+        let pod = self.make_pod(name, host, checksum_offload)?;
+        drop(self.pods.insert(name.to_owned(), pod));
+        Ok(())
+    }
+
+    /// Makes a pod that is none of the node's [`pods`](Self::pods).
+    pub(super) fn make_pod(&self, name: &str, host: u8, checksum_offload: bool) -> Result<Host> {
         let device = pod_device(name);
         ensure!(device.len() < 16, "the name {name} is too long for a device's name");
         let addresses = DualAddress::pod(self.number, host);
@@ -119,8 +126,7 @@ impl Node {
             pod.namespace().disable_checksum_offload(DEVICE)?;
             self.host.namespace().disable_checksum_offload(&device)?;
         }
-        drop(self.pods.insert(name.to_owned(), pod));
-        Ok(())
+        Ok(pod)
     }
 
     pub(super) fn remove_pod(&mut self, name: &str) -> Result<()> {

@@ -26,5 +26,7 @@ pub use counted_stream::CountedStream;
 pub use datagrams::DatagramSocket;
 pub use greeted::Greeted;
 pub use server::{HttpServer, SctpServer, TcpServer, UdpServer};
+pub(crate) use server::{listen, runtime};
 pub use shares::Shares;
+pub(crate) use socket::bind;
 pub use socket::once_released;

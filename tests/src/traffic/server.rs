@@ -27,7 +27,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// The runtime that all servers and asynchronous clients share.
-pub(super) fn runtime() -> &'static Runtime {
+pub(crate) fn runtime() -> &'static Runtime {
     &RUNTIME
 }
 
@@ -125,9 +125,16 @@ async fn answer_datagrams(name: String, socket: UdpSocket) {
 
 /// Calls `serve` with the host's name, the connection and the client's
 /// address for each connection of a protocol that has them.
-fn listen<S, T>(host: &Host, protocol: Protocol, port: u16, serve: S) -> Result<JoinSet<()>>
+///
+/// All ends with what it returns.
+pub(crate) fn listen<S, T>(
+    host: &Host,
+    protocol: Protocol,
+    port: u16,
+    serve: S,
+) -> Result<JoinSet<()>>
 where
-    S: Fn(Arc<str>, TcpStream, SocketAddr) -> T + Copy + Send + 'static,
+    S: Fn(Arc<str>, TcpStream, SocketAddr) -> T + Clone + Send + Sync + 'static,
     T: Future<Output = ()> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
@@ -137,7 +144,7 @@ where
         let socket = socket::bind(host, SocketAddr::new(address, port), protocol)?;
         socket.listen(BACKLOG).with_context(|| format!("listening in {name}"))?;
         let listener = TcpListener::from_std(StdTcpListener::from(socket))?;
-        let name = Arc::clone(&name);
+        let (name, serve) = (Arc::clone(&name), serve.clone());
         drop(tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, source)) = listener.accept().await {

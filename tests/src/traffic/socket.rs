@@ -56,7 +56,7 @@ pub fn once_released<T>(held: io::ErrorKind, take: impl Fn() -> io::Result<T>) -
 
 /// A socket of `host` that is bound to `address` and does not block, as
 /// tokio wants it.
-pub(super) fn bind(host: &Host, address: SocketAddr, protocol: Protocol) -> Result<Socket> {
+pub(crate) fn bind(host: &Host, address: SocketAddr, protocol: Protocol) -> Result<Socket> {
     let socket = open(host, address, protocol)?;
     let bound = socket.set_nonblocking(true).and_then(|()| name(&socket, address));
     bound.with_context(|| format!("binding {address} in {}", host.name()))?;

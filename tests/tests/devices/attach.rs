@@ -2,16 +2,16 @@
 
 //! The programs come onto devices and leave them, by TCX and by clsact. Needs a built object.
 
-use std::mem;
+use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, TcAttachType};
 use aya::util::KernelVersion;
 use proxy_agent::bpf::object::{EGRESS, INGRESS};
-use proxy_agent::bpf::{Object, Settings};
-use proxy_agent::devices::{AttachMode, Attached, Attacher, Programs, Role};
+use proxy_agent::bpf::{LinkState, Object, Settings};
+use proxy_agent::devices::{AttachMode, Attached, Attacher, Looked, Programs, Role};
 use proxy_tests::netns::{Namespace, Veth};
 use proxy_tests::scratch::Scratch;
 use tokio::runtime::{Builder, Runtime};
@@ -34,7 +34,7 @@ const POD: Programs = Programs { role: Role::Workload, has_ethernet_header: true
 pub(crate) struct Scene {
     runtime: Runtime,
     pub(crate) object: Object,
-    _pins: Scratch,
+    pins: Scratch,
     pod: Namespace,
     pub(crate) node: Namespace,
 }
@@ -47,14 +47,14 @@ impl Scene {
         let bpffs = pins.mount_bpffs()?;
         let object = Object::load(&bpffs, &Settings::default())?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, object, _pins: pins, pod, node })
+        Ok(Self { runtime, object, pins, pod, node })
     }
 
     pub(crate) fn attacher(&self, mode: AttachMode) -> Result<Attacher> {
         let _guard = self.runtime.enter();
         self.node.run(|| {
             let _guard = self.runtime.enter();
-            Ok(Attacher::new(mode)?)
+            Ok(Attacher::new(mode, self.object.links())?)
         })
     }
 
@@ -76,12 +76,25 @@ impl Scene {
         node.run(|| Ok(runtime.block_on(attacher.attach(object, index, programs))?))
     }
 
-    pub(crate) fn detach_all(&self, attacher: &mut Attacher) -> Result<()> {
-        self.node.run(|| {
-            let errors = self.runtime.block_on(attacher.detach_all());
-            ensure!(errors.is_empty(), "{errors:?}");
-            Ok(())
-        })
+    /// Takes the programs off `veth1`, if it is there.
+    pub(crate) fn detach(&self, attacher: &mut Attacher) -> Result<()> {
+        let Ok(index) = self.index() else { return Ok(()) };
+        self.node.run(|| Ok(self.runtime.block_on(attacher.detach(index))?))
+    }
+
+    /// Whether its programs are there still.
+    fn look(&self, attacher: &mut Attacher, index: u32) -> Result<Looked> {
+        self.node.run(|| Ok(self.runtime.block_on(attacher.look(index))?))
+    }
+
+    /// The links that are pinned, by their names.
+    pub(crate) fn pinned(&self) -> Result<BTreeMap<String, LinkState>> {
+        let links = self.object.links();
+        let states = links.names()?.into_iter().map(|name| {
+            let link = links.open(&name)?.context("it is pinned")?;
+            Ok((name, link.state()?))
+        });
+        states.collect()
     }
 
     pub(crate) fn seen(&self) -> Result<Seen> {
@@ -130,10 +143,10 @@ fn both_programs_come_once_and_go_without_a_trace() -> Result<()> {
         assert_eq!(scene.seen()?, attached(mode));
         assert_eq!(scene.attach(&mut attacher, index)?, Attached::Before);
         assert_eq!(scene.seen()?, attached(mode));
-        scene.detach_all(&mut attacher)?;
+        scene.detach(&mut attacher)?;
         // It can be had again.
         assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
-        scene.detach_all(&mut attacher)?;
+        scene.detach(&mut attacher)?;
         assert_eq!(scene.seen()?, Seen::default(), "{mode:?}");
     }
     Ok(())
@@ -146,7 +159,7 @@ fn auto_takes_tcx_where_the_kernel_has_it() -> Result<()> {
     let mut attacher = scene.attacher(AttachMode::Auto)?;
     assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
     assert_eq!(scene.seen()?, attached(ways()[0]));
-    scene.detach_all(&mut attacher)
+    scene.detach(&mut attacher)
 }
 
 #[test]
@@ -157,41 +170,66 @@ fn tcx_is_refused_where_the_kernel_does_not_have_it() -> Result<()> {
     assert_eq!(scene.attach(&mut attacher, index).is_ok(), has_tcx());
     let expected = if has_tcx() { attached(AttachMode::Tcx) } else { Seen::default() };
     assert_eq!(scene.seen()?, expected);
-    scene.detach_all(&mut attacher)
+    scene.detach(&mut attacher)
 }
 
 #[test]
-fn an_attacher_that_is_dropped_takes_its_programs_along() -> Result<()> {
+fn what_an_agent_has_left_goes_on_and_is_adopted() -> Result<()> {
     let mut scene = Scene::new()?;
     let index = scene.index()?;
-    for &mode in ways() {
-        let mut attacher = scene.attacher(mode)?;
-        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
-        scene.node.run(|| {
-            drop(attacher);
-            Ok(())
-        })?;
-        let seen = scene.seen()?;
-        assert_eq!((seen.tcx, seen.clsact), (Default::default(), Default::default()));
+    for &former in ways() {
+        for &mode in ways() {
+            let mut killed = scene.attacher(former)?;
+            assert_eq!(scene.attach(&mut killed, index)?, Attached::Now);
+            scene.node.run(|| {
+                drop(killed);
+                Ok(())
+            })?;
+            assert_eq!(scene.seen()?, attached(former));
+            let links = scene.pinned()?;
+            let mut attacher = scene.attacher(mode)?;
+            assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+            assert_eq!(scene.seen()?, attached(mode), "{former:?}, {mode:?}");
+            if former == mode {
+                assert_eq!(scene.pinned()?, links, "{mode:?}: they are the same");
+            }
+            scene.detach(&mut attacher)?;
+            assert_eq!(scene.seen()?, Seen::default(), "{former:?}, {mode:?}");
+            assert!(scene.pinned()?.is_empty());
+        }
     }
     Ok(())
 }
 
 #[test]
-fn what_a_killed_agent_has_left_is_replaced() -> Result<()> {
+fn a_link_that_was_detached_or_unpinned_comes_back() -> Result<()> {
+    if !has_tcx() {
+        // There are no links: filters have no pins.
+        return Ok(());
+    }
     let mut scene = Scene::new()?;
     let index = scene.index()?;
-    for &mode in ways() {
-        let mut killed = scene.attacher(AttachMode::Clsact)?;
-        assert_eq!(scene.attach(&mut killed, index)?, Attached::Now);
-        mem::forget(killed);
-        let mut attacher = scene.attacher(mode)?;
-        assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
-        assert_eq!(scene.seen()?, attached(mode));
-        scene.detach_all(&mut attacher)?;
-        assert_eq!(scene.seen()?, Seen::default(), "{mode:?}");
-    }
-    Ok(())
+    let mut attacher = scene.attacher(AttachMode::Tcx)?;
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    let before = scene.pinned()?;
+    assert_eq!(scene.look(&mut attacher, index)?, Looked::default());
+    let links = scene.object.links();
+    let ingress = format!("{index}-ingress");
+    links.open(&ingress)?.context("it is pinned")?.detach();
+    assert!(scene.look(&mut attacher, index)?.misses_programs);
+    assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
+    assert_eq!(scene.seen()?, attached(AttachMode::Tcx));
+    let after = scene.pinned()?;
+    assert_ne!(after[&ingress].id, before[&ingress].id, "a link is detached for good");
+    std::fs::remove_file(scene.pins.path().join("bpf").join(links_directory()).join(&ingress))?;
+    assert!(scene.look(&mut attacher, index)?.was_repinned);
+    assert_eq!(scene.pinned()?, after, "it has not gone");
+    scene.detach(&mut attacher)
+}
+
+/// Where links are, below the pin root.
+fn links_directory() -> String {
+    format!("v{}/links", proxy_common::ABI_VERSION)
 }
 
 #[test]
@@ -204,7 +242,7 @@ fn programs_that_went_missing_come_back() -> Result<()> {
     hands.delete_clsact(index)?;
     assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
     assert_eq!(scene.seen()?, attached(AttachMode::Clsact));
-    scene.detach_all(&mut attacher)?;
+    scene.detach(&mut attacher)?;
     assert_eq!(scene.seen()?, Seen::default());
     Ok(())
 }
@@ -221,7 +259,7 @@ fn we_are_closest_to_the_pod_on_tcx() -> Result<()> {
     let mut attacher = scene.attacher(AttachMode::Tcx)?;
     assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
     assert_eq!(scene.seen()?.tcx[0], [INGRESS, EGRESS]);
-    scene.detach_all(&mut attacher)?;
+    scene.detach(&mut attacher)?;
     assert_eq!(scene.seen()?.tcx[0], [EGRESS]);
     Ok(foreign.detach()?)
 }
@@ -234,7 +272,7 @@ fn other_peoples_filters_and_disciplines_stay() -> Result<()> {
     // Theirs came after ours, into what we made.
     assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
     let foreign = scene.foreign(TcAttachOptions::Netlink(NlOptions::default()))?;
-    scene.detach_all(&mut attacher)?;
+    scene.detach(&mut attacher)?;
     let seen = scene.seen()?;
     assert_eq!(seen.clsact, [vec![EGRESS.to_owned()], vec![]]);
     assert!(seen.has_clsact);
@@ -243,7 +281,7 @@ fn other_peoples_filters_and_disciplines_stay() -> Result<()> {
     Hands::new(&scene.node)?.delete_clsact(index)?;
     scene.node.run(|| Ok(qdisc_add_clsact("veth1")?))?;
     assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
-    scene.detach_all(&mut attacher)?;
+    scene.detach(&mut attacher)?;
     assert_eq!(scene.seen()?, Seen { has_clsact: true, ..Seen::default() });
     Ok(())
 }
@@ -267,7 +305,7 @@ fn a_device_that_is_gone_or_renamed_is_no_trouble() -> Result<()> {
         let index = scene.index()?;
         assert_eq!(scene.attach(&mut attacher, index)?, Attached::Now);
         netlink.delete("veth1")?;
-        scene.detach_all(&mut attacher)?;
+        scene.detach(&mut attacher)?;
         netlink.add_veth(Veth::named("veth1"), Veth::named("eth0"), &scene.pod)?;
     }
     Ok(())

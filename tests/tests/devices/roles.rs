@@ -22,6 +22,7 @@ use crate::watch::{Watch, add_pod};
 
 both_families!(
     a_device_that_becomes_an_uplink_has_other_programs,
+    addresses_of_before_hold_until_the_node_is_known,
     a_nic_is_an_uplink_as_long_as_it_has_an_address,
 );
 
@@ -38,9 +39,9 @@ fn a_device_that_becomes_an_uplink_has_other_programs<F: TestFamily>() -> Result
         ensure!(device.programs == Programs { role, has_ethernet_header: true }, "{device:?}");
         Ok(())
     };
-    let _ = watch.node_addresses.send_replace(BTreeSet::from([address::<F>(1)]));
+    let _ = watch.node_addresses.send_replace(Some(BTreeSet::from([address::<F>(1)])));
     becomes(&mut watch, Role::Uplink)?;
-    let _ = watch.node_addresses.send_replace(BTreeSet::new());
+    let _ = watch.node_addresses.send_replace(Some(BTreeSet::new()));
     becomes(&mut watch, Role::Workload)?;
     netlink.add_route(
         Prefix(F::FAMILY.unspecified(), 0),
@@ -48,6 +49,28 @@ fn a_device_that_becomes_an_uplink_has_other_programs<F: TestFamily>() -> Result
         netlink.link("eth0")?,
     )?;
     becomes(&mut watch, Role::Uplink)
+}
+
+fn addresses_of_before_hold_until_the_node_is_known<F: TestFamily>() -> Result<()> {
+    let (node, other) = (Namespace::new("node")?, Namespace::new("other")?);
+    add_pod(&node, &other, "eth0")?;
+    let netlink = node.netlink()?;
+    netlink.add_address(netlink.link("eth0")?, Prefix(address::<F>(1), 24))?;
+    let former = BTreeSet::from([address::<F>(1)]);
+    for (known, stays) in [(former.clone(), true), (BTreeSet::new(), false)] {
+        let mut watch = Watch::start_with(&node, former.clone())?;
+        let device = watch.appeared()?;
+        ensure!(device.programs.role == Role::Uplink, "{device:?}");
+        watch.is_silent()?;
+        let _ = watch.node_addresses.send_replace(Some(known));
+        if !stays {
+            watch.gone(device.index)?;
+        }
+        // What is wanted no more may be taken off once it is told of all that is wanted now.
+        let roles: Vec<_> = watch.synced()?.iter().map(|device| device.programs.role).collect();
+        ensure!(roles == if stays { vec![] } else { vec![Role::Workload] }, "{roles:?}");
+    }
+    Ok(())
 }
 
 /// Of those that packets are routed to: it has a link-local one from the start.
@@ -101,24 +124,24 @@ fn each_role_has_its_programs_and_they_are_exchanged() -> Result<()> {
                 assert_eq!(scene.seen()?, seen(*mode, ingress, egress), "{programs:?}");
             }
         }
-        scene.detach_all(&mut attacher)?;
+        scene.detach(&mut attacher)?;
         assert_eq!(scene.seen()?, Seen::default());
     }
     Ok(())
 }
 
 #[test]
-fn a_guard_that_was_left_in_clsact_is_removed() -> Result<()> {
+fn a_guard_that_was_left_in_clsact_is_replaced() -> Result<()> {
     let mut scene = Scene::new()?;
     let index = scene.index()?;
     let uplink = Programs { role: Role::Uplink, has_ethernet_header: true };
     let mut killed = scene.attacher(AttachMode::Clsact)?;
     assert_eq!(scene.attach_as(&mut killed, index, uplink)?, Attached::Now);
-    std::mem::forget(killed);
+    drop(killed);
     let mut attacher = scene.attacher(AttachMode::Clsact)?;
     assert_eq!(scene.attach_as(&mut attacher, index, uplink)?, Attached::Now);
     assert_eq!(scene.seen()?, seen(AttachMode::Clsact, &[UPLINK_INGRESS], &[UPLINK_EGRESS]));
-    scene.detach_all(&mut attacher)?;
+    scene.detach(&mut attacher)?;
     assert_eq!(scene.seen()?, Seen::default());
     Ok(())
 }
@@ -136,7 +159,7 @@ fn a_guard_comes_after_other_filters_at_egress() -> Result<()> {
         let mut attacher = scene.attacher(AttachMode::Clsact)?;
         assert_eq!(scene.attach_as(&mut attacher, index, programs)?, Attached::Now);
         assert_eq!(scene.seen()?.clsact[1], egress);
-        scene.detach_all(&mut attacher)?;
+        scene.detach(&mut attacher)?;
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use proxy_agent::devices::{
-    DeviceEvent, DeviceOptions, DeviceWatcher, Patterns, Role, ServedDevice, XdpModes,
+    DeviceEvent, DeviceOptions, DeviceWatcher, NodeAddresses, Patterns, Role, ServedDevice,
+    XdpModes,
 };
 use proxy_agent::local_clients::LocalClients;
 use proxy_common::device::Device;
@@ -41,7 +42,7 @@ both_families!(
 pub(crate) struct Watch {
     runtime: Runtime,
     watcher: DeviceWatcher,
-    pub(crate) node_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    pub(crate) node_addresses: watch::Sender<Option<BTreeSet<IpAddr>>>,
     /// The last device that became an uplink.
     uplink: Option<u32>,
 }
@@ -51,13 +52,28 @@ impl Watch {
         Self::on(Builder::new_multi_thread().worker_threads(1).enable_all().build()?, node)
     }
 
+    /// One that begins with a Node's addresses of before: what they are now is not known yet.
+    pub(crate) fn start_with(node: &Namespace, former: BTreeSet<IpAddr>) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Self::with(runtime, node, None, former)
+    }
+
     fn asleep_unless_asked(node: &Namespace) -> Result<Self> {
         Self::on(Builder::new_current_thread().enable_all().build()?, node)
     }
 
     fn on(runtime: Runtime, node: &Namespace) -> Result<Self> {
-        let (node_addresses, receiver) = watch::channel(BTreeSet::new());
-        let (addresses, _) = watch::channel(BTreeSet::new());
+        Self::with(runtime, node, Some(BTreeSet::new()), BTreeSet::new())
+    }
+
+    fn with(
+        runtime: Runtime,
+        node: &Namespace,
+        known: Option<BTreeSet<IpAddr>>,
+        former: BTreeSet<IpAddr>,
+    ) -> Result<Self> {
+        let (node_addresses, receiver) = watch::channel(known);
+        let (addresses, _) = watch::channel(None);
         let watcher = node.run(|| {
             let _guard = runtime.enter();
             let options = DeviceOptions {
@@ -65,6 +81,7 @@ impl Watch {
                 local_clients: LocalClients::ByRole,
                 xdp: XdpModes::default(),
             };
+            let receiver = NodeAddresses::new(receiver, former);
             Ok(DeviceWatcher::spawn(options, receiver, addresses)?)
         })?;
         Ok(Self { runtime, watcher, node_addresses, uplink: None })
@@ -92,6 +109,13 @@ impl Watch {
             DeviceEvent::Appeared(device) => Ok(device),
             event => bail!("{event:?}"),
         }
+    }
+
+    /// Nothing more is told.
+    pub(crate) fn is_silent(&mut self) -> Result<()> {
+        let next = self.next_within(AT_ONCE);
+        ensure!(next.is_err(), "{next:?}");
+        Ok(())
     }
 
     /// The name of a device that there is.

@@ -14,7 +14,7 @@ use proxy_tests::family::TestFamily;
 use proxy_tests::traffic::{Answer, Client, Failure};
 
 use super::rig::{PODS, Rig, Way, target};
-use super::stops::is_over;
+use super::stops::{is_over, is_running};
 
 both_families!(neither_scaling_nor_a_sudden_end_breaks_anything);
 
@@ -78,5 +78,7 @@ fn neither_scaling_nor_a_sudden_end_breaks_anything<F: TestFamily>() -> Result<(
     rig.wait_for::<F>(WEB, &PODS[..3])?;
     let mut stream = client.stay(target::<F>(WEB))?;
     agent.kill();
+    is_running(&rig)?;
+    let _: String = agent.cleanup()?;
     is_over::<F>(&rig, &mut stream)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What an agent leaves at sockets when it ends.
+//! What an agent leaves at sockets when it ends, and when that is removed.
 
 use std::fs::File;
 use std::io;

@@ -38,7 +38,7 @@ both_families!(
 );
 
 /// A Service that changes.
-const OTHER: DualAddress = DualAddress::cluster_ip(11);
+pub(crate) const OTHER: DualAddress = DualAddress::cluster_ip(11);
 /// Where the API listens.
 const API_PORT: u16 = 6443;
 
@@ -48,16 +48,16 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Two nodes: one runs the agent, the other has the API.
-struct Fixture {
-    cluster: Cluster,
-    scratch: Scratch,
+pub(crate) struct Fixture {
+    pub(crate) cluster: Cluster,
+    pub(crate) scratch: Scratch,
     authority: Authority,
-    server: ReplayServer,
+    pub(crate) server: ReplayServer,
 }
 
 impl Fixture {
     /// An API that asks agents for certificates, if so.
-    fn new<F: TestFamily>(clients: bool) -> Result<Self> {
+    pub(crate) fn new<F: TestFamily>(clients: bool) -> Result<Self> {
         let node = NodeSpec::bridge("anc-node").pod("client", 11).pod("web-1", 12).pod("web-2", 13);
         let spec = TopologySpec::new().node(node).node(NodeSpec::bridge("api-node"));
         let cluster = Cluster::new(&spec)?;
@@ -94,7 +94,7 @@ impl Fixture {
         service.objects().iter().try_for_each(|object| self.server.apply(object))
     }
 
-    fn serve(&self, address: DualAddress, name: &str, pod: &str) -> Result<()> {
+    pub(crate) fn serve(&self, address: DualAddress, name: &str, pod: &str) -> Result<()> {
         self.apply(&web(address, name).pods([self.cluster.topology.pod(pod)]))
     }
 }

@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_millis(20);
 
 /// A namespace that is plugged into the bridge of a node at once, as a CNI plugin does it.
-fn plug_in<F: TestFamily>(cluster: &Cluster, number: u8) -> Result<Namespace> {
+pub(super) fn plug_in<F: TestFamily>(cluster: &Cluster, number: u8) -> Result<Namespace> {
     let pod = Namespace::new("late")?;
     let node = cluster.topology.node("anc-node").host().namespace().netlink()?;
     let device = format!("late-{number}");

@@ -136,6 +136,8 @@ fn rules_that_come_later_end_the_agent<F: TestFamily>() -> Result<()> {
         ensure!(status.code() == Some(1), "{status}: {said}");
         ensure!(said.contains(&named) && said.contains("sixfour: the fast path"), "{said}");
         ensure!(!agent.pin_root().exists(), "there are pins");
+        let cleaned = agent.cleanup()?;
+        ensure!(cleaned.contains("nothing was there"), "{cleaned}");
     }
     Ok(())
 }

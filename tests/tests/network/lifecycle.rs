@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The agent starts cleanly, and leaves nothing behind.
+//! The agent starts cleanly, and what it leaves can be removed.
 
 use std::{
     env, fs, io,
@@ -37,7 +37,7 @@ pub(crate) fn filters(cluster: &Cluster) -> Result<String> {
 }
 
 #[test]
-fn an_exit_leaves_nothing_behind() -> Result<()> {
+fn a_cleanup_leaves_nothing_behind() -> Result<()> {
     for attach in ["--attach=tcx", "--attach=clsact"] {
         let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
         cluster.serve_web(&["web-1"])?;

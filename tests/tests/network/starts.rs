@@ -34,9 +34,9 @@ const MACHINE: usize = 18;
 /// `BPF_EXIT`, before anything is returned: the kernel refuses it.
 const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
 
-/// A copy of the agent with a program that the kernel refuses.
-fn with_a_spoilt_program(scratch: &Scratch) -> Result<PathBuf> {
-    let mut agent = fs::read(binary()?)?;
+/// A copy of an agent with a program that the kernel refuses.
+pub(crate) fn with_a_spoilt_program(binary: &Path, scratch: &Scratch) -> Result<PathBuf> {
+    let mut agent = fs::read(binary)?;
     let is_object = |bytes: &[u8]| bytes.starts_with(&ELF) && bytes[MACHINE..].starts_with(&BPF);
     let start = agent.windows(MACHINE + BPF.len()).position(is_object);
     let start = start.context("the agent has no BPF object")?;
@@ -49,7 +49,7 @@ fn with_a_spoilt_program(scratch: &Scratch) -> Result<PathBuf> {
     agent[first..first + EXIT.len()].copy_from_slice(&EXIT);
     let path = scratch.path().join("sixfour");
     fs::write(&path, agent)?;
-    fs::set_permissions(&path, fs::metadata(binary()?)?.permissions())?;
+    fs::set_permissions(&path, fs::metadata(binary)?.permissions())?;
     Ok(path)
 }
 
@@ -99,7 +99,7 @@ impl Start {
 #[test]
 fn a_program_that_is_refused_ends_the_agent() -> Result<()> {
     let start = Start::new()?;
-    let process = start.spawn(&with_a_spoilt_program(&start.scratch)?)?;
+    let process = start.spawn(&with_a_spoilt_program(&binary()?, &start.scratch)?)?;
     let status = process.wait(END)?;
     let log = start.log()?;
     ensure!(status.code() == Some(1), "{status}: {log}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The agent ends whenever it is told to, and leaves nothing behind.
+//! The agent ends whenever it is told to, and leaves nothing that cannot be removed.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::process::ExitStatusExt as _;
@@ -32,14 +32,14 @@ const SOON: Duration = Duration::from_secs(1);
 const EMPTY: DualAddress = DualAddress::cluster_ip(13);
 
 /// Whether any device of the node has a clsact queueing discipline.
-fn has_clsact(cluster: &Cluster) -> Result<bool> {
+pub(crate) fn has_clsact(cluster: &Cluster) -> Result<bool> {
     let node = cluster.topology.node("anc-node").host().namespace();
     let shown = node.run(|| Ok(Command::new("tc").args(["qdisc", "show"]).output()?))?;
     Ok(String::from_utf8_lossy(&shown.stdout).contains("clsact"))
 }
 
 #[test]
-fn a_stop_at_any_time_leaves_nothing() -> Result<()> {
+fn a_stop_at_any_time_leaves_all_or_nothing() -> Result<()> {
     let cluster = Cluster::of(NodeSpec::bridge("anc-node"))?;
     cluster.serve_web(&["web-1"])?;
     let scratch = Scratch::new("stops")?;
@@ -72,6 +72,12 @@ fn a_stop_at_any_time_leaves_nothing() -> Result<()> {
         // Before it listens to signals it has not done anything either.
         let unheard = status.signal() == Some(Signal::SIGTERM as i32);
         ensure!(status.success() || unheard, "attempt {attempt}: {status}");
+        // Where programs were attached, they stay with all that they need; else nothing does.
+        ensure!(pin_root.exists() || !has_clsact(&cluster)?, "attempt {attempt}: no pins");
+        let mut cleanup = node.command(binary()?);
+        let _ = cleanup.args(["cleanup", "--pin-root"]).arg(&pin_root);
+        let cleaned = node.run(|| Ok(cleanup.output()?))?;
+        ensure!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
         ensure!(!pin_root.exists(), "attempt {attempt}: there are pins");
         ensure!(!has_clsact(&cluster)?, "attempt {attempt}: there is a clsact");
     }

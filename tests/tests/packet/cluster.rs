@@ -16,6 +16,7 @@ use proxy_common::frontend::FrontendKind;
 use proxy_common::service::{EmptySet, Policy};
 use proxy_tests::protocol::Protocol;
 
+use crate::loaded::Loaded;
 use crate::rig::{Tabled, address, frontend_key, number};
 
 /// A reconciler, and the time that it believes it is.
@@ -24,16 +25,43 @@ pub(crate) struct Cluster<F: Tabled> {
     pub(crate) now: Duration,
 }
 
-/// The sets of a Service port: the one of all nodes, or that of this node.
+/// The sets of a Service port: the one of all nodes, or that of this node; and which serves whom.
 struct Sets<F: Tabled> {
     cluster: Option<SetPlan<F::Abi>>,
     local: Option<SetPlan<F::Abi>>,
+    policy: Policy,
+}
+
+impl<F: Tabled> Sets<F> {
+    /// That of all nodes for everybody.
+    fn cluster(set: SetPlan<F::Abi>) -> Self {
+        Self { cluster: Some(set), local: None, policy: Policy::default() }
+    }
 }
 
 impl<F: Tabled> Cluster<F> {
     /// Tables with this much room, of which nothing has been used yet.
     pub(crate) fn new(rows: Rows) -> Self {
         Self { reconciler: FamilyReconciler::new(rows), now: Duration::ZERO }
+    }
+
+    /// The same tables as another one has left them. It wants nothing yet.
+    pub(crate) fn taking_over(mut self, tables: &mut Tables<F::Abi>) -> Result<Self> {
+        self.reconciler.adopt(tables.take_over()?, self.now)?;
+        Ok(self)
+    }
+
+    /// Waits for walks through the flows before it gives the row of a Service port to another one.
+    pub(crate) fn waiting_for_walks(mut self) -> Self {
+        self.reconciler = self.reconciler.waiting_for_walks();
+        self
+    }
+
+    /// Has somebody walk through the flows, as the agent does now and then: silent ones are removed.
+    pub(crate) fn walk(&mut self, loaded: &mut Loaded<F>) -> Result<()> {
+        let collected = loaded.collect()?;
+        self.reconciler.walked(self.now, &collected.referred);
+        Ok(())
     }
 
     /// Wants a Service with one port, of which every endpoint serves.
@@ -44,7 +72,20 @@ impl<F: Tabled> Cluster<F> {
         endpoints: &[SocketAddr],
     ) {
         let set = set_of::<F>(endpoints, EmptySet::Reject);
-        self.set(frontend, protocol, endpoints, Sets { cluster: Some(set), local: None });
+        self.set(frontend, protocol, endpoints, Sets::cluster(set));
+    }
+
+    /// The same with session affinity for this long.
+    pub(crate) fn put_affine(
+        &mut self,
+        frontend: SocketAddr,
+        protocol: Protocol,
+        endpoints: &[SocketAddr],
+        seconds: u32,
+    ) {
+        let set = set_of::<F>(endpoints, EmptySet::Reject);
+        let policy = Policy::default().with_affinity(seconds);
+        self.set(frontend, protocol, endpoints, Sets { policy, ..Sets::cluster(set) });
     }
 
     /// The same under a Local traffic policy, with those of the endpoints that are on this node.
@@ -57,7 +98,8 @@ impl<F: Tabled> Cluster<F> {
     ) {
         let empty = if endpoints.is_empty() { EmptySet::Reject } else { EmptySet::Drop };
         let set = set_of::<F>(local, empty);
-        self.set(frontend, protocol, endpoints, Sets { cluster: None, local: Some(set) });
+        let sets = Sets { cluster: None, local: Some(set), policy: Policy::INTERNAL_LOCAL };
+        self.set(frontend, protocol, endpoints, sets);
     }
 
     fn set(
@@ -80,7 +122,7 @@ impl<F: Tabled> Cluster<F> {
             serving: sorted::<F>(endpoints),
             on_node: BTreeSet::new(),
             source_ranges: Vec::new(),
-            policy: if sets.local.is_some() { Policy::INTERNAL_LOCAL } else { Policy::default() },
+            policy: sets.policy,
             cluster: sets.cluster,
             local: sets.local,
             sockets_only: false,
@@ -104,6 +146,7 @@ impl<F: Tabled> Cluster<F> {
     pub(crate) fn try_write(&mut self, tables: &mut Tables<F::Abi>) -> bool {
         let now = self.now;
         self.reconciler.flush(tables, &|| now).problems.is_empty()
+            && self.reconciler.flush_leftovers(tables, now).is_ok()
     }
 
     /// Writes what is wanted.

@@ -14,16 +14,21 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
-use proxy_agent::bpf::{FlowCapacity, Object, RouteMtus, Settings, Tables, WaysTable};
+use proxy_agent::bpf::{
+    Capacity, FlowBatches, FlowCapacity, Object, RouteMtus, Settings, Tables, WaysTable,
+};
+use proxy_agent::collector::{Collected, collect};
 use proxy_common::affinity::{Affinity, AffinityKey};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
 use proxy_common::flow::{Flow, FlowKey};
+use proxy_common::foreign_nat::ForeignNat;
 use proxy_common::fragment::{FragmentKey, Fragmented};
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::frontend_filter::FilterRow;
 use proxy_common::locality::Locality;
 use proxy_common::reject::Budget;
+use proxy_common::service::Policy;
 use proxy_common::service_cidr::{Outsider, Prefix as ServicePrefix};
 use proxy_common::source_range::{Admitted, Ranged};
 use proxy_common::ways::{HOP_ROWS, Hop};
@@ -45,12 +50,14 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) tables: Tables<F::Abi>,
     pub(crate) filter: Array<MapData, FilterRow>,
     pub(crate) flows: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
+    pub(crate) batches: FlowBatches<F::Abi>,
     pub(crate) devices: HashMap<MapData, u32, Device>,
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
     pub(crate) fragments: HashMap<MapData, FragmentKey<F::Abi>, Fragmented>,
     pub(crate) affinities: HashMap<MapData, AffinityKey<F::Abi>, Affinity>,
     pub(crate) locality: Array<MapData, Locality<F::Abi>>,
+    pub(crate) foreign_nat: Array<MapData, ForeignNat>,
     pub(crate) ranges: LpmTrie<MapData, Ranged<F::Abi>, Admitted>,
     outsiders: HashMap<MapData, <F::Abi as Family>::Addr, Outsider>,
     budgets: PerCpuArray<MapData, Budget>,
@@ -76,6 +83,14 @@ impl<F: Tabled> Loaded<F> {
         capacity: FlowCapacity,
         source_ports: RangeInclusive<u16>,
     ) -> Result<Self> {
+        Self::with_tables(Capacity { flows: capacity, ..Capacity::default() }, source_ports)
+    }
+
+    /// The same with room for so much in each table.
+    pub(crate) fn with_tables(
+        capacity: Capacity,
+        source_ports: RangeInclusive<u16>,
+    ) -> Result<Self> {
         let scratch = Scratch::new("packet")?;
         let root = scratch.mount_bpffs()?;
         let settings = Settings { source_ports, capacity, ..Settings::default() };
@@ -94,10 +109,12 @@ impl<F: Tabled> Loaded<F> {
             tables: Tables::open(pins)?,
             filter: pinned(pins, &of_family(map_names::FILTER))?.try_into()?,
             flows: pinned(pins, &of_family(map_names::FLOWS))?.try_into()?,
+            batches: FlowBatches::open(pins)?,
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
             affinities: pinned(pins, &of_family(map_names::AFFINITY))?.try_into()?,
             locality: pinned(pins, &of_family(map_names::LOCALITY))?.try_into()?,
+            foreign_nat: pinned(pins, &of_family(map_names::FOREIGN_NAT))?.try_into()?,
             ranges: pinned(pins, &of_family(map_names::SOURCE_RANGES))?.try_into()?,
             counters: pinned(pins, map_names::COUNTERS)?.try_into()?,
             fragments: fragments.try_into()?,
@@ -122,8 +139,13 @@ impl<F: Tabled> Loaded<F> {
         for key in frontends {
             self.tables.remove_frontend(&key)?;
         }
+        let names = self.tables.names().map(|entry| Ok(entry?.0)).collect::<Result<Vec<_>>>()?;
+        for index in names {
+            self.tables.remove_name(index)?;
+        }
         for row in 0..ROWS {
             self.tables.clear_service(ServiceIndex(row))?;
+            self.tables.publish_policy(ServiceIndex(row), Policy::default())?;
             self.tables.put_slots(row, &[BackendId::NONE])?;
             self.tables
                 .put_backend(BackendId(row), Backend::new(nobody, Port::ANY, 0, ServiceIndex(0)))?;
@@ -139,6 +161,7 @@ impl<F: Tabled> Loaded<F> {
         clear(&mut self.devices)?;
         clear(&mut self.affinities)?;
         self.locality.set(0, Locality::of_devices(), 0)?;
+        self.foreign_nat.set(0, ForeignNat::NONE, 0)?;
         for range in self.ranges.keys().collect::<Result<Vec<_>, _>>()? {
             self.ranges.remove(&range)?;
         }
@@ -151,6 +174,16 @@ impl<F: Tabled> Loaded<F> {
             self.counters.set(row, zeros, 0)?;
         }
         Ok(())
+    }
+
+    /// Collects silent flows, as the agent does now and then.
+    pub(crate) fn collect(&mut self) -> Result<Collected> {
+        Ok(collect(&mut self.tables, &self.batches)?)
+    }
+
+    /// Forgets all flows.
+    pub(crate) fn forget_flows(&mut self) -> Result<()> {
+        clear(&mut self.flows)
     }
 
     /// Makes all next hops ones that the stack has not used.

@@ -17,7 +17,7 @@ use proxy_tests::protocol::Protocol;
 use crate::connection::Connection;
 use crate::frames::{backend, client, syn, syn_ack, tcp, vip};
 use crate::programs::{At, Programs, Verdict};
-use crate::rig::{PLACES, Rig, Tabled};
+use crate::rig::{CAPACITY, PLACES, Rig, Tabled};
 
 both_families!(
     a_flood_that_syncookies_answer_harms_nobody,
@@ -72,7 +72,7 @@ impl Flood {
 
 /// Programs and tables whose places nobody has taken yet.
 fn rig_of_its_own<F: Tabled>() -> Result<Rig<F>> {
-    Rig::with_capacity(FlowCapacity { entries: 6 * PLACES, places: PLACES })
+    Rig::with_capacity(CAPACITY)
 }
 
 /// How many flows are half-open.
@@ -252,7 +252,7 @@ fn datagrams_that_nobody_answers_begin_again<F: Tabled>() -> Result<()> {
 
 fn without_room_nothing_is_opened<F: Tabled>() -> Result<()> {
     // Room for three flows and one direction of a fourth.
-    let capacity = FlowCapacity { entries: 7, places: PLACES };
+    let capacity = FlowCapacity { entries: 7, ..CAPACITY };
     let mut rig = with_services(Rig::<F>::with_capacity(capacity)?)?;
     let at = |port| client::<F>(12, port);
     let data = |from: SocketAddr, to| tcp(from, to, TcpFlags::ACK).payload(b"data");

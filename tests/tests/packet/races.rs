@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use proxy_agent::bpf::FlowCapacity;
 use proxy_common::counter::Reason;
 use proxy_common::frontend::ServiceIndex;
 use proxy_tests::both_families;
@@ -18,7 +17,7 @@ use crate::connection::Connection;
 use crate::frames::{backends, client, proof, tcp, vip};
 use crate::processors;
 use crate::programs::Verdict;
-use crate::rig::{PLACES, Rig, Tabled};
+use crate::rig::{CAPACITY, PLACES, Rig, Tabled};
 
 both_families!(
     a_flow_is_confirmed_once_whoever_else_sends,
@@ -186,8 +185,7 @@ fn a_flow_that_both_sides_end_at_once_is_closed<F: Tabled>() -> Result<()> {
 
 /// All places are taken, and each client that speaks now meets another one that takes its place.
 fn a_flow_that_is_confirmed_as_it_makes_room_goes_on_or_begins_again<F: Tabled>() -> Result<()> {
-    let capacity = FlowCapacity { entries: 6 * PLACES, places: PLACES };
-    let mut rig = Rig::<F>::with_capacity(capacity)?;
+    let mut rig = Rig::<F>::with_capacity(CAPACITY)?;
     let _: ServiceIndex = rig.service(vip::<F>(1), Protocol::Tcp, &backends::<F>(8))?;
     let programs = &rig.programs;
     let open = |from| Connection::open(programs, Protocol::Tcp, from, vip::<F>(1));

@@ -192,13 +192,19 @@ fn rows_of_backends_rest_before_they_are_others<F: Tabled>() -> Result<()> {
     for host in 1..=3 {
         assert!(row(&rig, ROWS, backend::<F>(host))?.is_some(), "{host}");
     }
-    // No more rows: rather no change than a row that may be in use.
-    cluster.put(service, Protocol::Tcp, &[backend::<F>(4)]);
+    // One more, but no more rows: rather less than is wanted than a row that may be in use.
+    cluster.put(service, Protocol::Tcp, &[backend::<F>(3), backend::<F>(4)]);
     assert!(!cluster.try_write(&mut rig.tables));
     assert_eq!(row(&rig, ROWS, backend::<F>(4))?, None);
     let at = client::<F>(12, 40_000);
     let connection = Connection::open(&rig.programs, Protocol::Tcp, at, service)?;
     assert_eq!(connection.backend, backend::<F>(3));
+    // The one that was there goes: nobody is sent to it.
+    cluster.put(service, Protocol::Tcp, &[backend::<F>(4)]);
+    assert!(!cluster.try_write(&mut rig.tables));
+    assert_eq!(row(&rig, ROWS, backend::<F>(4))?, None);
+    let refused = opening(Protocol::Tcp, client::<F>(12, 40_002), service);
+    assert_eq!(rig.programs.ingress(&refused)?.verdict, Verdict::Redirect);
     cluster.now += 2 * REST;
     cluster.write(&mut rig.tables)?;
     assert!(row(&rig, ROWS, backend::<F>(4))?.is_some());

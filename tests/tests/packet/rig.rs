@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use proxy_agent::bpf::FlowCapacity;
+use proxy_agent::bpf::{Capacity, FlowCapacity};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::clock::{Tick, seconds};
 use proxy_common::counter::Reason;
@@ -23,7 +23,7 @@ use proxy_common::{Address as _, Family, Port};
 use proxy_tests::family::{TestFamily, V4, V6};
 use proxy_tests::protocol::Protocol;
 
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, SOURCE_PORTS};
 
 /// The device that all packets are at: the loopback device of the test's
 /// network namespace.
@@ -32,7 +32,8 @@ pub(crate) const DEVICE: u32 = 1;
 /// Half-open flows that there is room for, and closed ones.
 pub(crate) const PLACES: u32 = 1 << 12;
 /// With as many others.
-const CAPACITY: FlowCapacity = FlowCapacity { entries: 6 * PLACES, places: PLACES };
+pub(crate) const CAPACITY: FlowCapacity =
+    FlowCapacity { entries: 6 * PLACES, places: PLACES, endless: PLACES };
 
 /// A family of the tests with its tables.
 pub(crate) trait Tabled: TestFamily {
@@ -100,6 +101,13 @@ impl<F: Tabled> Rig<F> {
     pub(crate) fn with_capacity(capacity: FlowCapacity) -> Result<Self> {
         enter_namespaces()?;
         Ok(Self { loaded: Some(Loaded::new(capacity)?), is_pooled: false })
+    }
+
+    /// The same with room for so much in each table.
+    pub(crate) fn with_tables(capacity: Capacity) -> Result<Self> {
+        enter_namespaces()?;
+        let loaded = Loaded::with_tables(capacity, SOURCE_PORTS)?;
+        Ok(Self { loaded: Some(loaded), is_pooled: false })
     }
 }
 

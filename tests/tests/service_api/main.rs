@@ -7,6 +7,7 @@ mod affinity;
 mod beside;
 mod drivers;
 mod exhaustion;
+mod full_tables;
 mod health_checks;
 mod host_network;
 mod local_clients;

@@ -2,6 +2,7 @@
 
 //! Sockets are listed and ended; which of them are served. Needs root.
 
+mod adopted;
 mod diag;
 mod groups;
 mod in_kernel;

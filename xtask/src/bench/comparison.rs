@@ -48,7 +48,7 @@ struct Beside {
 impl Path {
     /// To the server's own address, on a node without a proxy.
     pub(crate) const fn direct(name: &'static str, client: Client) -> Self {
-        let kind = Kind { proxy: Proxy::None, services: 0, flows: 0 };
+        let kind = Kind { proxy: Proxy::None, services: 0, flows: 0, room: None };
         Self { name, kind, client, is_direct: true, size: None, beside: Vec::new() }
     }
 

@@ -77,6 +77,13 @@ impl Counted {
     }
 }
 
+impl Counted {
+    /// How many flows packets have opened.
+    pub(crate) const fn flows(self) -> usize {
+        self.flows
+    }
+}
+
 impl Expected {
     /// That this was done between two looks at the counters, all of it, and nothing else.
     ///

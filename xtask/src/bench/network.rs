@@ -52,6 +52,8 @@ pub(crate) struct Kind {
     pub(crate) services: u32,
     /// How many flows the agent's table of each family holds at first.
     pub(crate) flows: u32,
+    /// How many it has room for, if not as many as by default.
+    pub(crate) room: Option<u32>,
 }
 
 impl Kind {

@@ -15,7 +15,7 @@ use super::{
 /// How many Services each proxy has.
 const SERVICES: u32 = 10;
 
-const SIXFOUR: Kind = Kind { proxy: Proxy::Sixfour, services: SERVICES, flows: 0 };
+const SIXFOUR: Kind = Kind { proxy: Proxy::Sixfour, services: SERVICES, flows: 0, room: None };
 const FAST: Kind = Kind { proxy: Proxy::FastSixfour, ..SIXFOUR };
 const NFTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Nftables), ..SIXFOUR };
 const IPTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Iptables), ..SIXFOUR };

@@ -61,7 +61,7 @@ fn by_services(sizes: &[u32]) -> Vec<Path> {
     for (name, proxy, most) in proxies {
         let fewest = paths.len();
         for services in sizes.iter().copied().filter(|size| *size <= most) {
-            let kind = Kind { proxy, services, flows: 0 };
+            let kind = Kind { proxy, services, flows: 0, room: None };
             let path = Path::service(name, kind, Client::Pod).at(services.into());
             let path = path.beside(0, DIRECT, None);
             let is_goal = proxy == Proxy::Sixfour && SERVICES.last() == Some(&services);
@@ -76,7 +76,7 @@ fn by_services(sizes: &[u32]) -> Vec<Path> {
 fn by_flows(sizes: &[u32]) -> Vec<Path> {
     let mut paths = Vec::new();
     for flows in sizes {
-        let kind = Kind { proxy: Proxy::Sixfour, services: SERVICES[0], flows: *flows };
+        let kind = Kind { proxy: Proxy::Sixfour, services: SERVICES[0], flows: *flows, room: None };
         let path = Path::service(TC, kind, Client::Pod).at(u64::from(*flows));
         paths.push(if paths.is_empty() { path } else { path.beside(0, "no other flow", None) });
     }

@@ -17,7 +17,7 @@ use super::{
 /// How many Services each proxy has.
 const SERVICES: u32 = 10;
 
-const BY_TC: Kind = Kind { proxy: Proxy::Sixfour, services: SERVICES, flows: 0 };
+const BY_TC: Kind = Kind { proxy: Proxy::Sixfour, services: SERVICES, flows: 0, room: None };
 const BY_XDP: Kind = Kind { proxy: Proxy::XdpSixfour, ..BY_TC };
 const NFTABLES: Kind = Kind { proxy: Proxy::Rules(Mode::Nftables), ..BY_TC };
 

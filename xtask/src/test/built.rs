@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What cargo builds for the tests, and where it puts it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::process::{Run as _, cargo};
+use crate::{
+    bpf,
+    process::{Run as _, cargo},
+    report, workspace,
+};
 
 /// The packages that every command of the tests is about. Cargo compiles a dependency once for each
 /// set of features that a selection of packages asks for: with another selection for each command it
@@ -20,20 +27,27 @@ pub(crate) const BINARY: &str = "sixfour";
 /// The workspace, built.
 pub(super) struct Workspace {
     sixfour: PathBuf,
+    other_abi: Option<PathBuf>,
     tests: Vec<String>,
 }
 
 impl Workspace {
-    /// Builds all but the BPF programs and looks which integration tests there are.
+    /// Builds all but the BPF programs and looks which integration tests there are; an agent of another version of the
+    /// ABI, too, if it is needed.
     ///
     /// # Errors
     ///
     /// If it does not build.
-    pub(super) fn build() -> Result<Self> {
+    pub(super) fn build(needs_other_abi: bool) -> Result<Self> {
+        // First: what is built last lies where cargo's own commands look for it.
+        let other_abi = needs_other_abi.then(agent_of_other_abi).transpose()?;
+        if other_abi.is_some() {
+            let _ = bpf::build()?;
+        }
         let sixfour = built(&[&["build", "--all-targets"], &PACKAGES[..]].concat(), BINARY)?;
         let metadata = cargo().args(["metadata", "--no-deps", "--format-version=1"]).read()?;
         let metadata: Value = serde_json::from_str(&metadata).context("reading cargo's words")?;
-        Ok(Self { sixfour, tests: integration_tests(&metadata) })
+        Ok(Self { sixfour, other_abi, tests: integration_tests(&metadata) })
     }
 
     /// The agent.
@@ -41,10 +55,38 @@ impl Workspace {
         &self.sixfour
     }
 
+    /// An agent of another version of the ABI, if it was asked for.
+    pub(super) fn other_abi(&self) -> Option<&Path> {
+        self.other_abi.as_deref()
+    }
+
     /// The names of the integration tests.
     pub(super) fn tests(&self) -> &[String] {
         &self.tests
     }
+}
+
+/// Builds an agent of another version of the ABI, for tests of upgrades, and returns its path. It is kept apart: the
+/// agent itself is built by the same name.
+///
+/// # Errors
+///
+/// If it does not build.
+pub(super) fn agent_of_other_abi() -> Result<PathBuf> {
+    let object = bpf::build_other_abi()?;
+    report::step("building an agent of another ABI version");
+    let feature = format!("proxy-agent/{}", bpf::OTHER_ABI);
+    let messages = cargo()
+        .args(["build", "--bin", BINARY, "--features", &feature])
+        .args(PACKAGES)
+        .arg("--message-format=json-render-diagnostics")
+        .env("SIXFOUR_BPF_OBJECT", object)
+        .read()?;
+    let agent = workspace::target("other-abi").join(BINARY);
+    let built = find_built(&messages, BINARY)?;
+    let _: u64 = fs::copy(&built, &agent)
+        .with_context(|| format!("cannot copy {} to {}", built.display(), agent.display()))?;
+    Ok(agent)
 }
 
 /// Builds an integration test and returns the path of its program.

@@ -48,12 +48,17 @@ const fn image(name: &'static str, package: &'static str, why: &'static str) -> 
     Tool { name, package, why, stages: IMAGE, in_guest: false }
 }
 
+/// A tool for kube-proxy's rules, from which nodes of tests are moved.
+const fn rules(name: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool { name, package, why, stages: &[Stage::Network], in_guest: false }
+}
+
 /// A tool that no stage needs as such: only what asks for it by name.
 const fn on_demand(name: &'static str, package: &'static str, why: &'static str) -> Tool {
     Tool { name, package, why, stages: &[], in_guest: false }
 }
 
-const TOOLS: [Tool; 24] = [
+const TOOLS: [Tool; 26] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -81,9 +86,11 @@ const TOOLS: [Tool; 24] = [
         stages: IMAGE,
         in_guest: true,
     },
-    on_demand("nfacct", "nfacct", "to count as kube-proxy's rules do"),
-    on_demand("iptables-restore", "iptables", "to load kube-proxy's rules"),
-    on_demand("ip6tables-restore", "iptables", "to load kube-proxy's rules"),
+    rules("nfacct", "nfacct", "to count as kube-proxy's rules do"),
+    rules("iptables-restore", "iptables", "to load kube-proxy's rules"),
+    rules("ip6tables-restore", "iptables", "to load kube-proxy's rules"),
+    rules("iptables-legacy", "iptables", "rules as some kube-proxies write them"),
+    rules("ip6tables-legacy", "iptables", "rules as some kube-proxies write them"),
     on_demand("curl", "curl", "to ask Services by hand"),
     on_demand("modprobe", "kmod", "to load what netfilter has for bridges"),
     image("ldd", "libc-bin", "to find the libraries of what a guest runs"),

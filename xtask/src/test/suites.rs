@@ -82,7 +82,7 @@ const SOCKETS: &[&str] = &["--test-threads=1", "served::"];
 const SOCKETS_OF_6_1: &[&str] = &["--test-threads=1", "served::", "in_kernel::"];
 
 /// Every suite.
-pub(super) const SUITES: [Suite; 11] = [
+pub(super) const SUITES: [Suite; 12] = [
     Suite {
         name: "packet",
         what: "packets through the BPF programs, one by one",
@@ -122,6 +122,13 @@ pub(super) const SUITES: [Suite; 11] = [
     Suite {
         arguments: &["--test-threads=2"],
         ..here("host_sockets", "Services for processes of nodes, at their sockets")
+    },
+    Suite {
+        arguments: &["--test-threads=2"],
+        ..here(
+            "reliability",
+            "requests all the time, of which none is lost, whatever happens meanwhile",
+        )
     },
     Suite {
         name: "devices",

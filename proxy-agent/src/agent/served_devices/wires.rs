@@ -25,6 +25,11 @@ impl Wires {
         self.0.retain(|_, wires| !wires.is_empty());
         former
     }
+
+    /// Whether it is a device's.
+    pub(super) fn has(&self, wire: Wire) -> bool {
+        self.0.values().any(|used| used.contains(&wire))
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,12 @@ impl<F: Family> Store for Fake<F> {
         self.check();
         Ok(())
     }
+
+    fn mend_row(&mut self, number: u32, row: FilterRow) -> Result<(), Step> {
+        let _ = self.rows.insert(number, row);
+        self.check();
+        Ok(())
+    }
 }
 
 /// What is done with frontends that have few addresses, so that several have a bit together.
@@ -242,7 +248,30 @@ fn bits_of_one_entry_take_no_memory<F: Family>() {
     assert!(scene.is_empty());
 }
 
+/// An agent may have ended after it had set a bit, or before it had cleared one.
+fn who_takes_them_over_counts_and_clears<F: Family>() {
+    let mut scene = Scene::<F>::new();
+    for (address, port) in [(0, 80), (0, 443), (1, 80)] {
+        scene.put(address, port).unwrap();
+    }
+    let counts = scene.frontends.counts.clone();
+    let other = address::<F>(1 << 24);
+    scene.frontends.store.write_bit(FilterBit::of(&other), true).unwrap();
+    let store = scene.frontends.store;
+    let keys: Vec<_> = store.entries.keys().copied().collect();
+    let mut frontends = Frontends::new(store);
+    frontends.take_over(keys.iter()).unwrap();
+    assert_eq!(frontends.counts, counts);
+    assert!(!frontends.store.has(&other));
+    for key in &keys {
+        frontends.remove(key).unwrap();
+    }
+    scene.frontends = frontends;
+    assert!(scene.is_empty());
+}
+
 in_both_families!(
+    who_takes_them_over_counts_and_clears,
     bits_of_one_entry_take_no_memory,
     the_bit_comes_first_and_goes_last,
     what_is_written_again_counts_once,

@@ -10,14 +10,17 @@ use proxy_common::{
     source_range::{Admitted, Ranged},
 };
 
-use super::{super::Error, Tables, of_family};
+use super::{
+    super::{Error, full::map_error},
+    Tables, of_family,
+};
 
 pub(super) fn cidr_error<F: Family>(error: MapError) -> Error {
-    Error::Map(of_family::<F>(map_names::SERVICE_CIDRS), error)
+    map_error(of_family::<F>(map_names::SERVICE_CIDRS), error)
 }
 
 pub(super) fn range_error<F: Family>(error: MapError) -> Error {
-    Error::Map(of_family::<F>(map_names::SOURCE_RANGES), error)
+    map_error(of_family::<F>(map_names::SOURCE_RANGES), error)
 }
 
 /// The key of a Service port's source range.

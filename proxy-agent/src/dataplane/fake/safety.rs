@@ -12,6 +12,7 @@ use proxy_common::{
     Family,
     backend::{Backend, BackendId, Standing},
     frontend::{FrontendKind, ServiceIndex},
+    name::ServiceName,
     service::{BackendSet, Policy, Service},
 };
 
@@ -78,7 +79,10 @@ impl Safety {
                     free || tables.slots.get(&slot) == Some(id)
                 })
             }
-            Op::PutSet { index, .. } | Op::PutName { index, .. } => self.is_free(*index),
+            Op::PutSet { index, .. } => self.is_free(*index),
+            Op::PutName { index, name } => {
+                self.is_free(*index) && !is_anothers(tables, *index, name)
+            }
             Op::PutPolicy { index, policy } => {
                 let restricts = policy.has(Policy::SOURCE_RANGES);
                 self.is_free(*index) && (!restricts || tables.ranges_of(*index).next().is_some())
@@ -93,6 +97,7 @@ impl Safety {
             Op::RemoveFrontend { key } => tables.frontends.contains_key(key),
             Op::PutServiceCidr { prefix } => !tables.service_cidrs.contains(prefix),
             Op::RemoveServiceCidr { prefix } => tables.service_cidrs.contains(prefix),
+            Op::PutShortfall { .. } | Op::RemoveShortfall { .. } => true,
             Op::RemoveService { index } => {
                 let _ = self.removed.insert(*index, self.now);
                 !tables.frontends.values().any(|pointed| pointed.service() == *index)
@@ -160,6 +165,12 @@ impl Safety {
             }
         }
     }
+}
+
+/// Whether flows refer to a row as that of another Service port.
+fn is_anothers<F: Family>(tables: &Fake<F>, index: ServiceIndex, name: &ServiceName) -> bool {
+    let port = |of: &ServiceName| (of.namespace, of.name, of.protocol, of.number);
+    tables.flows.iter().any(|(row, of)| *row == index && port(of) != port(name))
 }
 
 fn published_slots<F: Family>(tables: &Fake<F>) -> impl Iterator<Item = u32> {

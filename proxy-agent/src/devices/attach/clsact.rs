@@ -4,6 +4,8 @@
 //! Unlike links, filters outlive the process that made them; so they carry in their handle what
 //! the next one must know.
 
+use std::collections::BTreeSet;
+
 use aya::programs::tc::TcHandle;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkPayload};
 use rtnetlink::packet_route::{
@@ -35,6 +37,22 @@ impl<'a> Clsact<'a> {
         Self { requests, device }
     }
 
+    /// The devices that have one.
+    pub(super) async fn devices(requests: &Requests) -> Result<Vec<u32>, NetlinkError> {
+        let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+        let answers = requests.dump(request).await?;
+        let devices = answers.into_iter().filter_map(|answer| match answer.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewQueueDiscipline(discipline)) => {
+                let is_clsact =
+                    |attribute: &TcAttribute| *attribute == TcAttribute::Kind("clsact".to_owned());
+                let has_it = discipline.attributes.iter().any(is_clsact);
+                has_it.then(|| discipline.header.index.cast_unsigned())
+            }
+            _ => None,
+        });
+        Ok(devices.collect())
+    }
+
     /// Makes it, and tells whether it was not there before.
     pub(super) async fn add(&self) -> Result<bool, AttachError> {
         let request = RouteNetlinkMessage::NewQueueDiscipline(self.discipline());
@@ -60,32 +78,41 @@ impl<'a> Clsact<'a> {
         }
     }
 
-    /// Removes our programs, left by an agent that could not do so itself, and tells whether that
-    /// agent had made the queueing discipline. Ingress first, as when detaching.
-    pub(super) async fn remove_orphans(&self) -> Result<bool, AttachError> {
-        let mut made_clsact = false;
-        for side in Side::BOTH {
-            for orphan in self.filters(side).await? {
-                if !orphan.is_ours(side) {
-                    continue;
-                }
-                made_clsact |= orphan.handle == u32::from(handle(true));
-                let request = RouteNetlinkMessage::DelTrafficFilter(self.filter(side, &orphan));
-                match self.requests.order(request, 0).await {
-                    Err(error) if error.errno() != Some(Errno::NOENT) => {
-                        return Err(self.error(error));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(made_clsact)
+    /// Our programs on a side.
+    pub(super) async fn own(&self, side: Side) -> Result<Vec<Filter>, AttachError> {
+        let mut filters = self.filters(side).await?;
+        filters.retain(|filter| filter.is_ours(side));
+        Ok(filters)
     }
 
-    /// Whether our program is there.
-    pub(super) async fn has_own(&self, side: Side) -> Result<bool, AttachError> {
-        let filters = self.filters(side).await?;
-        Ok(filters.iter().any(|filter| filter.is_ours(side)))
+    /// Whether one of our programs says that we have made the queueing discipline.
+    pub(super) async fn is_made(&self) -> Result<bool, AttachError> {
+        for side in Side::BOTH {
+            if self.own(side).await?.iter().any(Filter::made_clsact) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes a filter; one that is not there is as good.
+    pub(super) async fn remove(&self, side: Side, filter: &Filter) -> Result<(), AttachError> {
+        let request = RouteNetlinkMessage::DelTrafficFilter(self.filter(side, filter));
+        match self.requests.order(request, 0).await {
+            Err(error) if error.errno() != Some(Errno::NOENT) => Err(self.error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes our programs, ingress first, and the queueing discipline if we have made it and nobody else uses it.
+    pub(super) async fn take_off(&self) -> Result<(), AttachError> {
+        let is_made = self.is_made().await?;
+        for side in Side::BOTH {
+            for own in self.own(side).await? {
+                self.remove(side, &own).await?;
+            }
+        }
+        if is_made { self.remove_if_empty().await } else { Ok(()) }
     }
 
     async fn filters(&self, side: Side) -> Result<Vec<Filter>, AttachError> {
@@ -144,12 +171,14 @@ const fn parent(side: Side) -> Handle {
 
 /// Somebody's filter.
 #[derive(Debug)]
-struct Filter {
-    handle: u32,
+pub(super) struct Filter {
+    pub(super) handle: u32,
     /// `tcm_info`: priority in the upper half, protocol in the lower, as the kernel wants it back.
     priority_and_protocol: u32,
     /// The name of its BPF program, if it has one.
     program: Option<String>,
+    /// And its id.
+    id: Option<u32>,
 }
 
 impl Filter {
@@ -157,19 +186,48 @@ impl Filter {
         self.program.as_deref().is_some_and(|program| side.has(program))
     }
 
+    /// Whether it holds packets back where they leave the node.
+    pub(super) fn is_guard(&self, side: Side) -> bool {
+        self.program.as_deref().is_some_and(|program| side.is_guard(program))
+    }
+
+    /// Whether its program has this name.
+    pub(super) fn is(&self, program: &str) -> bool {
+        self.program.as_deref() == Some(program)
+    }
+
+    /// Whether its program is one of these, by id.
+    pub(super) fn is_of(&self, programs: &BTreeSet<u32>) -> bool {
+        self.id.is_some_and(|id| programs.contains(&id))
+    }
+
+    /// Whether it says that we have made the queueing discipline.
+    pub(super) fn made_clsact(&self) -> bool {
+        self.handle == u32::from(handle(true))
+    }
+
+    pub(super) const fn priority(&self) -> u16 {
+        (self.priority_and_protocol >> 16) as u16
+    }
+
     fn of(message: TcMessage) -> Self {
         let options = message.attributes.into_iter().flat_map(|attribute| match attribute {
             TcAttribute::Options(options) => options,
             _ => Vec::new(),
         });
-        let mut names = options.filter_map(|option| match option {
-            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
-            _ => None,
-        });
+        let (mut program, mut id) = (None, None);
+        for option in options {
+            match option {
+                TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => program = Some(name),
+                TcOption::Bpf(TcFilterBpfOption::ProgId(of_program)) => id = Some(of_program),
+                _ => {}
+            }
+        }
         Self {
             handle: message.header.handle.into(),
             priority_and_protocol: message.header.info,
-            program: names.next(),
+            program,
+            id,
         }
     }
 }

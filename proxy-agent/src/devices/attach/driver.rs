@@ -4,70 +4,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
+    os::fd::AsFd as _,
 };
 
-use aya::programs::{XdpMode, links::FdLink};
+use aya::programs::XdpMode;
 use proxy_common::device::DeviceTraits;
-use thiserror::Error;
+use tracing::warn;
 
-use super::{AttachError, pair::is_on};
+use super::{AttachError, DriverError, pair::State};
 use crate::{
     bpf::{
-        self, Object,
+        DeviceLink, Hook, Links, Object, PinnedLink,
         object::{XDP, XDP_GENERIC},
     },
+    chain::chain,
     devices::{
-        abilities::{Abilities, AbilityError, AbilityRequests},
+        abilities::{Abilities, AbilityRequests},
         xdp::{Driven, Xdp},
     },
 };
-
-/// Frames of a device cannot be handled in a driver.
-#[derive(Debug, Error)]
-pub enum DriverError {
-    /// The kernel refused, or could not be asked.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// The kernel may join frames before a program behind the driver sees them, and their checksums are partial then.
-    #[error("device {device} is stacked on others: it may get joined frames in mode generic")]
-    Stacked {
-        /// The device's interface index.
-        device: u32,
-    },
-    /// It cannot be told what the driver can do.
-    #[error(transparent)]
-    Abilities(#[from] AbilityError),
-    /// Frames of VLANs could not be told from the device's own.
-    #[error(
-        "{name} takes the tags of VLANs off frames before a program sees these: `ethtool -K {name} rxvlan off` has it leave them"
-    )]
-    TakesTags {
-        /// The device's name.
-        name: String,
-    },
-    /// What the program sent would be dropped.
-    #[error(
-        "what a program sends by {name} would be dropped (no ndo_xdp_xmit): the other end of a veth must have a program of its own or GRO (`ethtool -K NAME gro on`), and each leg of a bond a driver that sends for others"
-    )]
-    SendsNothing {
-        /// The name of the driver's device.
-        name: String,
-    },
-    /// A driver has one program, in one mode.
-    #[error(
-        "device {device} has its program in mode {} for other devices: not in mode {} as well",
-        .has.name(),
-        .wanted.name()
-    )]
-    OtherMode {
-        /// The interface index of the driver's device.
-        device: u32,
-        /// The mode that others use.
-        has: Xdp,
-        /// The mode that is not to be had.
-        wanted: Xdp,
-    },
-}
 
 /// Where the program runs, and what the driver can do there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +48,20 @@ impl InDriver {
 }
 
 /// All drivers that have it, by the interface index of their device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Drivers {
-    drivers: BTreeMap<u32, Driver>,
+    links: Links,
+    by_device: BTreeMap<u32, Driver>,
     /// From when some driver is to have it.
     requests: Option<AbilityRequests>,
 }
 
 impl Drivers {
+    /// None yet, with links that are pinned there.
+    pub(super) const fn new(links: Links) -> Self {
+        Self { links, by_device: BTreeMap::new(), requests: None }
+    }
+
     /// Puts the program where frames of a device come by, or takes it off. Where it had gone missing and cannot be put
     /// again, no user of that driver has one any more: [`Drivers::of`] says so.
     pub(super) async fn attach(
@@ -112,7 +73,8 @@ impl Drivers {
         self.release(user, driven.map(|driven| driven.device));
         let Some(driven) = driven else { return Ok(()) };
         let attached = self.attach_if_able(object, user, driven).await;
-        if attached.is_err() {
+        // A kernel that cannot be asked at the moment is asked again: until then, what was there stays.
+        if attached.as_ref().is_err_and(|error| !matches!(error, DriverError::Abilities(_))) {
             self.release(user, None);
         }
         attached
@@ -142,10 +104,10 @@ impl Drivers {
         if is_native && driven.delivers_by_others && !requests.of(device).await?.sends_for_others {
             return Err(DriverError::SendsNothing { name: driven.name.clone() });
         }
-        attach_if_missing(&mut self.drivers, object, user, driven)?;
+        attach_if_missing(&self.links, &mut self.by_device, object, user, driven)?;
         // After: some drivers send for others only while they have a program themselves.
         let abilities = if is_native { requests.of(device).await? } else { Abilities::UNSAID };
-        if let Some(driver) = self.drivers.get_mut(&device) {
+        if let Some(driver) = self.by_device.get_mut(&device) {
             driver.abilities = abilities;
         }
         Ok(())
@@ -161,7 +123,7 @@ impl Drivers {
 
     /// Where the program runs for a device.
     pub(super) fn of(&self, user: u32) -> Option<InDriver> {
-        let driver = self.drivers.values().find(|driver| driver.users.contains(&user))?;
+        let driver = self.by_device.values().find(|driver| driver.users.contains(&user))?;
         Some(InDriver { mode: driver.mode, abilities: driver.abilities })
     }
 
@@ -170,19 +132,49 @@ impl Drivers {
         self.release(user, None);
     }
 
+    /// Whether the program of a device's frames is in its driver still; its link is pinned again if the pin has gone.
+    pub(super) fn look(&self, user: u32) -> Result<State, AttachError> {
+        let found = self.by_device.iter().find(|(_, driver)| driver.users.contains(&user));
+        let Some((device, driver)) = found else { return Ok(State::InPlace) };
+        if !driver.is_in_place(*device)? {
+            return Ok(State::Missing);
+        }
+        Ok(if driver.link.repin()? { State::Repinned } else { State::InPlace })
+    }
+
+    /// Whether a link is of a driver that has the program because of us.
+    pub(super) fn has(&self, link: DeviceLink) -> bool {
+        let driver = self.by_device.get(&link.device);
+        driver.is_some_and(|driver| hook(driver.mode) == link.hook)
+    }
+
     /// Has a device use no driver but this one.
     fn release(&mut self, user: u32, but: Option<u32>) {
-        self.drivers.retain(|device, driver| {
+        let unused = self.by_device.extract_if(.., |device, driver| {
             if Some(*device) != but {
                 let _: bool = driver.users.remove(&user);
             }
-            !driver.users.is_empty()
+            driver.users.is_empty()
         });
+        for (device, driver) in unused {
+            if let Err(error) = driver.link.remove() {
+                warn!(device, error = chain(&error), "cannot take the program off the driver");
+            }
+        }
+    }
+}
+
+/// What a link is for in this mode.
+pub(super) const fn hook(mode: Xdp) -> Hook {
+    match mode {
+        Xdp::Generic => Hook::GenericXdp,
+        Xdp::Off | Xdp::Native => Hook::NativeXdp,
     }
 }
 
 /// Puts the program into a driver, for a device, unless it is there.
 fn attach_if_missing(
+    links: &Links,
     drivers: &mut BTreeMap<u32, Driver>,
     object: &mut Object,
     user: u32,
@@ -204,16 +196,16 @@ fn attach_if_missing(
     // A device takes one program: what is left of the former link goes before the next one comes.
     let former = drivers.remove(&device).filter(|driver| driver.mode == wanted);
     let users = former.map(|driver| driver.users).unwrap_or_default();
-    let mut attached = Driver::attach(object, driven)?;
+    let mut attached = Driver::attach(links, object, driven)?;
     attached.users.extend(users.into_iter().chain([user]));
     let _: Option<Driver> = drivers.insert(device, attached);
     Ok(())
 }
 
-/// The program in one driver. Dropped, it is taken off.
+/// The program in one driver. Dropped, it stays.
 #[derive(Debug)]
 struct Driver {
-    link: FdLink,
+    link: PinnedLink,
     mode: Xdp,
     abilities: Abilities,
     /// The devices whose frames come by it.
@@ -221,25 +213,50 @@ struct Driver {
 }
 
 impl Driver {
-    fn attach(object: &mut Object, driven: &Driven) -> Result<Self, AttachError> {
-        let (name, mode) = match driven.mode {
+    /// Puts the program into a driver: in the link that is pinned, if that is there still, and of the same mode.
+    fn attach(links: &Links, object: &mut Object, driven: &Driven) -> Result<Self, AttachError> {
+        let (device, mode) = (driven.device, driven.mode);
+        let wanted = hook(mode);
+        for hook in [Hook::NativeXdp, Hook::GenericXdp] {
+            if hook != wanted {
+                // A device takes one program, in one mode.
+                let _: bool = links.remove(&DeviceLink { device, hook }.to_string())?;
+            }
+        }
+        let (name, xdp_mode) = match mode {
             Xdp::Generic => (XDP_GENERIC, XdpMode::Skb),
             Xdp::Off | Xdp::Native => (XDP, XdpMode::Driver),
         };
-        let program = object.driver_program(name).map_err(AttachError::Object)?;
-        let link = program
-            .attach_to_if_index(driven.device, mode)
-            .and_then(|id| program.take_link(id))
-            .map_err(AttachError::of(name, driven.device))?;
-        let link = FdLink::try_from(link);
-        let link = link.map_err(|error| AttachError::Object(bpf::Error::Link(error)))?;
-        let abilities = Abilities::UNSAID;
-        Ok(Self { link, mode: driven.mode, abilities, users: BTreeSet::new() })
+        let place = DeviceLink { device, hook: wanted };
+        let program = object.driver_program(name)?;
+        let name_of_link = place.to_string();
+        let found = match links.open(&name_of_link)? {
+            // A device takes one program: that of another version makes room.
+            None => links.open_former(&name_of_link)?,
+            own => own,
+        };
+        let link = match found {
+            Some(link) if link.is_at(place.place())? => {
+                let program = program.fd().map_err(AttachError::of(name, device))?;
+                link.update(program.as_fd())?;
+                links.take(link, &name_of_link)?
+            }
+            stale => {
+                stale.map_or(Ok(()), PinnedLink::remove)?;
+                let attached = program
+                    .attach_to_if_index(device, xdp_mode)
+                    .and_then(|id| program.take_link(id))
+                    .map_err(AttachError::of(name, device))?;
+                links.pin(attached, &name_of_link)?
+            }
+        };
+        Ok(Self { link, mode, abilities: Abilities::UNSAID, users: BTreeSet::new() })
     }
 
     /// Whether it is there still.
     fn is_in_place(&self, device: u32) -> Result<bool, AttachError> {
-        is_on(&self.link, device).map_err(|source| AttachError::LinkInfo { device, source })
+        let place = DeviceLink { device, hook: hook(self.mode) }.place();
+        Ok(self.link.is_at(place)?)
     }
 }
 

@@ -8,14 +8,17 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::NetlinkError;
-use crate::bpf;
+use crate::{
+    bpf,
+    devices::{abilities::AbilityError, xdp::Xdp},
+};
 
 /// A device cannot be fitted with programs, or not be freed of them.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    /// The object has no such program.
-    #[error("cannot attach")]
-    Object(#[source] bpf::Error),
+    /// A program cannot be had, or a link not be handled.
+    #[error(transparent)]
+    Object(#[from] bpf::Error),
     /// The kernel refused to attach or detach a program.
     #[error("cannot attach or detach {program} on device {device}")]
     Program {
@@ -35,15 +38,6 @@ pub enum AttachError {
         /// Why.
         #[source]
         source: NetlinkError,
-    },
-    /// It cannot be told whether a program is on the device still.
-    #[error("cannot read where the links of this process are, as for device {device}")]
-    LinkInfo {
-        /// The device's interface index.
-        device: u32,
-        /// Why.
-        #[source]
-        source: io::Error,
     },
     /// There is no such device.
     #[error("device {device} is gone")]
@@ -70,16 +64,9 @@ impl AttachError {
         matches!(self, Self::NoDevice { .. }) || self.errno() == Some(Errno::NODEV)
     }
 
-    /// Whether there is nothing to take off: no device, no filter, no queueing discipline.
-    pub(super) fn is_not_there(&self) -> bool {
-        self.is_no_device() || matches!(self.errno(), Some(Errno::NOENT | Errno::INVAL))
-    }
-
     /// Whether the kernel does not know this way to attach.
     pub(super) fn is_unsupported(&self) -> bool {
-        // A program that is refused says nothing of how programs are attached.
-        !matches!(self, Self::Object(_))
-            && matches!(self.errno(), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::TOOBIG))
+        matches!(self.errno(), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::TOOBIG))
     }
 
     /// The kernel's error number, wherever in the chain of sources it is.
@@ -95,26 +82,49 @@ impl AttachError {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use aya::{programs::ProgramError, sys::SyscallError};
-    use rustix::io::Errno;
-
-    use super::AttachError;
-    use crate::bpf;
-
-    fn refused() -> ProgramError {
-        let io_error = io::Error::from(Errno::INVAL);
-        ProgramError::SyscallError(SyscallError { call: "bpf", io_error })
-    }
-
-    #[test]
-    fn a_program_that_is_refused_says_nothing_of_tcx() {
-        let of_attaching = AttachError::Program { program: "x", device: 1, source: refused() };
-        assert!(of_attaching.is_unsupported());
-        let of_loading = AttachError::Object(bpf::Error::Program("x".to_owned(), refused()));
-        assert!(!of_loading.is_unsupported());
-    }
+/// Frames of a device cannot be handled in a driver.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// The kernel refused, or could not be asked.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The kernel may join frames before a program behind the driver sees them, and their checksums are partial then.
+    #[error("device {device} is stacked on others: it may get joined frames in mode generic")]
+    Stacked {
+        /// The device's interface index.
+        device: u32,
+    },
+    /// It cannot be told what the driver can do.
+    #[error(transparent)]
+    Abilities(#[from] AbilityError),
+    /// Frames of VLANs could not be told from the device's own.
+    #[error(
+        "{name} takes the tags of VLANs off frames before a program sees these: `ethtool -K {name} rxvlan off` has it leave them"
+    )]
+    TakesTags {
+        /// The device's name.
+        name: String,
+    },
+    /// What the program sent would be dropped.
+    #[error(
+        "what a program sends by {name} would be dropped (no ndo_xdp_xmit): the other end of a veth must have a program of its own or GRO (`ethtool -K NAME gro on`), and each leg of a bond a driver that sends for others"
+    )]
+    SendsNothing {
+        /// The name of the driver's device.
+        name: String,
+    },
+    /// A driver has one program, in one mode.
+    #[error(
+        "device {device} has its program in mode {} for other devices: not in mode {} as well",
+        .has.name(),
+        .wanted.name()
+    )]
+    OtherMode {
+        /// The interface index of the driver's device.
+        device: u32,
+        /// The mode that others use.
+        has: Xdp,
+        /// The mode that is not to be had.
+        wanted: Xdp,
+    },
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which programs a device has, and on which side.
 
-use aya::programs::{LinkOrder, TcAttachType};
+use aya::programs::{LinkOrder, ProgramId, TcAttachType};
 
 use crate::{
-    bpf::object::{
-        EGRESS, INGRESS, L3_EGRESS, L3_INGRESS, L3_UPLINK_EGRESS, L3_UPLINK_INGRESS, UPLINK_EGRESS,
-        UPLINK_INGRESS,
+    bpf::{
+        Hook,
+        object::{
+            EGRESS, INGRESS, L3_EGRESS, L3_INGRESS, L3_UPLINK_EGRESS, L3_UPLINK_INGRESS,
+            UPLINK_EGRESS, UPLINK_INGRESS,
+        },
     },
     devices::classify::Role,
 };
@@ -31,6 +34,19 @@ impl Side {
         }
     }
 
+    /// Whether this is the name of a program that holds packets back where they leave the node.
+    pub(super) fn is_guard(self, program: &str) -> bool {
+        self == Self::Egress && [UPLINK_EGRESS, L3_UPLINK_EGRESS].contains(&program)
+    }
+
+    /// What a link on this side is for.
+    pub(super) const fn hook(self) -> Hook {
+        match self {
+            Self::Ingress => Hook::Ingress,
+            Self::Egress => Hook::Egress,
+        }
+    }
+
     pub(super) const fn attach_type(self) -> TcAttachType {
         match self {
             Self::Ingress => TcAttachType::Ingress,
@@ -38,11 +54,14 @@ impl Side {
         }
     }
 
-    /// Closest to what is at the other end: what others see on this device is translated already.
-    pub(super) fn order(self) -> LinkOrder {
-        match self {
-            Self::Ingress => LinkOrder::first(),
-            Self::Egress => LinkOrder::last(),
+    /// Closest to what is at the other end: what others see on this device is translated already. But the program of
+    /// another version comes first, if it is there: it goes on with what it knows.
+    pub(super) fn order(self, former: Option<u32>) -> LinkOrder {
+        match (self, former) {
+            // SAFETY: the kernel looks whether there is such a program at the device.
+            (Self::Ingress, Some(id)) => LinkOrder::after_program_id(unsafe { ProgramId::new(id) }),
+            (Self::Ingress, None) => LinkOrder::first(),
+            (Self::Egress, _) => LinkOrder::last(),
         }
     }
 }
@@ -72,11 +91,13 @@ impl Programs {
     }
 
     /// The priority of clsact's filter for a side: before all others; but the guard comes after
-    /// whoever else may translate there.
-    pub(super) const fn priority(self, side: Side) -> u16 {
-        match (self.role, side) {
-            (Role::Uplink | Role::Tunnel, Side::Egress) => u16::MAX,
+    /// whoever else may translate there. Right after the filters of another version, if there are any, and if there is
+    /// room after a guard: there is, unless that has come after another one itself.
+    pub(super) fn priority(self, side: Side, former: impl Iterator<Item = u16>) -> u16 {
+        let usual = match (self.role, side) {
+            (Role::Uplink | Role::Tunnel, Side::Egress) => u16::MAX - 1,
             _ => 1,
-        }
+        };
+        former.max().and_then(|last| last.checked_add(1)).unwrap_or(usual)
     }
 }

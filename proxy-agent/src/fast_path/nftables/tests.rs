@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 
-use super::{super::message::text, *};
+use super::*;
+use crate::netlink::text;
 
 /// Of the rules that [`EXPECTED`] is about. The chain `unused` is led to by none, `watched` from
 /// the hook input only, and there is a table of ARP, and one of frames that accepts all.
@@ -23,7 +24,7 @@ fn bytes(line: &str) -> Vec<u8> {
 }
 
 /// What a message is about, by its type: a new chain, rule, or elements of a map.
-fn add(rules: &mut Ruleset, line: &str) -> Result<(), ReadError> {
+fn add(rules: &mut Ruleset, line: &str) -> Result<(), AskError> {
     let message = NetlinkMessage::<Message>::deserialize(&bytes(line))?;
     let (header, payload) = message.into_parts();
     let NetlinkPayload::InnerMessage(message) = payload else { panic!("{payload:?}") };
@@ -65,7 +66,7 @@ fn what_is_not_whole_is_an_error_and_never_a_crash() {
         let whole = bytes(line);
         // Behind the two headers; attributes are cut in the middle, too.
         for length in (20..whole.len()).step_by(3) {
-            let mut message = Message::request(Objects::Rules, 1, &[]);
+            let mut message = request(Objects::Rules, 1, &[]);
             message.attributes = whole[20..length].to_vec();
             let mut rules = Ruleset::default();
             refused += usize::from(rules.add_chain(&message).is_err());

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 use netlink_packet_core::{DefaultNla, Emitable as _};
 
-use super::{super::message::Objects, *};
+use super::{
+    super::request::{Objects, request},
+    *,
+};
 
 /// Attributes with these values.
 fn list(all: &[(u16, Vec<u8>)]) -> Vec<u8> {
@@ -28,7 +31,7 @@ fn judged(code: i32, chain: &[(u16, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn message(family: u8, attributes: Vec<u8>) -> Message {
-    let mut message = Message::request(Objects::Rules, family, &[]);
+    let mut message = request(Objects::Rules, family, &[]);
     message.attributes = attributes;
     message
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Random lives of a few Services that share addresses, ports and endpoints, with random
 //! failures: every write is safe, what comes out is what the specs say by an independent reading
-//! of them, and nothing is left behind.
+//! of them, and nothing is left behind. Clients open flows meanwhile, which somebody walks through.
 
+mod clients;
 mod expected;
 mod seen;
+mod tight;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,9 +16,12 @@ use std::{
 use proptest::prelude::*;
 use proxy_common::{Family, Protocol, V4, V6};
 
-use self::{expected::expected, seen::seen};
-use super::{Bench, NODE_NET, Outside, Spec, State};
-use crate::{model::TrafficPolicy, reconcile::Rows};
+use self::{clients::Clients, expected::expected, seen::seen};
+use super::{Bench, NODE_NET, Outside, Spec, State, web};
+use crate::{
+    model::TrafficPolicy,
+    reconcile::{Rows, allocator::REST},
+};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -27,7 +32,19 @@ enum Step {
     /// The node's addresses: nets and last parts.
     Node(BTreeSet<(u16, u16)>),
     Flush,
+    /// The agent ends, wherever it is, and another one begins.
+    Restart,
     Wait(u64),
+    /// A client finds one of the frontends.
+    LookUp(prop::sample::Index),
+    /// Those who have found one open their flows.
+    Open,
+    /// One of the flows ends.
+    Close(prop::sample::Index),
+    /// Somebody begins to walk through the flows.
+    Walk,
+    /// And has walked through all of them.
+    Walked,
 }
 
 fn a_policy() -> impl Strategy<Value = TrafficPolicy> {
@@ -88,40 +105,88 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => name.prop_map(Step::Delete),
         1 => prop::collection::btree_set((96_u16..98, 0_u16..3), 0..4).prop_map(Step::Node),
         4 => Just(Step::Flush),
+        1 => Just(Step::Restart),
         2 => (0_u64..7000).prop_map(Step::Wait),
+        3 => any::<prop::sample::Index>().prop_map(Step::LookUp),
+        2 => Just(Step::Open),
+        1 => any::<prop::sample::Index>().prop_map(Step::Close),
+        2 => Just(Step::Walk),
+        2 => Just(Step::Walked),
     ];
     prop::collection::vec(step, 1..60)
 }
 
-fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseError> {
-    let mut faults = VecDeque::from(faults);
-    let mut bench = Bench::<F>::with(Rows::CAPACITY, move |_| faults.pop_front().unwrap_or(false));
-    let mut world = BTreeMap::new();
-    let mut node = BTreeSet::new();
-    for step in steps {
+/// What there is, beside the tables.
+#[derive(Default)]
+struct World {
+    services: BTreeMap<usize, Spec>,
+    node: BTreeSet<(u16, u16)>,
+    clients: Clients,
+    /// Whether clients open flows.
+    is_walked: bool,
+}
+
+impl World {
+    fn go<F: Family>(&mut self, bench: &mut Bench<F>, step: Step) {
         match step {
             Step::Put(name, spec) => {
                 bench.set(NAMES[name], &spec);
-                let _ = world.insert(name, spec);
+                let _ = self.services.insert(name, spec);
             }
             Step::Delete(name) => {
                 bench.delete(NAMES[name]);
-                let _ = world.remove(&name);
+                let _ = self.services.remove(&name);
             }
             Step::Node(addresses) => {
                 bench.set_node(&addresses);
-                node = addresses;
+                self.node = addresses;
             }
             Step::Flush => {
                 let _ = bench.flush();
             }
+            Step::Restart => {
+                self.clients.forget_walk();
+                bench.restart();
+                for (name, spec) in &self.services {
+                    bench.set(NAMES[*name], spec);
+                }
+                bench.set_node(&self.node);
+            }
             Step::Wait(milliseconds) => bench.wait(Duration::from_millis(milliseconds)),
+            Step::LookUp(at) if self.is_walked => self.clients.look_up(bench, at),
+            Step::Open => self.clients.open(bench),
+            Step::Close(at) => Clients::close(bench, at),
+            Step::Walk => self.clients.walk(bench),
+            Step::Walked => self.clients.walked(bench),
+            Step::LookUp(_) => {}
         }
     }
+}
+
+fn churn<F: Family>(
+    steps: Vec<Step>,
+    faults: Vec<bool>,
+    is_walked: bool,
+) -> Result<(), TestCaseError> {
+    let mut faults = VecDeque::from(faults);
+    let mut bench = Bench::<F>::with(Rows::CAPACITY, move |_| faults.pop_front().unwrap_or(false));
+    if is_walked {
+        bench = bench.walked();
+    }
+    let mut world = World { is_walked, ..World::default() };
+    for step in steps {
+        world.go(&mut bench, step);
+    }
+    let World { services: world, node, mut clients, .. } = world;
     bench.settle();
     bench.assert_safe();
     prop_assert_eq!(seen(&bench), expected::<F>(&world, &node));
-    // Nothing more is to be done, not even when everything is asked for again.
+    // Nothing more is to be done, not even by another agent, or when everything is asked for again.
+    bench.restart();
+    for (name, spec) in &world {
+        bench.set(NAMES[*name], spec);
+    }
+    bench.set_node(&node);
     let _ = bench.written();
     for (name, spec) in &world {
         bench.delete(NAMES[*name]);
@@ -136,17 +201,34 @@ fn churn<F: Family>(steps: Vec<Step>, faults: Vec<bool>) -> Result<(), TestCaseE
     bench.settle();
     bench.assert_safe();
     bench.assert_empty();
+    // Others come, which must not get what flows refer to.
+    bench.wait(REST);
+    clients.walk(&bench);
+    clients.walked(&mut bench);
+    for vip in 1..4 {
+        bench.set(&format!("other{vip}"), &Spec { vip, ..web(&[(1, State::Ready, false)]) });
+    }
+    bench.settle();
+    bench.assert_safe();
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn v4(steps in steps(), faults in prop::collection::vec(prop::bool::weighted(0.15), 0..150)) {
-        churn::<V4>(steps, faults)?;
+    fn v4(
+        steps in steps(),
+        faults in prop::collection::vec(prop::bool::weighted(0.15), 0..150),
+        is_walked in prop::bool::weighted(0.8),
+    ) {
+        churn::<V4>(steps, faults, is_walked)?;
     }
 
     #[test]
-    fn v6(steps in steps(), faults in prop::collection::vec(prop::bool::weighted(0.15), 0..150)) {
-        churn::<V6>(steps, faults)?;
+    fn v6(
+        steps in steps(),
+        faults in prop::collection::vec(prop::bool::weighted(0.15), 0..150),
+        is_walked in prop::bool::weighted(0.8),
+    ) {
+        churn::<V6>(steps, faults, is_walked)?;
     }
 }

@@ -26,7 +26,7 @@ in_both_families!(
 );
 
 /// A life that uses every operation.
-fn live<F: Family>(bench: &mut Bench<F>) {
+pub(super) fn live<F: Family>(bench: &mut Bench<F>) {
     let mut spec = web(&[(1, Ready, true), (2, Ready, false)]);
     spec.outside.load_balancer_ips = vec![(97, 1)];
     spec.outside.ranges = vec![51, 52];

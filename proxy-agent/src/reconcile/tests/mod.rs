@@ -4,8 +4,12 @@
 mod churn;
 mod conflicts;
 mod failures;
+mod flows;
+mod full;
 mod order;
 mod outside;
+mod restarts;
+mod shortfalls;
 mod spec;
 
 use std::{
@@ -21,7 +25,7 @@ use self::spec::{NODE_NET, Outside, Spec, State, address, endpoint, web};
 use super::{FamilyReconciler, Outcome, Rows};
 use crate::{
     dataplane::{
-        Op,
+        Dataplane as _, Op,
         fake::{Fake, Faulty},
     },
     model::{ObjectName, ServiceName},
@@ -37,6 +41,9 @@ pub(super) struct Bench<F: Family> {
     pub(super) dataplane: Faulty<Fake<F>, Choice<F>>,
     pub(super) now: Rc<Cell<Duration>>,
     log: Rc<RefCell<Vec<Op<F>>>>,
+    capacity: Rows,
+    /// Whether somebody walks through the flows.
+    is_walked: bool,
 }
 
 impl<F: Family> Bench<F> {
@@ -50,7 +57,8 @@ impl<F: Family> Bench<F> {
         let writer = Rc::clone(&log);
         let fails: Choice<F> = Box::new(move |op: &Op<F>| {
             let fails = fails(op);
-            if !fails {
+            let says = matches!(op, Op::PutShortfall { .. } | Op::RemoveShortfall { .. });
+            if !fails && !says {
                 writer.borrow_mut().push(op.clone());
             }
             fails
@@ -60,7 +68,24 @@ impl<F: Family> Bench<F> {
             dataplane: Faulty { inner: Fake::default(), fails },
             now: Rc::new(Cell::new(Duration::from_secs(1))),
             log,
+            capacity,
+            is_walked: false,
         }
+    }
+
+    /// The same where somebody walks through the flows.
+    fn walked(mut self) -> Self {
+        self.is_walked = true;
+        self.reconciler = self.reconciler.waiting_for_walks();
+        self
+    }
+
+    /// Another agent takes the tables over. It knows of no Service yet.
+    fn restart(&mut self) {
+        let reconciler = FamilyReconciler::new(self.capacity);
+        self.reconciler = if self.is_walked { reconciler.waiting_for_walks() } else { reconciler };
+        let contents = self.dataplane.take_over().unwrap();
+        self.reconciler.adopt(contents, self.now.get()).unwrap();
     }
 
     fn set(&mut self, name: &str, spec: &Spec) {
@@ -95,6 +120,8 @@ impl<F: Family> Bench<F> {
         let now = Rc::clone(&self.now);
         let outcome = self.reconciler.flush(&mut self.dataplane, &|| now.get());
         let _ = self.reconciler.flush_node_addresses(&mut self.dataplane, now.get());
+        let _ = self.reconciler.flush_leftovers(&mut self.dataplane, now.get());
+        let _ = self.reconciler.flush_shortfalls(&mut self.dataplane, now.get());
         outcome
     }
 
@@ -125,7 +152,7 @@ impl<F: Family> Bench<F> {
         let fake = self.fake();
         assert_eq!(self.reconciler.in_use(), Rows::default());
         assert!(fake.frontends.is_empty() && fake.services.is_empty() && fake.names.is_empty());
-        assert!(fake.source_ranges.is_empty());
+        assert!(fake.source_ranges.is_empty() && fake.shortfalls.is_empty());
     }
 
     pub(super) const fn fake(&self) -> &Fake<F> {

@@ -43,11 +43,12 @@ fn a_new_service_is_complete_before_its_frontend<F: Family>() {
     let _ = bench.flush();
     let ops = bench.written();
     let expected = [
+        "write a name",
         "write a backend",
         "write a backend",
         "write slots",
         "publish a backend set",
-        "write a name",
+        "set a policy",
         "add a frontend",
         "add a frontend",
         "add a frontend",
@@ -58,14 +59,14 @@ fn a_new_service_is_complete_before_its_frontend<F: Family>() {
     let vip = address::<F>(96, 1);
     let http = FrontendKey::new(vip, Port::new(80), Protocol::TCP);
     let frontend = ServiceIndex::FIRST.into();
-    assert_eq!(ops[5], Op::PutFrontend { key: http, frontend });
+    assert_eq!(ops[6], Op::PutFrontend { key: http, frontend });
     let pod = |host| FrontendKey::new(address::<F>(244, host), Port::new(8080), Protocol::TCP);
     for (key, index) in [
         (FrontendKey::whole(vip), ServiceIndex::REFUSE),
         (pod(1), ServiceIndex::DIRECT),
         (pod(2), ServiceIndex::DIRECT),
     ] {
-        assert!(ops[6..].contains(&Op::PutFrontend { key, frontend: index.into() }));
+        assert!(ops[7..].contains(&Op::PutFrontend { key, frontend: index.into() }));
     }
     bench.assert_safe();
 }

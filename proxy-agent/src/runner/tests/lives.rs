@@ -83,7 +83,9 @@ async fn live(batches: &[Vec<Event>]) -> Left {
     let (v4, v6) = (Shared::<V4>::default(), Shared::<V6>::default());
     let runner = Runner::new("me", Options::default())
         .with_family(Arc::clone(&v4))
-        .with_family(Arc::clone(&v6));
+        .unwrap()
+        .with_family(Arc::clone(&v6))
+        .unwrap();
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let endpoints = ["10.1.0.1", "fd00:1::1"].map(|address| {
@@ -150,7 +152,9 @@ async fn what_restricts_and_what_remembers_clients_goes_without_a_trace() {
 async fn health_checks_are_told_as_endpoints_change() {
     let runner = Runner::new("me", Options::default())
         .with_family(Shared::<V4>::default())
-        .with_family(Shared::<V6>::default());
+        .unwrap()
+        .with_family(Shared::<V6>::default())
+        .unwrap();
     let mut checks = runner.health_checks();
     let bench = Bench::new(runner);
     let _ = bench.sync().await;

@@ -12,7 +12,9 @@ async fn many_services_are_served_in_each_family() {
     let fails = move |_: &Op<V6>| !std::mem::replace(&mut has_failed, true);
     let runner = Runner::new("me", Options::default())
         .with_family(Arc::clone(&v4))
-        .with_family(Faulty { inner: Arc::clone(&v6), fails });
+        .unwrap()
+        .with_family(Faulty { inner: Arc::clone(&v6), fails })
+        .unwrap();
     let bench = Bench::new(runner);
     let services = (0..MANY).map(|number| {
         let v4 = format!("10.0.{}.{}", number / 256, number % 256);

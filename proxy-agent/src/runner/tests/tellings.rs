@@ -15,12 +15,6 @@ in_both_families!(
     endpoints_that_are_not_served_are_told_of_once,
 );
 
-/// Runs a test on a clock that stands still unless everything waits.
-fn run(test: impl Future<Output = ()>) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_time().start_paused(true).build().unwrap().block_on(test);
-}
-
 /// A dual-stack Service.
 fn dual(name: &str) -> Event {
     service(name, &["10.0.0.1", "fd00::1"])
@@ -33,9 +27,9 @@ where
     C: FnMut(&Op<F>) -> bool + Send + 'static,
 {
     let faulty = Faulty { inner: Shared::<F>::default(), fails };
-    let runner = Runner::new("me", Options::default()).with_family(faulty);
-    let runner = runner.with_family(Shared::<V4>::default());
-    let runner = runner.with_family(Shared::<V6>::default());
+    let runner = Runner::new("me", Options::default()).with_family(faulty).unwrap();
+    let runner = runner.with_family(Shared::<V4>::default()).unwrap();
+    let runner = runner.with_family(Shared::<V6>::default()).unwrap();
     let healthy = runner.healthy();
     (Bench::new(runner), healthy)
 }

@@ -34,7 +34,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use kube::Client;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
 };
 use tracing::info;
@@ -61,6 +61,7 @@ pub struct Kubernetes {
     timing: Timing,
     /// What connections are made to.
     host: String,
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// Why the API cannot be followed.
@@ -101,7 +102,8 @@ impl Kubernetes {
         let reached = config.proxy_url.as_ref().unwrap_or(&config.cluster_url);
         let host = reached.host().unwrap_or_default().to_owned();
         let connection = Arc::new(Connection::new(configuration, timing));
-        Ok(Self { connection, node: node.to_owned(), timing, host })
+        let trouble = watch::Sender::default();
+        Ok(Self { connection, node: node.to_owned(), timing, host, trouble })
     }
 
     /// A client for what else is asked of the API, with the same connections and credentials, which
@@ -114,21 +116,27 @@ impl Kubernetes {
     pub fn client(&self) -> Client {
         self.connection.client()
     }
+
+    /// Why the API cannot be followed, as long as that is so of some kind of objects.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
+    }
 }
 
 impl Source for Kubernetes {
     type Error = KubernetesError;
 
     async fn run(self, events: mpsc::Sender<Event>) -> Result<(), KubernetesError> {
-        let Self { connection, node, timing, host } = self;
+        let Self { connection, node, timing, host, trouble } = self;
         let (services, looked_at) = mpsc::channel(SERVICES);
         let mut tasks = JoinSet::new();
         let _ = tasks.spawn(own_service::forward(looked_at, events.clone(), host));
-        let service = Reflector::<Service>::new(Arc::clone(&connection), &node, timing, services);
-        let slice =
-            Reflector::<EndpointSlice>::new(Arc::clone(&connection), &node, timing, events.clone());
-        let own = Reflector::<Node>::new(Arc::clone(&connection), &node, timing, events.clone());
-        let cidr = Reflector::<ServiceCidr>::new(connection, &node, timing, events);
+        let api = || Arc::clone(&connection);
+        let service = Reflector::<Service>::new(api(), &node, timing, services, &trouble);
+        let slice = Reflector::<EndpointSlice>::new(api(), &node, timing, events.clone(), &trouble);
+        let own = Reflector::<Node>::new(api(), &node, timing, events.clone(), &trouble);
+        let cidr = Reflector::<ServiceCidr>::new(api(), &node, timing, events, &trouble);
         let _ = tasks.spawn(service.run());
         let _ = tasks.spawn(slice.run());
         let _ = tasks.spawn(own.run());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task,
     time::{sleep, timeout},
 };
@@ -76,6 +76,7 @@ impl<K: Convert> Reflector<K> {
         node: &str,
         timing: Timing,
         events: mpsc::Sender<Event>,
+        trouble: &watch::Sender<Option<String>>,
     ) -> Self {
         Self {
             connection,
@@ -84,7 +85,7 @@ impl<K: Convert> Reflector<K> {
             course: Course::new(),
             known: Known::new(K::KIND),
             pauses: Pauses::new(&timing),
-            trouble: Trouble::new(K::KIND),
+            trouble: Trouble::new(K::KIND, trouble.clone()),
             events,
             synced: false,
             absences: 0,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Says what is wrong, once for as long as it stays the same.
 
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::failure::Failure;
@@ -11,16 +12,19 @@ use crate::model::Kind;
 pub(super) struct Trouble {
     kind: Kind,
     topic: Option<String>,
+    /// What has gone wrong last, with whichever kind.
+    last: watch::Sender<Option<String>>,
 }
 
 impl Trouble {
-    pub(super) const fn new(kind: Kind) -> Self {
-        Self { kind, topic: None }
+    pub(super) const fn new(kind: Kind, last: watch::Sender<Option<String>>) -> Self {
+        Self { kind, topic: None, last }
     }
 
     /// Something has gone wrong that keeps the agent from knowing what is new.
     pub(super) fn begin(&mut self, failure: &Failure) {
         let (kind, topic) = (self.kind, failure.topic());
+        let _ = self.last.send_replace(Some(failure.to_string()));
         if self.topic.as_ref() == Some(&topic) {
             debug!(%kind, error = %failure, "still cannot follow the objects of the API");
             return;
@@ -43,6 +47,7 @@ impl Trouble {
     /// The API tells what is new.
     pub(super) fn end(&mut self) {
         if self.topic.take().is_some() {
+            let _ = self.last.send_replace(None);
             info!(kind = %self.kind, "follows the objects of the API again");
         }
     }

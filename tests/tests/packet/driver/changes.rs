@@ -11,7 +11,6 @@ use proxy_common::backend::BackendId;
 use proxy_common::counter::Reason;
 use proxy_common::device::{Device, DeviceTraits};
 use proxy_common::frontend::ServiceIndex;
-use proxy_common::service::Policy;
 use proxy_tests::both_families;
 use proxy_tests::netns::Prefix;
 use proxy_tests::protocol::Protocol;
@@ -38,8 +37,7 @@ both_families!(
 );
 
 fn another_next_hop<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
             node.route(F::underlay(ROUTER))?;
             node.rig.ways.end_epoch()?;
@@ -63,8 +61,7 @@ fn another_next_hop<F: Tabled>() -> Result<()> {
 
 /// The stack finds it, as it would without a driver.
 fn a_neighbour_that_is_not_known<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Tcp, 40_000)?;
         flow.is_sent(node)?;
         let router = F::underlay(ROUTER);
@@ -87,8 +84,7 @@ fn a_neighbour_that_is_not_known<F: Tabled>() -> Result<()> {
 }
 
 fn a_neighbour_with_another_address<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Udp, 40_000)?;
         flow.is_sent(node)?;
         let router = F::underlay(ROUTER);
@@ -121,8 +117,7 @@ fn goes_through_the_stack<F: Tabled>(node: &Node<'_, F>, flow: &Flow) -> Result<
 
 /// For what is too large, the stack has to answer.
 fn a_route_that_takes_less<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
             node.route(F::underlay(ROUTER))?;
             node.rig.ways.end_epoch()?;
@@ -138,8 +133,7 @@ fn a_route_that_takes_less<F: Tabled>() -> Result<()> {
 
 /// The kernel does not tell of an MTU that is not locked: the agent does.
 fn a_route_that_takes_less_by_its_own_word<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let Prefix(address, length) = pods::<F>();
         let destination = IpNet::new(address, length)?;
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
@@ -159,8 +153,7 @@ fn a_route_that_takes_less_by_its_own_word<F: Tabled>() -> Result<()> {
 
 /// As the stack would answer without a driver.
 fn a_route_to_nowhere<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Tcp, 40_000)?;
         flow.is_sent(node)?;
         let option = option(F::FAMILY);
@@ -174,8 +167,7 @@ fn a_route_to_nowhere<F: Tabled>() -> Result<()> {
 
 /// No other driver can send by it, for lack of a program or of ability.
 fn a_device_without_a_driver<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let out = node.out;
         let drivers = [DeviceTraits::XDP_GENERIC, DeviceTraits::XDP_OWN_FRAMES];
         let devices = drivers.map(|driver| with_driver(out, driver));
@@ -200,8 +192,7 @@ fn a_device_without_a_driver<F: Tabled>() -> Result<()> {
 
 /// Datagrams get another one; a connection keeps the one that it has.
 fn a_backend_that_stops_serving<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let other = backend::<F>(2);
         let rows = (ServiceIndex::FIRST.0..).zip(BackendId::FIRST.0..);
         for (protocol, (service, former)) in PROTOCOLS.into_iter().zip(rows) {
@@ -227,8 +218,7 @@ fn a_backend_that_stops_serving<F: Tabled>() -> Result<()> {
 
 /// Without an agent, about once a second.
 fn a_way_is_asked_for_again<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Tcp, 40_000)?;
         flow.is_sent(node)?;
         node.route(F::underlay(OTHER_ROUTER))?;

@@ -94,6 +94,14 @@ impl<F: Tabled> Node<'_, F> {
         })
     }
 
+    /// The same, with backends elsewhere, by next hops that the stack uses all the time.
+    fn with_hops(work: impl FnOnce(&mut Node<'_, F>) -> Result<()> + Send) -> Result<()> {
+        Self::run(&elsewhere::<F>(), Policy::default(), |node| {
+            node.use_hops()?;
+            work(node)
+        })
+    }
+
     /// Has backends reached by this router.
     fn route(&self, router: IpAddr) -> Result<()> {
         self.route_to(&format!("via {router} dev {OUT}"))

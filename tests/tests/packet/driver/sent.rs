@@ -30,8 +30,7 @@ both_families!(
 const LARGE: usize = 6_000;
 
 fn flows_leave_from_the_driver<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let before = node.rig.count(Reason::XdpSent)?;
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
             let flow = Flow::open(node, protocol, port)?;
@@ -74,8 +73,7 @@ fn the_stack_uses_each_next_hop_first<F: Tabled>() -> Result<()> {
 
 /// Any packet may take either way, at any time.
 fn the_stack_goes_on_with_what_the_driver_has_begun<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
             for by_driver in 0..8 {
                 let flow = Flow::open(node, protocol, port + 10 * by_driver)?;
@@ -104,8 +102,7 @@ fn the_stack_goes_on_with_what_the_driver_has_begun<F: Tabled>() -> Result<()> {
 }
 
 fn connections_end_in_the_driver<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Tcp, 40_000)?;
         flow.is_sent(node)?;
         let fin = TcpFlags::FIN | TcpFlags::ACK;
@@ -123,8 +120,7 @@ fn connections_end_in_the_driver<F: Tabled>() -> Result<()> {
 
 /// A checksum that was wrong stays wrong, and one that is not there is not made.
 fn checksums_follow<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Udp, 40_000)?;
         flow.is_sent(node)?;
         if flow.client.is_ipv4() {
@@ -164,8 +160,7 @@ fn checksums_follow<F: Tabled>() -> Result<()> {
 
 /// Large frames leave by drivers that can send them; others get them from the stack.
 fn frames_in_several_buffers<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Udp, 40_000)?;
         flow.is_sent(node)?;
         let small = flow.request();

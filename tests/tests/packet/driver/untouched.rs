@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use proxy_common::counter::Reason;
+use proxy_common::foreign_nat::ForeignNat;
 use proxy_common::frontend::ServiceIndex;
 use proxy_common::service::{BackendSet, Policy};
 use proxy_tests::both_families;
@@ -50,8 +51,7 @@ fn what_is_nothing_of_ours<F: Tabled>() -> Result<()> {
 }
 
 fn what_is_unusual<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
             let flow = Flow::open(node, protocol, port)?;
             flow.is_sent(node)?;
@@ -73,8 +73,7 @@ fn what_is_unusual<F: Tabled>() -> Result<()> {
 }
 
 fn what_only_the_stack_can_open<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let service = ServiceIndex::FIRST;
         let sent = opening(Protocol::Tcp, outsider::<F>(40_000), node_port::<F>());
         let flows = node.rig.count(Reason::FlowCreated)?;
@@ -90,15 +89,22 @@ fn what_only_the_stack_can_open<F: Tabled>() -> Result<()> {
             node.rig.tables.publish_cluster(service, set)?;
             goes_up(node, &sent, Reason::XdpUpNew)?;
         }
+        // Another version's programs may know it, which are in the stack.
+        let set = node.rig.backend_set(&elsewhere::<F>())?;
+        node.rig.tables.publish_cluster(service, set)?;
+        node.rig.foreign_nat.set(0, ForeignNat::FORMER, 0)?;
+        goes_up(node, &sent, Reason::XdpUpNew)?;
         ensure!(node.rig.count(Reason::FlowCreated)? == flows, "a flow has been opened");
+        node.rig.foreign_nat.set(0, ForeignNat::NONE, 0)?;
+        let _ = node.rig.programs.in_driver(&sent)?;
+        ensure!(node.rig.count(Reason::FlowCreated)? == flows + 1, "no flow has been opened");
         Ok(())
     })
 }
 
 /// As in promiscuous mode.
 fn what_is_for_somebody_else<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let flow = Flow::open(node, Protocol::Udp, 40_000)?;
         flow.is_sent(node)?;
         let flows = node.rig.count(Reason::FlowCreated)?;
@@ -114,8 +120,7 @@ fn what_is_for_somebody_else<F: Tabled>() -> Result<()> {
 
 /// Nobody outside has its address. The stack, which drops such packets, gets to see them.
 fn what_claims_to_be_from_the_node<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let source = SocketAddr::new(node_address::<F>(), 40_000);
         for sent in [
             opening(Protocol::Tcp, source, load_balancer::<F>()),
@@ -131,8 +136,7 @@ fn what_claims_to_be_from_the_node<F: Tabled>() -> Result<()> {
 
 /// The stack tells who has sent it.
 fn what_has_no_hop_left<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         let mut new = opening(Protocol::Tcp, outsider::<F>(41_000), node_port::<F>());
         new.hop_limit = 1;
         goes_up(node, &new, Reason::XdpUpNew)?;
@@ -174,8 +178,7 @@ fn what_has_no_hop_left<F: Tabled>() -> Result<()> {
 
 /// Each frame that is cut short somewhere goes up as it is.
 fn short_frames<F: Tabled>() -> Result<()> {
-    Node::<F>::run(&elsewhere::<F>(), Policy::default(), |node| {
-        node.use_hops()?;
+    Node::<F>::with_hops(|node| {
         for (protocol, port) in PROTOCOLS.into_iter().zip(40_000..) {
             let flow = Flow::open(node, protocol, port)?;
             flow.is_sent(node)?;

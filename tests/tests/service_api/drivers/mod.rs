@@ -9,6 +9,7 @@ mod jumbo;
 mod modes;
 mod neighbours;
 mod queues;
+mod restarts;
 mod routes;
 pub(super) mod stacked;
 

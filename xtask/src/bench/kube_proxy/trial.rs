@@ -13,7 +13,7 @@ use proxy_tests::{
     traffic::{Client, TcpServer},
 };
 
-use super::{Endpoint, Mode, Node, Rules, ServicePort, load, many::many};
+use super::{Endpoint, Mode, Node, Rules, ServicePort, TOOLS, check_translated, many};
 use crate::{process::is_root, report, test::prerequisites};
 
 /// The names in the topology.
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !is_root() {
         bail!("this makes network namespaces: run it as root");
     }
-    prerequisites::ensure_tools(&load::TOOLS)?;
+    prerequisites::ensure_tools(&TOOLS)?;
     let mut table = Table::new();
     let head = ["rules", "Services", "family", "text, kB", "made in, s", "loaded in, s"];
     let _ = table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
@@ -117,7 +117,7 @@ fn check(topology: &Topology, family: IpFamily) -> Result<()> {
     let (client, node) = (topology.pod(CLIENT), topology.node(NODE).host().namespace());
     let answer = Client::new(client).ask(Protocol::Tcp, served.frontend)?;
     ensure!(answer.server == SERVER, "{} has answered", answer.server);
-    load::check_translated(node, &served)?;
+    check_translated(node, &served)?;
     ensure!(answer.source.ip() == client.address(family), "it has seen {}", answer.source);
 
     // A pod that is its own client is masqueraded, or it would answer to itself.

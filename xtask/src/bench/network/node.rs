@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use proxy_tests::{
     agent::{Agent, AgentSpec},
     family::IpFamily,
+    flood::sources,
     manifests::Manifests,
     process::Process,
     protocol::Protocol,
-    topology::{self, Host},
+    topology::{self, Host, pod_device},
 };
 
 use super::{EXCHANGES, Kind, Layout, Measured, Proxy, filler, measured, others, outside};
@@ -77,6 +78,9 @@ impl<'a> Node<'a> {
                 let mut agent = AgentSpec::new(host, manifests.directory())
                     .argument(format!("--fast-path={fast}"))
                     .argument(format!("--include-device=uplink={uplinks}"));
+                if let Some(room) = kind.room {
+                    agent = agent.argument(format!("--max-flows={room}"));
+                }
                 if kind.proxy == Proxy::XdpSixfour {
                     agent = agent.argument(format!("--xdp=native={uplinks}"));
                 }
@@ -115,6 +119,19 @@ impl<'a> Node<'a> {
             filler::fill(agent, stream.local_addr()?, frontend, self.kind.flows)?;
         }
         Ok(())
+    }
+
+    /// Has what is for the sources of floods sent to the pod that asks, which drops it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such route.
+    pub(crate) fn return_floods(&self) -> Result<()> {
+        let netlink = self.host.namespace().netlink()?;
+        let device = netlink.link(&pod_device(self.client.name()))?;
+        IpFamily::ALL.into_iter().try_for_each(|family| {
+            netlink.add_route(sources(family), Some(self.client.address(family)), device)
+        })
     }
 
     /// Who asks.

@@ -110,7 +110,8 @@ where
         writer.lock().unwrap().push(op.clone());
         false
     };
-    let runner = Runner::new("me", Options::default()).with_family(Faulty { inner, fails });
+    let runner =
+        Runner::new("me", Options::default()).with_family(Faulty { inner, fails }).unwrap();
     let bench = Bench::new(runner);
     let _ = bench.sync().await;
     let _ = bench.send(slices).await;
@@ -149,7 +150,11 @@ where
             | Op::PutName { index, .. }
             | Op::RemoveService { index } => *index == row,
             Op::PutFrontend { key, .. } | Op::RemoveFrontend { key } => is_of(key, stays),
-            Op::PutSlots { .. } | Op::PutServiceCidr { .. } | Op::RemoveServiceCidr { .. } => false,
+            Op::PutSlots { .. }
+            | Op::PutServiceCidr { .. }
+            | Op::RemoveServiceCidr { .. }
+            | Op::PutShortfall { .. }
+            | Op::RemoveShortfall { .. } => false,
         };
         assert!(!touches, "{op:?}");
     }
