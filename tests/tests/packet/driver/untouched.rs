@@ -90,8 +90,8 @@ fn what_only_the_stack_can_open<F: Tabled>() -> Result<()> {
             goes_up(node, &sent, Reason::XdpUpNew)?;
         }
         // Another version's programs may know it, which are in the stack.
-        let set = node.rig.backend_set(&elsewhere::<F>())?;
-        node.rig.tables.publish_cluster(service, set)?;
+        let backends = node.rig.backend_set(&elsewhere::<F>())?;
+        node.rig.tables.publish_cluster(service, backends)?;
         node.rig.foreign_nat.set(0, ForeignNat::FORMER, 0)?;
         goes_up(node, &sent, Reason::XdpUpNew)?;
         ensure!(node.rig.count(Reason::FlowCreated)? == flows, "a flow has been opened");
