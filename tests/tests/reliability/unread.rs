@@ -21,9 +21,10 @@ use super::rig::{NEAR, NODE, Rig, ends_well};
 
 /// How long there is no agent.
 const WITHOUT: Duration = Duration::from_secs(10);
-/// How long the agent may take to say that it cannot read objects, and to find the API again: its pauses grow to some
-/// seconds.
-const FOUND: Duration = Duration::from_secs(20);
+/// How long the agent may take to say that it cannot read objects.
+const MISSED: Duration = Duration::from_secs(20);
+/// How long the agent may take to find the API again: its pauses have grown to half a minute, by chance to twice that.
+const FOUND: Duration = Duration::from_secs(80);
 /// How long a pod may take to be served: the kernel takes up to a second until a new port of a bridge is one.
 const PLUGGED: Duration = Duration::from_secs(3);
 /// How long it may take to mend something: the agent looks every ten seconds.
@@ -93,7 +94,7 @@ fn started_without_the_api() -> Result<()> {
 
     load.note("the agent is started");
     agent.begin()?;
-    agent.wait_for(UNREAD, FOUND)?;
+    agent.wait_for(UNREAD, MISSED)?;
     load.note("it has said that it cannot read objects");
     is_served_within(&early, SOON)?;
     is_served_within(&beside, SOON).context("what was detached without an agent")?;

@@ -43,7 +43,7 @@ pub use self::{
     configuration::{Configuration, ConfigurationError},
     timing::Timing,
 };
-use self::{connection::Connection, reflector::Reflector};
+use self::{connection::Connection, reflector::Reflector, trouble::Troubles};
 use super::{
     Event, Source,
     api::{EndpointSlice, Node, Service, ServiceCidr},
@@ -61,7 +61,7 @@ pub struct Kubernetes {
     timing: Timing,
     /// What connections are made to.
     host: String,
-    trouble: watch::Sender<Option<String>>,
+    troubles: Troubles,
 }
 
 /// Why the API cannot be followed.
@@ -102,8 +102,8 @@ impl Kubernetes {
         let reached = config.proxy_url.as_ref().unwrap_or(&config.cluster_url);
         let host = reached.host().unwrap_or_default().to_owned();
         let connection = Arc::new(Connection::new(configuration, timing));
-        let trouble = watch::Sender::default();
-        Ok(Self { connection, node: node.to_owned(), timing, host, trouble })
+        let troubles = Troubles::default();
+        Ok(Self { connection, node: node.to_owned(), timing, host, troubles })
     }
 
     /// A client for what else is asked of the API, with the same connections and credentials, which
@@ -120,7 +120,7 @@ impl Kubernetes {
     /// Why the API cannot be followed, as long as that is so of some kind of objects.
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
-        self.trouble.subscribe()
+        self.troubles.last()
     }
 }
 
@@ -128,15 +128,16 @@ impl Source for Kubernetes {
     type Error = KubernetesError;
 
     async fn run(self, events: mpsc::Sender<Event>) -> Result<(), KubernetesError> {
-        let Self { connection, node, timing, host, trouble } = self;
+        let Self { connection, node, timing, host, troubles } = self;
         let (services, looked_at) = mpsc::channel(SERVICES);
         let mut tasks = JoinSet::new();
         let _ = tasks.spawn(own_service::forward(looked_at, events.clone(), host));
         let api = || Arc::clone(&connection);
-        let service = Reflector::<Service>::new(api(), &node, timing, services, &trouble);
-        let slice = Reflector::<EndpointSlice>::new(api(), &node, timing, events.clone(), &trouble);
-        let own = Reflector::<Node>::new(api(), &node, timing, events.clone(), &trouble);
-        let cidr = Reflector::<ServiceCidr>::new(api(), &node, timing, events, &trouble);
+        let service = Reflector::<Service>::new(api(), &node, timing, services, &troubles);
+        let slice =
+            Reflector::<EndpointSlice>::new(api(), &node, timing, events.clone(), &troubles);
+        let own = Reflector::<Node>::new(api(), &node, timing, events.clone(), &troubles);
+        let cidr = Reflector::<ServiceCidr>::new(api(), &node, timing, events, &troubles);
         let _ = tasks.spawn(service.run());
         let _ = tasks.spawn(slice.run());
         let _ = tasks.spawn(own.run());

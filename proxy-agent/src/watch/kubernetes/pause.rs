@@ -40,6 +40,11 @@ impl Pauses {
         pause.mul_f64(1.0 + fastrand::f64())
     }
 
+    /// A pause as after the first failure, for which those after it do not become longer.
+    pub(super) fn shortest(&self) -> Duration {
+        self.first.mul_f64(1.0 + fastrand::f64())
+    }
+
     /// What was wrong is right again: pauses begin anew.
     pub(super) const fn reset(&mut self) {
         self.next = self.first;

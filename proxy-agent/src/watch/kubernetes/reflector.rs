@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     task,
     time::{sleep, timeout},
 };
@@ -25,7 +25,7 @@ use super::{
     pause::Pauses,
     selection::{Ask, Selection},
     shadow::Shadow,
-    trouble::Trouble,
+    trouble::{Trouble, Troubles},
     version::Version,
 };
 use crate::{
@@ -76,7 +76,7 @@ impl<K: Convert> Reflector<K> {
         node: &str,
         timing: Timing,
         events: mpsc::Sender<Event>,
-        trouble: &watch::Sender<Option<String>>,
+        troubles: &Troubles,
     ) -> Self {
         Self {
             connection,
@@ -85,7 +85,7 @@ impl<K: Convert> Reflector<K> {
             course: Course::new(),
             known: Known::new(K::KIND),
             pauses: Pauses::new(&timing),
-            trouble: Trouble::new(K::KIND, trouble.clone()),
+            trouble: Trouble::new(K::KIND, troubles.clone()),
             events,
             synced: false,
             absences: 0,
@@ -143,17 +143,20 @@ impl<K: Convert> Reflector<K> {
 
     async fn recover(&mut self, step: &Step, failure: &Failure) {
         self.connection.renew_after(failure).await;
-        let pause = match self.course.failed(step, failure) {
+        let wait = self.course.failed(step, failure);
+        let pause = match wait {
             Wait::Not => Duration::ZERO,
             Wait::Short => self.pauses.short(Instant::now()),
-            Wait::Pause => {
-                self.trouble.begin(failure);
-                let wanted = failure.retry_after().unwrap_or_default();
-                wanted + self.pauses.next(Instant::now())
-            }
+            Wait::Pause => self.pauses.next(Instant::now()),
         };
         debug!(kind = %K::KIND, ?step, error = %failure, ?pause, "a request has failed");
-        sleep(pause).await;
+        if matches!(wait, Wait::Pause) {
+            self.trouble.begin(failure);
+            sleep(failure.retry_after().unwrap_or_default()).await;
+            self.trouble.pause(pause, self.pauses.shortest()).await;
+        } else {
+            sleep(pause).await;
+        }
     }
 
     /// A list as a stream, and what changes after it.
