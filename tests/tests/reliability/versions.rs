@@ -115,6 +115,12 @@ fn killed_once_the_former_begin_nothing() -> Result<()> {
     killed_amid_an_upgrade("tcx", OVER, Next::Former)
 }
 
+/// Filters carry nothing that says whose they are.
+#[test]
+fn killed_once_the_former_begin_nothing_by_clsact() -> Result<()> {
+    killed_amid_an_upgrade("clsact", OVER, Next::Former)
+}
+
 #[test]
 fn killed_and_started_again_by_tcx() -> Result<()> {
     killed_amid_an_upgrade("tcx", SERVING, Next::Same)

@@ -129,6 +129,7 @@ impl Pair {
                 })),
             };
             let program = (side, programs.on(side));
+            object.pin_beside(programs.on(side))?;
             let filter = attach(requests, object, device, program, way).await?;
             // Dropped, it would be removed: but filters are to outlive this process.
             mem::forget(filter);

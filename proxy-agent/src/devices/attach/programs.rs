@@ -14,6 +14,10 @@ use crate::{
     devices::classify::Role,
 };
 
+/// The priority of clsact's filter for a guard: above all that the kernel gives by itself (up to 0xC000), with room for
+/// hundreds of versions, each of which comes after the one that it replaces.
+const GUARDS: u16 = 65_000;
+
 /// A side of a device, as seen from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -91,13 +95,33 @@ impl Programs {
     }
 
     /// The priority of clsact's filter for a side: before all others; but the guard comes after
-    /// whoever else may translate there. Right after the filters of another version, if there are any, and if there is
-    /// room after a guard: there is, unless that has come after another one itself.
+    /// whoever else may translate there. Right after the filters of another version, if there are any.
     pub(super) fn priority(self, side: Side, former: impl Iterator<Item = u16>) -> u16 {
         let usual = match (self.role, side) {
-            (Role::Uplink | Role::Tunnel, Side::Egress) => u16::MAX - 1,
+            (Role::Uplink | Role::Tunnel, Side::Egress) => GUARDS,
             _ => 1,
         };
         former.max().and_then(|last| last.checked_add(1)).unwrap_or(usual)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_comes_after_the_one_before() {
+        for role in [Role::Workload, Role::Uplink] {
+            let programs = Programs { role, has_ethernet_header: true };
+            for side in Side::BOTH {
+                let first = programs.priority(side, [].into_iter());
+                let mut former = first;
+                for _ in 0..100 {
+                    let next = programs.priority(side, [first, former].into_iter());
+                    assert!(next > former, "{next} after {former}");
+                    former = next;
+                }
+            }
+        }
     }
 }
