@@ -13,5 +13,6 @@ mod objects;
 mod restarts;
 mod rig;
 mod steady;
+mod storm;
 mod unread;
 mod versions;
