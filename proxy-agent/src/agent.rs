@@ -37,6 +37,7 @@ mod serving;
 mod succession;
 mod unread;
 mod verified;
+mod ways;
 
 use objects::Objects;
 use served_devices::ServedDevices;
@@ -173,9 +174,9 @@ async fn serve_with(
         let _ = beside.spawn(publisher.run());
     }
     outside::answer_health_checks(&runner, node, events, &mut beside);
-    let ways = (WaysTable::open(object.pins())?, RouteMtus::open(object.pins())?);
+    let (ways, mtus) = (WaysTable::open(object.pins())?, RouteMtus::open(object.pins())?);
     if fast_path || !device_options.xdp.are_off() {
-        outside::tell_of_ways(ways, &mut beside)?;
+        ways::tell(ways, mtus, &mut beside)?;
     }
     if !device_options.xdp.are_off() {
         outside::tell_of_hops(HopsTable::open(object.pins())?, &mut beside)?;

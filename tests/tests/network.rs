@@ -10,6 +10,7 @@ mod network {
     mod fast_path_refused;
     mod fragments;
     mod full_maps;
+    mod full_node_maps;
     mod icmp_errors;
     mod inherited;
     mod l3_devices;

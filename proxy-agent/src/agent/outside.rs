@@ -8,9 +8,9 @@ use tokio::{sync::watch, task::JoinSet};
 use tracing::warn;
 
 use crate::{
-    bpf::{self, HopsTable, LocalityTables, RouteMtus, WaysTable},
+    bpf::{self, HopsTable, LocalityTables},
     chain::chain,
-    devices::{Reachable, watch_reachable, watch_ways},
+    devices::{Reachable, watch_reachable},
     events::Events,
     health_check::Server,
     local_clients::{Detection, LocalClients},
@@ -44,25 +44,6 @@ pub(super) fn answer_health_checks(
     let checks = runner.health_checks();
     let addresses = runner.health_check_addresses();
     let _ = tasks.spawn(Server::new(checks, healthy, addresses, node, events).run());
-}
-
-/// Tells the programs whenever the node's routes, addresses or neighbours change.
-pub(super) fn tell_of_ways(
-    (mut table, mut mtus): (WaysTable, RouteMtus),
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
-    let said = mtus.said()?;
-    watch_ways(tasks, said, move |changed| {
-        for (destination, mtu) in changed {
-            if let Err(error) = mtus.put(destination, mtu) {
-                warn!(%destination, error = chain(&error), "cannot say how much its routes take");
-            }
-        }
-        if let Err(error) = table.end_epoch() {
-            warn!(error = chain(&error), "cannot say that routes or neighbours have changed");
-        }
-    })?;
-    Ok(())
 }
 
 /// Tells the programs of neighbours whom the kernel would not ask whether they are there.

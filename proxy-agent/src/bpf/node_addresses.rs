@@ -54,13 +54,18 @@ fn read<F: Family>(table: &Table<F::Addr, NodeAddress>) -> Result<BTreeSet<IpAdd
     table.entries().map(|entry| Ok(entry?.0.into())).collect()
 }
 
-/// New ones first: whoever reads it meanwhile finds each address that stays.
+/// New ones first: whoever reads it meanwhile finds each address that stays. But where there is no room for these, those
+/// that go make some.
 fn put<F: Family>(
     table: &mut Table<F::Addr, NodeAddress>,
     addresses: &BTreeSet<IpAddr>,
 ) -> Result<(), Error> {
     let own = addresses.iter().filter_map(|address| F::Addr::from_ip(*address));
-    own.clone().try_for_each(|address| table.put(address, NodeAddress::YES))?;
     let own: BTreeSet<_> = own.collect();
-    table.retain(|address, _| own.contains(address))
+    let put_all = |table: &mut Table<F::Addr, NodeAddress>| {
+        own.iter().try_for_each(|address| table.put(*address, NodeAddress::YES))
+    };
+    let written = put_all(table);
+    table.retain(|address, _| own.contains(address))?;
+    if matches!(written, Err(Error::Full { .. })) { put_all(table) } else { written }
 }

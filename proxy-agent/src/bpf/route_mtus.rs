@@ -11,7 +11,7 @@ use proxy_common::{
     route_mtu::RouteMtu,
 };
 
-use super::{Error, object::pinned};
+use super::{Error, full::map_error, object::pinned};
 
 /// One table in each family.
 #[derive(Debug)]
@@ -88,5 +88,5 @@ fn put<F: Family>(
             result => result,
         },
     };
-    written.map_err(|error| Error::Map(name::<F>(), error))
+    written.map_err(|error| map_error(name::<F>(), error))
 }

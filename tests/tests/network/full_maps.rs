@@ -18,7 +18,7 @@ use proxy_common::map_names::{self, family_ending};
 use proxy_common::service_cidr::{Guarded, MAX_SERVICE_CIDRS, address_bits};
 use proxy_common::source_range::{Admitted, MAX_SOURCE_RANGES, Ranged};
 use proxy_common::{Address as _, Family};
-use proxy_tests::agent::Agent;
+use proxy_tests::agent::{Agent, AgentSpec};
 use proxy_tests::both_families;
 use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
 use proxy_tests::family::{DualAddress, IpFamily, TestFamily, V4, V6};
@@ -33,7 +33,7 @@ both_families!(
     a_device_without_room_waits_for_it,
 );
 
-const NODE: &str = "anc-node";
+pub(super) const NODE: &str = "anc-node";
 /// Addresses of load balancers.
 const BALANCER: DualAddress = DualAddress::cluster_ip(201);
 const LATE_BALANCER: DualAddress = DualAddress::cluster_ip(202);
@@ -45,7 +45,7 @@ const SHORT: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A family of the tests with that of the tables.
-trait Tabled: TestFamily {
+pub(super) trait Tabled: TestFamily {
     type Abi: Family;
 }
 
@@ -57,29 +57,29 @@ impl Tabled for V6 {
     type Abi = proxy_common::V6;
 }
 
-fn of_family<F: Tabled>(base: &str) -> String {
+pub(super) fn of_family<F: Tabled>(base: &str) -> String {
     format!("{base}{}", family_ending::<F::Abi>())
 }
 
-fn pins(agent: &Agent<'_>) -> PathBuf {
+pub(super) fn pins(agent: &Agent<'_>) -> PathBuf {
     map_directory(agent.pin_root())
 }
 
 /// Takes all the room there is, and says how many entries that was.
-fn fill(most: u32, mut insert: impl FnMut(u32) -> Result<(), MapError>) -> Result<u32> {
+pub(super) fn fill(most: u32, mut insert: impl FnMut(u32) -> Result<(), MapError>) -> Result<u32> {
     let count = (0..=most).find(|number| insert(*number).is_err());
     let count = count.context("there is no end of the room")?;
     ensure!(count > most / 2, "an entry cannot be written: {:?}", insert(count));
     Ok(count)
 }
 
-fn within(mut condition: impl FnMut() -> bool) -> bool {
+pub(super) fn within(mut condition: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     std::iter::from_fn(|| (started.elapsed() < PATIENCE).then(&mut condition)).any(|holds| holds)
 }
 
 /// Asserts that a line of the log has all of these.
-fn is_told(agent: &Agent<'_>, words: &[&str]) -> Result<()> {
+pub(super) fn is_told(agent: &Agent<'_>, words: &[&str]) -> Result<()> {
     let is_told = || {
         agent
             .log()
@@ -141,7 +141,7 @@ fn goes_on(client: &Client<'_>, stream: &mut CountedStream, at: SocketAddr) -> R
 }
 
 /// The addresses of no Service.
-fn filler<F: Tabled>(number: u32) -> <F::Abi as Family>::Addr {
+pub(super) fn filler<F: Tabled>(number: u32) -> <F::Abi as Family>::Addr {
     let ip = match F::FAMILY {
         IpFamily::V4 => IpAddr::V4(Ipv4Addr::from_bits(0xc612_0000 + number)),
         IpFamily::V6 => IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(number))),
@@ -150,9 +150,9 @@ fn filler<F: Tabled>(number: u32) -> <F::Abi as Family>::Addr {
 }
 
 /// A node with an agent, and a connection to a Service that is to go on.
-struct Scene<'a> {
-    cluster: &'a Cluster,
-    agent: &'a Agent<'a>,
+pub(super) struct Scene<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) agent: &'a Agent<'a>,
     client: Client<'a>,
     stream: CountedStream,
     target: SocketAddr,
@@ -161,10 +161,18 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// Does something there.
     fn run<F: Tabled>(work: impl FnOnce(&mut Scene<'_>) -> Result<()>) -> Result<()> {
+        Self::with::<F>(&[], work)
+    }
+
+    /// The same with these arguments for the agent.
+    pub(super) fn with<F: Tabled>(
+        arguments: &[&str],
+        work: impl FnOnce(&mut Scene<'_>) -> Result<()>,
+    ) -> Result<()> {
         let cluster = Cluster::of(NodeSpec::bridge(NODE))?;
         cluster.serve_web(&["web-1"])?;
         let _servers = cluster.servers(&["web-1"])?;
-        let mut agent = cluster.agent(NODE).start()?;
+        let mut agent = arguments.iter().fold(cluster.agent(NODE), AgentSpec::argument).start()?;
         let client = Client::new(cluster.topology.pod("client"));
         let target = SocketAddr::new(WEB.of(F::FAMILY), PORT);
         let stream = client.stay(target)?;
@@ -173,7 +181,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn goes_on(&mut self) -> Result<()> {
+    pub(super) fn goes_on(&mut self) -> Result<()> {
         goes_on(&self.client, &mut self.stream, self.target)
     }
 }
