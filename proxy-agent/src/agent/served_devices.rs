@@ -251,11 +251,10 @@ impl ServedDevices {
         let own = Wire::new(served.index, 0);
         let wires = in_driver.into_iter().flat_map(Driven::wires).filter(|wire| *wire != own);
         let wires: BTreeSet<Wire> = wires.collect();
-        for wire in &wires {
-            self.tables.put_wire(*wire, served.index)?;
-        }
-        let unused = self.wires.set(served.index, wires);
-        unused.into_iter().try_for_each(|wire| self.tables.remove_wire(wire))
+        // In a full table, what goes makes room; and what has been written is known if the rest cannot be.
+        let unused = self.wires.set(served.index, wires.clone());
+        unused.into_iter().try_for_each(|wire| self.tables.remove_wire(wire))?;
+        wires.into_iter().try_for_each(|wire| self.tables.put_wire(wire, served.index))
     }
 
     fn note_failure(&mut self, device: ServedDevice, error: &dyn Error) {

@@ -15,7 +15,8 @@ use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
 use proxy_agent::bpf::{
-    Capacity, FlowBatches, FlowCapacity, Object, RouteMtus, Settings, Tables, WaysTable,
+    Capacity, DeviceTables, FlowBatches, FlowCapacity, Object, RouteMtus, Settings, Tables,
+    WaysTable,
 };
 use proxy_agent::collector::{Collected, collect};
 use proxy_common::affinity::{Affinity, AffinityKey};
@@ -52,6 +53,7 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) flows: HashMap<MapData, FlowKey<F::Abi>, Flow<F::Abi>>,
     pub(crate) batches: FlowBatches<F::Abi>,
     pub(crate) devices: HashMap<MapData, u32, Device>,
+    pub(crate) device_tables: DeviceTables,
     pub(crate) host_addresses: HashMap<MapData, u32, <F::Abi as Family>::Addr>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
     pub(crate) fragments: HashMap<MapData, FragmentKey<F::Abi>, Fragmented>,
@@ -111,6 +113,7 @@ impl<F: Tabled> Loaded<F> {
             flows: pinned(pins, &of_family(map_names::FLOWS))?.try_into()?,
             batches: FlowBatches::open(pins)?,
             devices: pinned(pins, map_names::DEVICES)?.try_into()?,
+            device_tables: DeviceTables::open(pins)?,
             host_addresses: pinned(pins, &of_family(map_names::HOST_ADDRESSES))?.try_into()?,
             affinities: pinned(pins, &of_family(map_names::AFFINITY))?.try_into()?,
             locality: pinned(pins, &of_family(map_names::LOCALITY))?.try_into()?,
@@ -158,14 +161,13 @@ impl<F: Tabled> Loaded<F> {
         clear(&mut self.flows)?;
         clear(&mut self.fragments)?;
         clear(&mut self.outsiders)?;
-        clear(&mut self.devices)?;
+        self.device_tables.retain(|_| false, |_, _| false)?;
         clear(&mut self.affinities)?;
         self.locality.set(0, Locality::of_devices(), 0)?;
         self.foreign_nat.set(0, ForeignNat::NONE, 0)?;
         for range in self.ranges.keys().collect::<Result<Vec<_>, _>>()? {
             self.ranges.remove(&range)?;
         }
-        clear(&mut self.host_addresses)?;
         // What one scenario has spent on refusals, another would miss.
         self.refill()?;
         let processors = nr_cpus().map_err(|(_, error)| error)?;

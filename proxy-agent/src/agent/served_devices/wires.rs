@@ -15,7 +15,7 @@ impl Wires {
         Self(BTreeMap::new())
     }
 
-    /// Those of a device from now on, which the programs have been told of. Returns what they must forget: what was the
+    /// Those of a device from now on, which the programs are to be told of. Returns what they must forget: what was the
     /// device's, and is no other's. One that was a device's may be another's already: which of the two is told of
     /// first is chance.
     pub(super) fn set(&mut self, device: u32, wires: BTreeSet<Wire>) -> BTreeSet<Wire> {
@@ -51,10 +51,10 @@ mod tests {
 
     impl Told {
         fn tell(&mut self, device: u32, wires: &BTreeSet<Wire>) {
-            self.table.extend(wires.iter().map(|wire| (*wire, device)));
             for wire in self.wires.set(device, wires.clone()) {
                 let _: Option<u32> = self.table.remove(&wire);
             }
+            self.table.extend(wires.iter().map(|wire| (*wire, device)));
         }
     }
 

@@ -7,6 +7,7 @@ mod jumbo;
 mod local;
 mod sent;
 mod untouched;
+mod wires;
 
 use std::net::{IpAddr, SocketAddr};
 
