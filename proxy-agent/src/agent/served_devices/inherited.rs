@@ -83,9 +83,11 @@ impl ServedDevices {
                 return;
             }
         }
+        // Who has taken it off may have put another program there: the operator has been told of that.
+        let is_in_driver = self.attacher.in_driver(device.index).is_some();
         let what = [
             (misses_programs, "a program"),
-            (misses_driver, "the program in the driver"),
+            (misses_driver && is_in_driver, "the program in the driver"),
             (was_repinned, "the pin of a link"),
         ];
         for (_, what) in what.iter().filter(|(has_gone, _)| *has_gone) {

@@ -6,6 +6,7 @@ mod abilities;
 mod changes;
 mod gateways;
 mod jumbo;
+mod mended;
 mod modes;
 mod neighbours;
 mod queues;
