@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use proxy_common::{map_names::LEFT_OUT, socket::MAX_LEFT_OUT};
 
 use crate::{
     bpf::{LeftOut, object::map_directory},
@@ -22,7 +23,12 @@ use crate::{
 pub fn run(command: &SocketLbCommand) -> anyhow::Result<()> {
     match command {
         SocketLbCommand::Exclude(Excluded { netns, pin_root }) => {
-            open(pin_root)?.add(cookie(netns)?).context("cannot leave it out")
+            let (mut left_out, cookie) = (open(pin_root)?, cookie(netns)?);
+            let before = left_out.cookies()?;
+            left_out.add(cookie).context("cannot leave it out")?;
+            let after = left_out.cookies()?;
+            let gone: Vec<_> = before.into_iter().filter(|it| !after.contains(it)).collect();
+            if gone.is_empty() { Ok(()) } else { tell_of_gone(&gone) }
         }
         SocketLbCommand::Include(Excluded { netns, pin_root }) => {
             open(pin_root)?.remove(cookie(netns)?).context("cannot serve it again")
@@ -35,6 +41,17 @@ pub fn run(command: &SocketLbCommand) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Says who has made room: who is there still, and silent, is served from now on.
+fn tell_of_gone(cookies: &[u64]) -> anyhow::Result<()> {
+    let cookies = cookies.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let most = MAX_LEFT_OUT;
+    writeln!(
+        io::stderr(),
+        "sixfour: the map {LEFT_OUT} is full ({most} network namespaces): those that had been silent for longest are left out no more: {cookies}"
+    )?;
+    Ok(())
 }
 
 fn open(pin_root: &PinRoot) -> anyhow::Result<LeftOut> {
