@@ -9,6 +9,7 @@ mod ended;
 mod left_out;
 mod load;
 mod mapped;
+mod memory;
 mod modes;
 mod nodes;
 mod reach;

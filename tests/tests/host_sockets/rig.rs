@@ -178,21 +178,24 @@ pub(crate) struct Counted {
 
 impl Counted {
     pub(crate) fn read<F: TestFamily>(agent: &Agent<'_>) -> Result<Self> {
-        let map = pinned(&map_directory(agent.pin_root()), map_names::COUNTERS)?;
-        let counters: PerCpuArray<MapData, u64> = map.try_into()?;
-        let count = |reason: Reason| {
-            let row = match F::FAMILY {
-                IpFamily::V4 => reason.row::<V4>(),
-                IpFamily::V6 => reason.row::<V6>(),
-            };
-            anyhow::Ok(counters.get(&row, 0)?.iter().sum())
-        };
+        let count = |reason| count::<F>(agent, reason);
         Ok(Self {
             translated: count(Reason::SocketTranslated)?,
             without_endpoints: count(Reason::RejectNoEndpoints)?,
             guarded: count(Reason::RejectServiceCidr)?,
         })
     }
+}
+
+/// How often the programs of an agent have counted a reason, in one family.
+pub(crate) fn count<F: TestFamily>(agent: &Agent<'_>, reason: Reason) -> Result<u64> {
+    let map = pinned(&map_directory(agent.pin_root()), map_names::COUNTERS)?;
+    let counters: PerCpuArray<MapData, u64> = map.try_into()?;
+    let row = match F::FAMILY {
+        IpFamily::V4 => reason.row::<V4>(),
+        IpFamily::V6 => reason.row::<V6>(),
+    };
+    Ok(counters.get(&row, 0)?.iter().sum())
 }
 
 /// The frontends of the flows that packets have in an agent's tables.

@@ -149,6 +149,11 @@ impl<F: Tabled> Cluster<F> {
             && self.reconciler.flush_leftovers(tables, now).is_ok()
     }
 
+    /// Writes what there was no room for.
+    pub(crate) fn tell(&mut self, tables: &mut Tables<F::Abi>) -> Result<()> {
+        Ok(self.reconciler.flush_shortfalls(tables, self.now)?)
+    }
+
     /// Writes what is wanted.
     pub(crate) fn write(&mut self, tables: &mut Tables<F::Abi>) -> Result<()> {
         ensure!(self.try_write(tables), "the reconciler did not get through");

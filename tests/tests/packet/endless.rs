@@ -13,7 +13,7 @@ use proxy_tests::packet::TcpFlags;
 use proxy_tests::protocol::Protocol;
 
 use crate::connection::Connection;
-use crate::frames::{backend, client, syn, tcp, vip};
+use crate::frames::{backend, client, opening, syn, tcp, vip};
 use crate::programs::Verdict;
 use crate::rig::{CAPACITY, PLACES, Rig, Tabled};
 
@@ -25,6 +25,7 @@ both_families!(
     a_lost_entry_costs_no_place_for_ever,
     where_there_is_no_room_those_that_are_over_make_room,
     where_there_is_no_room_the_closed_make_room,
+    who_makes_room_gets_it,
 );
 
 /// The places of these tests.
@@ -214,9 +215,7 @@ fn where_there_is_no_room_the_closed_make_room<F: Tabled>() -> Result<()> {
     let living = establish_all(&rig, Protocol::Tcp, 1..=4)?;
     let closed = establish_all(&rig, Protocol::Tcp, 5..=8)?;
     for connection in &closed {
-        let end = |from, to| tcp(from, to, TcpFlags::FIN | TcpFlags::ACK);
-        connection.request(&rig.programs, &end(connection.client, connection.frontend))?;
-        connection.reply(&rig.programs, &end(connection.backend, connection.client))?;
+        close(&rig, connection)?;
     }
     let mut served = 0;
     for _ in 0..=(2 * PLACES + FEW) / 16 {
@@ -230,4 +229,44 @@ fn where_there_is_no_room_the_closed_make_room<F: Tabled>() -> Result<()> {
         assert!(connection.is_confirmed(&rig)?);
     }
     Ok(())
+}
+
+/// There are so few places that whoever comes looks at all of them: who finds a flow that is over is served at once, and
+/// not only who comes after.
+fn who_makes_room_gets_it<F: Tabled>() -> Result<()> {
+    let capacity = FlowCapacity { entries: 16, places: 4, endless: 8 };
+    let mut rig = Rig::<F>::with_capacity(capacity)?;
+    for protocol in Protocol::ALL {
+        let _: ServiceIndex = rig.service(vip::<F>(1), protocol, &[backend::<F>(1)])?;
+    }
+    let streams = establish_all(&rig, Protocol::Tcp, 1..=4)?;
+    let datagrams = establish_all(&rig, Protocol::Udp, 1..=4)?;
+    let mut ports = 10..;
+    let mut arrives = |rig: &Rig<F>, protocol| -> Result<bool> {
+        let port = ports.next().context("a port")?;
+        let packet = opening(protocol, client::<F>(12, port), vip::<F>(1));
+        Ok(rig.programs.ingress(&packet)?.verdict == Verdict::Pass)
+    };
+    for protocol in Protocol::ALL {
+        assert!(!arrives(&rig, protocol)?, "there is room for {protocol}");
+    }
+    assert_eq!(rig.count(Reason::DropFlowInsert)?, 3);
+    close(&rig, &streams[0])?;
+    assert!(arrives(&rig, Protocol::Udp)?, "a closed connection has made no room");
+    silence(&mut rig, &datagrams[0], LONG)?;
+    assert!(arrives(&rig, Protocol::Sctp)?, "a silent flow has made no room");
+    close(&rig, &streams[1])?;
+    assert!(arrives(&rig, Protocol::Tcp)?, "a closed connection has made no room");
+    assert_eq!(rig.count(Reason::DropFlowInsert)?, 3);
+    for connection in streams[2..].iter().chain(&datagrams[1..]) {
+        assert!(connection.is_confirmed(&rig)?);
+    }
+    Ok(())
+}
+
+/// Has both sides end a TCP connection.
+fn close<F: Tabled>(rig: &Rig<F>, connection: &Connection) -> Result<()> {
+    let end = |from, to| tcp(from, to, TcpFlags::FIN | TcpFlags::ACK);
+    connection.request(&rig.programs, &end(connection.client, connection.frontend))?;
+    connection.reply(&rig.programs, &end(connection.backend, connection.client))
 }

@@ -29,6 +29,7 @@ mod endless;
 mod foreign_nat;
 mod fragments;
 mod frontend_filter;
+mod full_maps;
 mod guard;
 mod hairpin;
 mod histories;

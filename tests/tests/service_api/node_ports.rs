@@ -5,28 +5,33 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proxy_tests::both_families;
 use proxy_tests::cluster::eventually;
 use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
+use proxy_tests::manifests::node_object;
 use proxy_tests::netns::Prefix;
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{DEVICE, NodeSpec, TopologySpec};
-use proxy_tests::traffic::Client;
+use proxy_tests::traffic::{Client, CountedStream};
+use serde_json::json;
 
-use super::rig::{LOCAL, NODE, NODE_PORT, Rig};
+use super::rig::{Frontend, LOCAL, NODE, NODE_PORT, OTHER_NODE, REMOTE, Rig};
 
 both_families!(
     the_nodes_own_find_them_at_loopback_addresses,
     they_are_served_at_the_primary_address,
     ranges_follow_the_nodes_addresses,
+    they_follow_the_primary_address,
     ranges_of_the_other_family_do_not_count,
 );
 
 /// Longer than an answer takes, and shorter than a test should wait for none.
 const SHORT: Duration = Duration::from_millis(300);
 /// Another address of the node.
-const SECOND: DualAddress = DualAddress::underlay(2);
+const SECOND: DualAddress = DualAddress::underlay(50);
+/// Enough that both backends have some.
+const STREAMS: usize = 4;
 
 fn rig() -> Result<Rig> {
     let spec = TopologySpec::new().node(NodeSpec::bridge(NODE).pod("client", 11).pod(LOCAL, 12));
@@ -80,12 +85,74 @@ fn they_are_served_at_the_primary_address<F: TestFamily>() -> Result<()> {
     Ok(())
 }
 
+/// Connections that have nothing to do with the node's addresses.
+fn streams<F: TestFamily>(rig: &Rig) -> Result<Vec<CountedStream>> {
+    let mut streams = Vec::new();
+    for (from, frontend) in [
+        (rig.pod("client"), Frontend::ClusterIp),
+        (rig.node(), Frontend::ClusterIp),
+        (rig.outsider(), Frontend::LoadBalancer),
+        (rig.outsider(), Frontend::ExternalIp),
+    ] {
+        for _ in 0..STREAMS {
+            streams.push(Client::new(from).stay(frontend.target(F::FAMILY))?);
+        }
+    }
+    Ok(streams)
+}
+
+fn go_on(streams: &mut [CountedStream]) -> Result<()> {
+    for stream in streams {
+        let _ = stream.exchange().with_context(|| format!("{stream:?}"))?;
+    }
+    Ok(())
+}
+
+/// The Node's `InternalIP` becomes another one, and the former again.
+fn they_follow_the_primary_address<F: TestFamily>() -> Result<()> {
+    let rig = Rig::new(
+        TopologySpec::new()
+            .node(NodeSpec::bridge(NODE).pod("client", 11).pod(LOCAL, 12))
+            .node(NodeSpec::routed(OTHER_NODE).pod(REMOTE, 22)),
+    )?;
+    rig.cluster.manifests.apply(&rig.service(&[LOCAL, REMOTE]))?;
+    let mut agent = rig.start()?;
+    let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
+    let (first, second) = (rig.node().address(F::FAMILY), SECOND.of(F::FAMILY));
+    let mut streams = streams::<F>(&rig)?;
+    // Who is known goes on, although others are refused there.
+    streams.push(Client::new(rig.outsider()).stay(at(first))?);
+    give(&rig, F::FAMILY)?;
+    for (primary, other) in [(second, first), (first, second)] {
+        let mut object = node_object(rig.cluster.topology.node(NODE), None);
+        let addresses = IpFamily::ALL
+            .map(|family| if family == F::FAMILY { primary } else { rig.node().address(family) });
+        let addresses = addresses.map(|ip| json!({ "type": "InternalIP", "address": ip }));
+        object["status"]["addresses"] = json!(addresses);
+        rig.cluster.manifests.write_list(NODE, &[object])?;
+        for protocol in Protocol::OF_SOCKETS {
+            for from in [rig.outsider(), rig.pod("client"), rig.node()] {
+                let client = Client::new(from).patience(SHORT);
+                let is_served = || client.ask(protocol, at(primary)).is_ok();
+                ensure!(eventually(is_served), "{protocol} from {}: not served", from.name());
+                let is_refused =
+                    || client.ask(protocol, at(other)).is_err_and(|failure| failure.is_refusal());
+                ensure!(eventually(is_refused), "{protocol} from {}: still served", from.name());
+            }
+        }
+        go_on(&mut streams)?;
+    }
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
 fn ranges_follow_the_nodes_addresses<F: TestFamily>() -> Result<()> {
     let rig = rig()?;
     let second = SECOND.of(F::FAMILY);
     let range = format!("{second}/{}", F::FAMILY.host_prefix_length());
     let mut agent = rig.agent().argument(format!("--nodeport-addresses={range}")).start()?;
     let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
+    let mut streams = streams::<F>(&rig)?;
     let outsider = Client::new(rig.outsider());
     for protocol in Protocol::OF_SOCKETS {
         give(&rig, F::FAMILY)?;
@@ -99,6 +166,7 @@ fn ranges_follow_the_nodes_addresses<F: TestFamily>() -> Result<()> {
         // It is not the node's any more, but a pod's packets pass by there.
         let pod = Client::new(rig.pod("client")).patience(SHORT);
         ensure!(eventually(|| pod.ask(protocol, at(second)).is_err()), "{protocol}: still served");
+        go_on(&mut streams)?;
     }
     ensure!(agent.stop()?.success());
     Ok(())
