@@ -27,11 +27,11 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// A client in `host` that waits for two seconds.
+    /// A client in `host` that waits for five seconds.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
         let form = AddressForm::Plain;
-        Self { host, patience: Duration::from_secs(2), source: None, source_port: None, form }
+        Self { host, patience: Duration::from_secs(5), source: None, source_port: None, form }
     }
 
     /// How long to wait for each step: the connection, the answer.

@@ -9,6 +9,7 @@
 
 mod answer;
 mod association;
+mod at_once;
 mod client;
 mod counted_stream;
 mod datagrams;
@@ -21,6 +22,7 @@ mod transfer;
 
 pub use answer::{Answer, Failure};
 pub use association::Association;
+pub use at_once::{fails_at_once, is_refused_at_once};
 pub use client::Client;
 pub use counted_stream::CountedStream;
 pub use datagrams::DatagramSocket;

@@ -7,9 +7,9 @@ use proxy_tests::both_families;
 use proxy_tests::cluster::{PORT, WEB, web};
 use proxy_tests::family::{AddressForm, DualAddress, TestFamily};
 use proxy_tests::protocol::Protocol;
-use proxy_tests::traffic::{Client, Shares};
+use proxy_tests::traffic::{Client, Shares, is_refused_at_once};
 
-use super::rig::{AT_ONCE, Counted, NODE, PODS, Rig, SILENCE, Way, flows, target};
+use super::rig::{Counted, NODE, PODS, Rig, SILENCE, Way, flows, target};
 
 both_families!(off_leaves_processes_to_the_guard, all_serves_pods_at_their_sockets);
 
@@ -25,15 +25,17 @@ fn off_leaves_processes_to_the_guard<F: TestFamily>() -> Result<()> {
     let mut agent = rig.cluster.agent(NODE).argument("--socket-lb=off").start()?;
     for (client, form, way) in rig.clients::<F>() {
         let before = Counted::read::<F>(&agent)?;
-        let failure = way.ask(&client.patience(SILENCE), target::<F>(WEB));
-        let failure = failure.err().with_context(|| format!("{form:?} {way:?} is served"))?;
-        // An unconnected socket is not told of ICMP errors.
-        let right = match way {
-            Way::Unconnected => failure.is_timeout(),
-            _ => failure.is_refusal() && failure.elapsed < AT_ONCE,
+        let asked = if way == Way::Unconnected {
+            // It is not told of ICMP errors.
+            let failure = way.ask(&client.patience(SILENCE), target::<F>(WEB)).err();
+            let failure = failure.with_context(|| format!("{form:?} is served"))?;
+            ensure!(failure.is_timeout(), "{form:?} {failure}");
+            1
+        } else {
+            let asked = is_refused_at_once(|| way.ask(&client, target::<F>(WEB)));
+            asked.with_context(|| format!("{form:?} {way:?}"))?
         };
-        ensure!(right, "{form:?} {way:?} {failure}");
-        let expected = Counted { guarded: before.guarded + 1, ..before };
+        let expected = Counted { guarded: before.guarded + u64::from(asked), ..before };
         ensure!(Counted::read::<F>(&agent)? == expected, "{form:?} {way:?}");
     }
     let pod = Client::new(rig.pod("client"));
@@ -68,9 +70,8 @@ fn all_serves_pods_at_their_sockets<F: TestFamily>() -> Result<()> {
                 let shares: Shares =
                     (0..ENOUGH).map(|_| way.ask(&client, target::<F>(WEB))).collect();
                 ensure!(shares.is_fair(&PODS), "{shares}, {}", context());
-                let failure = way.ask(&client, target::<F>(EMPTY)).err().with_context(context)?;
-                let at_once = failure.is_refusal() && failure.elapsed < AT_ONCE;
-                ensure!(at_once, "{failure}, {}", context());
+                let refused = is_refused_at_once(|| way.ask(&client, target::<F>(EMPTY)));
+                let _ = refused.with_context(context)?;
             }
         }
         let mut stream = Client::new(host).stay(target::<F>(WEB))?;

@@ -12,7 +12,7 @@ use proxy_agent::bpf::object::{map_directory, pinned};
 use proxy_common::counter::Reason;
 use proxy_common::{V4, V6, map_names};
 use proxy_tests::agent::Agent;
-use proxy_tests::cluster::{Cluster, PORT, TARGET, eventually};
+use proxy_tests::cluster::{Cluster, PATIENCE, PORT, TARGET, eventually};
 use proxy_tests::family::{AddressForm, DualAddress, IpFamily, TestFamily};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{Host, NodeSpec, TopologySpec};
@@ -24,9 +24,6 @@ pub(crate) const NODE: &str = "anc-node";
 pub(crate) const OTHER_NODE: &str = "other-node";
 /// The pods that serve. The last is on the other node.
 pub(crate) const PODS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
-/// Far below the second after which Linux sends a SYN again, and far above what a busy machine
-/// needs.
-pub(crate) const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long an answer is waited for that must not come.
 pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 /// `EHOSTUNREACH`.
@@ -147,7 +144,7 @@ impl Rig {
             if enters {
                 namespace.cgroup().context("a node has a group")?.enter()?;
             }
-            match socket.connect_timeout(&target.into(), AT_ONCE) {
+            match socket.connect_timeout(&target.into(), PATIENCE) {
                 Ok(()) => bail!("{:?} is reached", TcpStream::from(socket).peer_addr()),
                 Err(error) => Ok(error),
             }

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
 use proxy_tests::{
     agent::Agent,
@@ -13,7 +13,7 @@ use proxy_tests::{
     manifests::Endpoint,
     protocol::Protocol,
     topology::NodeSpec,
-    traffic::Client,
+    traffic::{Client, is_refused_at_once},
 };
 use serde_json::json;
 
@@ -23,20 +23,11 @@ both_families!(
     local_policies_without_local_endpoints_drop,
 );
 
-/// Far below the second for which Linux goes on trying after an ICMP error, and far above what a
-/// busy machine needs.
-const AT_ONCE: Duration = Duration::from_millis(200);
-
 fn refuses<F: TestFamily>(cluster: &Cluster, port: u16) -> Result<()> {
     let target = SocketAddr::new(WEB.of(F::FAMILY), port);
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        match Client::new(cluster.topology.pod("client")).ask(protocol, target) {
-            Ok(answer) => bail!("{} answered", answer.server),
-            Err(failure) => {
-                ensure!(failure.is_refusal(), "{}: {failure}", protocol.name());
-                ensure!(failure.elapsed < AT_ONCE, "{}: {failure}", protocol.name());
-            }
-        }
+        let client = Client::new(cluster.topology.pod("client"));
+        let _ = is_refused_at_once(|| client.ask(protocol, target)).context(protocol)?;
     }
     Ok(())
 }

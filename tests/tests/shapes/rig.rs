@@ -4,7 +4,6 @@
 //! can be.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::agent::{Agent, AgentSpec};
@@ -12,7 +11,7 @@ use proxy_tests::family::{DualAddress, TestFamily};
 use proxy_tests::manifests::{Endpoint, Manifests, Service};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{BetweenNodes, Host, NodeSpec, PodNetwork, Topology, TopologySpec};
-use proxy_tests::traffic::{Client, TcpServer, UdpServer};
+use proxy_tests::traffic::{Client, TcpServer, UdpServer, is_refused_at_once};
 
 /// The client's node, on which the agent runs.
 pub(crate) const NODE: &str = "anc-node";
@@ -31,9 +30,6 @@ pub(crate) const HOPS_TARGET: u16 = 8081;
 
 /// Bytes of a transfer, in each direction: more than all windows and buffers hold.
 const TRANSFER: usize = 4 << 20;
-/// Far below the second for which Linux goes on trying after an ICMP error, and far above what a
-/// busy machine needs.
-const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Where a Service's only backend is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,12 +154,8 @@ impl Rig {
     pub(crate) fn refuses<F: TestFamily>(&self) -> Result<()> {
         for protocol in Protocol::OF_SOCKETS {
             let target = SocketAddr::new(NOBODY.of(F::FAMILY), PORT);
-            let failure = match Client::new(self.client()).ask(protocol, target) {
-                Ok(answer) => anyhow::bail!("{} answered", answer.server),
-                Err(failure) => failure,
-            };
-            ensure!(failure.is_refusal(), "{protocol} {failure}");
-            ensure!(failure.elapsed < AT_ONCE, "{protocol} {failure}");
+            let client = Client::new(self.client());
+            let _ = is_refused_at_once(|| client.ask(protocol, target)).context(protocol)?;
         }
         Ok(())
     }
