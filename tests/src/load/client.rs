@@ -16,8 +16,8 @@ use super::journal::{Journal, Record};
 use super::request::RequestId;
 use super::streams::{ByNewConnections, ByOneConnection};
 
-/// After which time a request is lost.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// After which time a request is lost: longer than a machine stands still that does other things.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// After which time a client ends, whether or not it is told to.
 const LIMIT: Duration = Duration::from_mins(3);
 /// The UDP port of the first client, the next has the next: ports that are neither node ports nor given

@@ -30,6 +30,9 @@ pub struct Record {
     pub answered: u32,
     /// Those that were not.
     pub lost: Vec<Event>,
+    /// Those of which TCP had to send a SYN again, or get a SYN-ACK again, or send a segment again and again: whether or
+    /// not they were answered.
+    pub sent_again: Vec<Event>,
     /// Those that were answered more than once, or whose answer came again.
     pub twice: Vec<RequestId>,
     /// Those that were answered by a server that must not, or from an address that was not asked, and
@@ -102,6 +105,12 @@ impl Journal {
         if !self.given_up.remove(&id) {
             self.record.twice.push(id);
         }
+    }
+
+    /// TCP had to send something of a request again.
+    pub(super) fn sent_again(&mut self, id: RequestId, sent: Instant, what: &dyn fmt::Display) {
+        let event = self.event(id, sent, what);
+        self.record.sent_again.push(event);
     }
 
     /// The answer has come from another address than was asked.

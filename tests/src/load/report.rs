@@ -78,16 +78,15 @@ impl Report {
         self.rows.iter().flat_map(|row| &row.record.lost)
     }
 
+    /// The requests of which TCP had to send something again.
+    pub fn sent_again(&self) -> impl Iterator<Item = &Event> {
+        self.rows.iter().flat_map(|row| &row.record.sent_again)
+    }
+
     /// How often clients have changed from a server that may leave to another.
     #[must_use]
     pub fn moved(&self) -> u32 {
         self.rows.iter().map(|row| row.record.moved).sum()
-    }
-
-    /// The longest time to an answer.
-    #[must_use]
-    pub fn longest(&self) -> Duration {
-        self.rows.iter().map(|row| row.record.longest).max().unwrap_or_default()
     }
 
     /// Whether every client has asked, and each request was answered once, by somebody who may, and
@@ -114,7 +113,8 @@ impl Report {
             self.notes.iter().map(|(at, note)| (*at, format!("--- {note}"))).collect();
         for row in &self.rows {
             let who = format!("{} {} from {} to {}", row.kind, row.family(), row.from, row.target);
-            for (sort, of_sort) in [("lost", &row.record.lost), ("wrong", &row.record.mistaken)] {
+            let Record { lost, sent_again, mistaken, .. } = &row.record;
+            for (sort, of_sort) in [("lost", lost), ("again", sent_again), ("wrong", mistaken)] {
                 let last = of_sort.iter().skip(SHOWN).last();
                 for Event { id, at, what } in of_sort.iter().take(SHOWN).chain(last) {
                     events.push((*at, format!("{sort} {id}: {who}: {what}")));
@@ -137,7 +137,8 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, from, target, record, seen } = self;
-        let Record { sent, answered, lost, twice, mistaken, moved, longest, longest_at } = record;
+        let Record { sent, answered, lost, twice, mistaken, moved, longest, longest_at, .. } =
+            record;
         write!(
             formatter,
             "{kind:<13} {} {from:<9} {:<22} {sent:>5} {answered:>5} {seen:>5} {:>5} {:>5} {:>5} \

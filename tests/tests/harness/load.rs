@@ -15,6 +15,8 @@ use proxy_tests::traffic::Client;
 both_families!(
     nothing_is_lost_where_nothing_happens,
     one_dropped_datagram_is_told_of,
+    one_dropped_syn_is_told_of,
+    one_dropped_syn_ack_is_told_of,
     one_refused_connection_is_told_of,
     one_reset_is_told_of,
     what_comes_again_or_from_nobody_is_told_of,
@@ -24,8 +26,10 @@ both_families!(
 const PORT: u16 = 7000;
 /// Enough for several times the ten packets that rules look for.
 const TIME: Duration = Duration::from_secs(1);
+/// The same, when one of them is sent again after a second.
+const AGAIN_TIME: Duration = Duration::from_secs(3);
 /// The same, when one of them is waited for in vain.
-const LONG_TIME: Duration = Duration::from_secs(3);
+const LONG_TIME: Duration = Duration::from_secs(6);
 
 fn topology() -> Result<Topology> {
     let node = NodeSpec::bridge("anc-node").pod("client", 11).pod("web-1", 12);
@@ -59,7 +63,11 @@ fn with_rule<F: TestFamily>(
     );
     let _: String = topology.pod(host).namespace().output("nft", "-f -", &rules)?;
     let load = ask::<F>(&topology, &[kind], "web-1")?;
-    thread::sleep(if verdict == "drop" { LONG_TIME } else { TIME });
+    thread::sleep(match (verdict, kind) {
+        ("drop", Kind::Short) => AGAIN_TIME,
+        ("drop", _) => LONG_TIME,
+        _ => TIME,
+    });
     load.stop()
 }
 
@@ -93,6 +101,24 @@ fn one_dropped_datagram_is_told_of<F: TestFamily>() -> Result<()> {
     // The way back is one, too.
     let answer = format!("udp sport {PORT}");
     is_one_lost(&with_rule::<F>("client", Kind::Unconnected, &answer, "drop")?, true, "silence")
+}
+
+/// Nothing is lost, but exactly one request had to be sent again. The first one may come before the network is ready.
+fn is_one_sent_again(report: &Report) -> Result<()> {
+    report.ensure_nothing_lost()?;
+    let again: Vec<_> = report.sent_again().filter(|event| event.id.number() > 1).collect();
+    ensure!(again.len() == 1 && report.to_string().contains(&again[0].what), "{report}");
+    Ok(())
+}
+
+fn one_dropped_syn_is_told_of<F: TestFamily>() -> Result<()> {
+    let first = format!("tcp flags & (syn | ack) == syn tcp dport {PORT}");
+    is_one_sent_again(&with_rule::<F>("web-1", Kind::Short, &first, "drop")?)
+}
+
+fn one_dropped_syn_ack_is_told_of<F: TestFamily>() -> Result<()> {
+    let second = format!("tcp flags & (syn | ack) == (syn | ack) tcp sport {PORT}");
+    is_one_sent_again(&with_rule::<F>("client", Kind::Short, &second, "drop")?)
 }
 
 fn one_refused_connection_is_told_of<F: TestFamily>() -> Result<()> {

@@ -17,10 +17,13 @@ use super::rig::{CLIENT, Rig};
 
 /// The room for flows of each family.
 const FLOWS: u64 = 1024;
-/// SYNs a second in each family, and for how long: this many times the room.
+/// SYNs a second in each family, and for how long: this many times the room, and more on a machine that does nothing
+/// else.
 const RATE: u32 = 2000;
 const LASTS: Duration = Duration::from_secs(5);
-const TIMES: u64 = 8;
+const TIMES: u64 = 4;
+/// How long the clients ask before the flood.
+const KNOWN: Duration = Duration::from_secs(1);
 /// Those half-open at a time are an eighth of all: half as many must be seen.
 const HALF_OPEN: usize = 64;
 /// Of a hundred new connections so many at least must get through at the first attempt: each has as long as the flood
@@ -53,6 +56,8 @@ fn outlasted(rig: &Rig, from: &Host, is_outside: bool) -> Result<()> {
     rig.sink_floods()?;
     let mut agent = rig.agent().argument("--max-flows").argument(FLOWS.to_string()).start()?;
     let (load, begun) = (rig.load()?, Instant::now());
+    // By then each flow is one that has proved that its client is there: a flood may not take its place.
+    thread::sleep(KNOWN);
     let start = |family| SynFlood::start(from, Rig::web(family, is_outside), RATE);
     let floods = IpFamily::ALL.into_iter().map(start).collect::<Result<Vec<_>>>()?;
     load.note(format_args!("{RATE} SYNs a second in each family"));
@@ -88,7 +93,9 @@ fn judge(report: &Report, lasted: Duration) -> Result<()> {
     for family in IpFamily::ALL {
         let rows = || report.rows.iter().filter(is_new).filter(|row| row.family() == family);
         let sent: u32 = rows().map(|row| row.record.sent).sum();
+        let again: usize = rows().map(|row| row.record.sent_again.len()).sum();
         let answered: u32 = rows().map(|row| row.record.answered).sum();
+        let answered = answered - u32::try_from(again)?;
         eprintln!("{family}: {answered} of {sent} new connections in {lasted:.1?}");
         ensure!(sent > 100 && answered * 100 >= sent * THROUGH, "{family}:\n{report}");
     }
