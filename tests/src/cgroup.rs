@@ -21,7 +21,7 @@ use crate::cleanup::{self, Lease};
 use crate::leftovers;
 
 /// How long the processes of a group may take to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The threads of a threaded group; to write to it moves a thread there.
 const THREADS: &str = "cgroup.threads";

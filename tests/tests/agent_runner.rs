@@ -39,7 +39,7 @@ impl Fixture {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         let node = self.topology.node("anc-node").host();
         let spec = AgentSpec::new(node, self.manifests.directory());
-        Ok(spec.binary(path).patience(Duration::from_secs(2)))
+        Ok(spec.binary(path).patience(Duration::from_secs(20)))
     }
 }
 

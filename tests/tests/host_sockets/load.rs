@@ -3,9 +3,9 @@
 //! Processes that ask all the time, while endpoints come and go.
 
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::both_families;
@@ -20,25 +20,29 @@ both_families!(neither_scaling_nor_a_sudden_end_breaks_anything);
 
 /// How long a number of endpoints stays.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What each process asks at least meanwhile: a tenth of what it does on a machine that is busy.
+/// How often it changes at least.
+const ROUNDS: usize = 10;
+/// What each process asks at least meanwhile.
 const ENOUGH: u32 = 100;
+/// How long that may take, on a machine that does other things, too.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Asks until it is told to stop, and counts. A connected UDP socket whose backend goes is ended, and
 /// asks anew, as resolvers do.
 fn ask_on<F: TestFamily>(
     stopped: &AtomicBool,
+    asked: &AtomicU32,
     mut ask: impl FnMut() -> Result<Answer, Failure>,
-) -> Result<u32> {
-    let mut asked = 0;
+) -> Result<()> {
     while !stopped.load(Ordering::Relaxed) {
         let answer = match ask() {
             Err(failure) if failure.error.kind() == ErrorKind::ConnectionAborted => continue,
-            answer => answer.with_context(|| format!("question {asked}"))?,
+            answer => answer.with_context(|| format!("question {asked:?}"))?,
         };
-        ensure!(answer.peer == target::<F>(WEB), "question {asked}: {answer:?}");
-        asked += 1;
+        ensure!(answer.peer == target::<F>(WEB), "question {asked:?}: {answer:?}");
+        let _ = asked.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(asked)
+    Ok(())
 }
 
 /// Servers stay up when they are endpoints no more, as those of pods that are ending do.
@@ -46,34 +50,43 @@ fn neither_scaling_nor_a_sudden_end_breaks_anything<F: TestFamily>() -> Result<(
     let rig = Rig::new()?;
     rig.cluster.serve_web(&PODS[..3])?;
     let mut agent = rig.agent()?;
-    let stopped = AtomicBool::new(false);
+    let (stopped, asked) = (AtomicBool::new(false), [const { AtomicU32::new(0) }; 4]);
     let client: Client<'_> = rig.client();
     let mut staying = client.unconnected(F::FAMILY)?;
-    let asked = thread::scope(|scope| {
+    thread::scope(|scope| {
         let stopped = &stopped;
+        let [counts @ .., of_one] = &asked;
         let mut asking = Vec::new();
-        for way in Way::ALL {
+        for (way, count) in Way::ALL.into_iter().zip(counts) {
             let ask = move || way.ask(&client, target::<F>(WEB));
-            asking.push((format!("{way:?}"), scope.spawn(move || ask_on::<F>(stopped, ask))));
+            let asks = scope.spawn(move || ask_on::<F>(stopped, count, ask));
+            asking.push((format!("{way:?}"), asks));
         }
         let ask = move || staying.ask_at(target::<F>(WEB));
-        asking.push(("one socket".to_owned(), scope.spawn(move || ask_on::<F>(stopped, ask))));
-        let scaled = (0..10).try_for_each(|round| {
+        let asks = scope.spawn(move || ask_on::<F>(stopped, of_one, ask));
+        asking.push(("one socket".to_owned(), asks));
+        let begun = Instant::now();
+        let goes_on = |round| {
+            let all_ask = asking.iter().all(|(_, asks)| !asks.is_finished());
+            let too_few = asked.iter().any(|count| count.load(Ordering::Relaxed) < ENOUGH);
+            round < ROUNDS || too_few && all_ask && begun.elapsed() < LIMIT
+        };
+        let scaled = (0..).take_while(|round| goes_on(*round)).try_for_each(|round| {
             let pods = if round % 2 == 0 { &PODS[round % 3..=round % 3] } else { &PODS[..3] };
             rig.cluster.serve_web(pods)?;
             thread::sleep(PAUSE);
             anyhow::Ok(())
         });
         stopped.store(true, Ordering::Relaxed);
-        let mut asked = Vec::new();
-        for (who, asking) in asking {
-            let count = asking.join().ok().context("a thread panicked")?;
-            asked.push((who.clone(), count.context(who)?));
+        for (who, asks) in asking {
+            asks.join().ok().context("a thread panicked")?.context(who)?;
         }
-        scaled.map(|()| asked)
+        scaled
     })?;
     eprintln!("questions while endpoints came and went: {asked:?}");
-    ensure!(asked.iter().all(|(_, count)| *count >= ENOUGH), "too few questions: {asked:?}");
+    let enough = asked.iter().all(|count| count.load(Ordering::Relaxed) >= ENOUGH);
+    ensure!(enough, "too few questions: {asked:?}");
+    rig.cluster.serve_web(&PODS[..3])?;
     // Else nothing would have changed at all.
     rig.wait_for::<F>(WEB, &PODS[..3])?;
     let mut stream = client.stay(target::<F>(WEB))?;

@@ -42,7 +42,7 @@ const LATE: DualAddress = DualAddress::cluster_ip(77);
 const NOBODY: u32 = 1 << 24;
 const SHORT: Duration = Duration::from_millis(300);
 /// Longer than the pause before what has failed for seconds is tried again.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A family of the tests with that of the tables.
 pub(super) trait Tabled: TestFamily {
@@ -108,7 +108,7 @@ fn a_range_without_room_waits_for_it<F: Tabled>() -> Result<()> {
     let mut agent = cluster.agent(NODE).start()?;
     let at = |address: DualAddress| SocketAddr::new(address.of(F::FAMILY), PORT);
     let client = Client::new(pod).patience(SHORT);
-    let mut stream = client.stay(at(BALANCER))?;
+    let mut stream = client.patience(PATIENCE).stay(at(BALANCER))?;
     let name = of_family::<F>(map_names::SOURCE_RANGES);
     let map = pinned(&pins(&agent), &name)?;
     let mut ranges: LpmTrie<MapData, Ranged<F::Abi>, Admitted> = map.try_into()?;
@@ -136,7 +136,7 @@ fn a_range_without_room_waits_for_it<F: Tabled>() -> Result<()> {
 /// Asserts that who is there is served, and others are as well.
 fn goes_on(client: &Client<'_>, stream: &mut CountedStream, at: SocketAddr) -> Result<()> {
     let _ = stream.exchange()?;
-    let _ = client.ask(Protocol::Tcp, at)?;
+    let _ = client.patience(PATIENCE).ask(Protocol::Tcp, at)?;
     Ok(())
 }
 

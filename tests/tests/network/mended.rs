@@ -16,7 +16,7 @@ use proxy_tests::family::TestFamily;
 both_families!(links_come_back, filters_come_back);
 
 /// How long it may take: the agent looks every ten seconds.
-const MENDED: Duration = Duration::from_secs(15);
+const MENDED: Duration = Duration::from_secs(40);
 
 /// How often the agent has said that something is there again.
 fn mends(agent: &Agent<'_>) -> Result<usize> {

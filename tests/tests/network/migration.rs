@@ -176,14 +176,15 @@ fn what_comes_before_the_programs_does_not_leave<F: TestFamily>() -> Result<()> 
     rig.cluster.topology.give_gateway(WEB)?;
     let exclude = format!("--exclude-device={}", pod_device(LATE));
     let mut agent = rig.cluster.agent("anc-node").argument(exclude).start()?;
-    let late = Client::new(rig.cluster.topology.pod(LATE)).patience(BRIEFLY);
+    let late = Client::new(rig.cluster.topology.pod(LATE));
     let mut stream = late.stay(vip::<F>(WEB))?;
     let _ = late.ask(Protocol::Udp, vip::<F>(WEB))?;
     rig.keep_translating()?;
     rig.remove_rules()?;
     let _ = stream.exchange()?;
     for protocol in Protocol::OF_SOCKETS {
-        let failure = late.ask(protocol, vip::<F>(WEB)).expect_err("nobody translates it");
+        let asked = late.patience(BRIEFLY).ask(protocol, vip::<F>(WEB));
+        let failure = asked.expect_err("nobody translates it");
         ensure!(failure.is_timeout(), "{protocol} gets out: {failure}");
     }
     ensure!(agent.log()?.contains("drop-service-cidr"), "nobody says so");

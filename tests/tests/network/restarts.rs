@@ -39,7 +39,7 @@ fn a_killed_agent_leaves_nothing_stale<F: TestFamily>() -> Result<()> {
         cluster.manifests.apply(&web(OLD, "old").pods([pod("web-2")]))?;
         cluster.serve_web(&["web-1"])?;
         let mut agent = cluster.agent("anc-node").argument(attach).start()?;
-        let client = Client::new(pod("client")).patience(Duration::from_millis(300));
+        let client = Client::new(pod("client"));
         let ask = |address: DualAddress, protocol| {
             client.ask(protocol, SocketAddr::new(address.of(F::FAMILY), PORT))
         };
@@ -51,7 +51,8 @@ fn a_killed_agent_leaves_nothing_stale<F: TestFamily>() -> Result<()> {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             ensure!(ask(WEB, protocol)?.server == "web-1", "{attach}");
             ensure!(ask(NEW, protocol)?.server == "web-3", "{attach}");
-            let old = ask(OLD, protocol);
+            let old = SocketAddr::new(OLD.of(F::FAMILY), PORT);
+            let old = client.patience(Duration::from_millis(300)).ask(protocol, old);
             ensure!(old.is_err(), "{attach}: the Service that is gone leads to {old:?}");
         }
         let services = agent.list("services")?.to_string();

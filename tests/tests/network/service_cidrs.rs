@@ -94,10 +94,11 @@ fn what_would_be_served_is_not_refused<F: TestFamily>() -> Result<()> {
     cluster.manifests.apply_service_cidr()?;
     let _servers = cluster.servers(&["web-1"])?;
     let mut agent = cluster.agent("anc-node").argument("--exclude-device=veth-client").start()?;
-    let client = Client::new(cluster.topology.pod("client")).patience(BRIEFLY);
+    let client = Client::new(cluster.topology.pod("client"));
     for protocol in Protocol::OF_SOCKETS {
         let target = |port| SocketAddr::new(WEB.of(F::FAMILY), port);
-        let failure = client.ask(protocol, target(PORT)).expect_err("nobody translates");
+        let briefly = client.patience(BRIEFLY);
+        let failure = briefly.ask(protocol, target(PORT)).expect_err("nobody translates");
         ensure!(failure.is_timeout(), "{}: {failure}", protocol.name());
         let failure = client.ask(protocol, target(PORT + 1)).expect_err("no such port");
         ensure!(failure.is_refusal(), "{}: {failure}", protocol.name());

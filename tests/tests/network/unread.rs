@@ -30,9 +30,9 @@ const UNREAD: &str =
     "not all objects can be read: what an agent before has left serves on, and new pods, too";
 const READ: &str = "all objects have been read, and hold from now on";
 /// How long it may take to say so.
-const SOON: Duration = Duration::from_secs(30);
-/// Longer than an answer takes.
-const PATIENCE: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_mins(1);
+/// Longer than an answer takes on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// After how long it would have said so.
 const LONG: Duration = Duration::from_secs(5);
 

@@ -76,8 +76,9 @@ fn a_deleted_service_is_gone<F: TestFamily>() -> Result<()> {
     cluster.serve_web(&["web-1"])?;
     let mut agents = cluster.agents()?;
     let _servers = cluster.servers(&["web-1"])?;
-    let client = Client::new(cluster.topology.pod("client")).patience(Duration::from_millis(200));
+    let client = Client::new(cluster.topology.pod("client"));
     let _ = client.ask(Protocol::Tcp, target::<F>())?;
+    let client = client.patience(Duration::from_millis(200));
     cluster.manifests.remove("web")?;
     ensure!(eventually(|| client.ask(Protocol::Tcp, target::<F>()).is_err()), "it is still there");
     cluster.serve_web(&["web-1"])?;

@@ -46,7 +46,7 @@ fn ends_and_starts(end: End, without: Duration) -> Result<()> {
     end.meet(&mut agent, &load)?;
     changes.make()?;
     thread::sleep(without);
-    let meanwhile = changes.are_seen(State::Before, Duration::ZERO);
+    let meanwhile = changes.are_seen(State::Before, SOON);
     load.note("the agent is started again");
     agent.start()?;
     load.note("it is ready");

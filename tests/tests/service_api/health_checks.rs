@@ -26,11 +26,11 @@ both_families!(
 
 const PORT: u16 = 30_999;
 /// Longer than an answer takes.
-const SHORT: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a load balancer sees: the status, the weight, and the count.
 fn check(from: &Host, at: SocketAddr) -> Result<(u16, String, Value)> {
-    let mut stream = Client::new(from).patience(SHORT).connect(at)?;
+    let mut stream = Client::new(from).patience(PATIENCE).connect(at)?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     let _: usize = stream.read_to_string(&mut answer)?;
@@ -66,7 +66,7 @@ fn load_balancers_learn_of_local_endpoints<F: TestFamily>() -> Result<()> {
     ensure!(becomes(503, 0), "{:?}", check(rig.outsider(), at));
     // Others have no such port, whatever else is left in them.
     let is_closed = || {
-        let connected = Client::new(rig.outsider()).patience(SHORT).connect(at);
+        let connected = Client::new(rig.outsider()).patience(PATIENCE).connect(at);
         connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     };
     let others = [

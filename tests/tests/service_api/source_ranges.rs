@@ -2,9 +2,10 @@
 
 //! Source ranges through a running agent, for each kind of client.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proxy_tests::both_families;
 use proxy_tests::cluster::eventually;
 use proxy_tests::family::TestFamily;
@@ -19,8 +20,13 @@ both_families!(ranges_hold_at_load_balancers_only, other_families_ranges_do_not_
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Whether a client is served; if not, it must not hear of it (a process of the node's own does).
-fn is_served(from: &Host, protocol: Protocol, to: std::net::SocketAddr) -> Result<bool> {
+/// Whether a client is served.
+fn is_open(from: &Host, protocol: Protocol, to: SocketAddr) -> Result<()> {
+    Ok(Client::new(from).ask(protocol, to).map(drop)?)
+}
+
+/// The same where it may not be: then it must not hear of it (a process of the node's own does).
+fn is_served(from: &Host, protocol: Protocol, to: SocketAddr) -> Result<bool> {
     match Client::new(from).patience(SHORT).ask(protocol, to) {
         Ok(_) => Ok(true),
         Err(failure) => {
@@ -56,8 +62,8 @@ fn ranges_hold_at_load_balancers_only<F: TestFamily>() -> Result<()> {
                     || is_served(from, protocol, target).is_ok_and(|is_served| is_served == served);
                 ensure!(eventually(is_right), "{protocol} from {}, {ranges:?}", from.name());
                 for open in [Frontend::ClusterIp, Frontend::NodePort, Frontend::ExternalIp] {
-                    let is_open = is_served(from, protocol, open.target(F::FAMILY))?;
-                    ensure!(is_open, "{protocol} from {} to {open:?}", from.name());
+                    is_open(from, protocol, open.target(F::FAMILY))
+                        .with_context(|| format!("{protocol} from {} to {open:?}", from.name()))?;
                 }
             }
         }
@@ -76,7 +82,7 @@ fn other_families_ranges_do_not_count<F: TestFamily>() -> Result<()> {
     let mut agent = rig.start()?;
     let target = Frontend::LoadBalancer.target(F::FAMILY);
     for from in [rig.pod("client"), rig.outsider(), rig.node()] {
-        ensure!(is_served(from, Protocol::Tcp, target)?, "{}", from.name());
+        is_open(from, Protocol::Tcp, target).with_context(|| from.name().to_owned())?;
     }
     ensure!(agent.stop()?.success());
     Ok(())

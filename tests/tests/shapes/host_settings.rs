@@ -23,7 +23,7 @@ both_families!(settings_are_told_of_and_left_alone, settings_that_do_not_matter)
 
 /// The agent looks a second after devices have come.
 const LOOKED: Duration = Duration::from_millis(1500);
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A setting, and what the agent says of it.
 struct Case {

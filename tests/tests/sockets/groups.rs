@@ -23,7 +23,7 @@ use proxy_tests::topology::Host;
 use super::rig::{PODS, Rig, web};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 both_families!(
     processes_in_a_cgroup_namespace_are_served,

@@ -14,7 +14,7 @@ use proxy_tests::traffic::Client;
 use super::rig::{PODS, Rig, web};
 
 /// Longer than the agent takes to follow a change.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn all_kinds_of_sockets_are_served_and_end_when_they_are_left() -> Result<()> {
