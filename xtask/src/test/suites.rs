@@ -24,9 +24,12 @@ const fn here(name: &'static str, what: &'static str) -> Suite {
     Suite { name, what, stage: Stage::Network, arguments: &[], guests: &[], guest_seconds: 0 }
 }
 
-/// Tests that wait for a network's namespaces, neighbours and time-outs for a half of their time: two processors have
-/// time for four of them.
+/// Tests that wait for a network's namespaces, neighbours and time-outs for a half of their time or more: two processors
+/// have time for four of them.
 const WAITING: &str = "--test-threads=4";
+
+/// Tests that wait nearly all the time.
+const IDLE: &str = "--test-threads=8";
 
 /// All but those that send thousands of packets, and more, some from several processors at once, and
 /// those that load programs of their own: an emulator takes minutes for them, and what they look for
@@ -100,7 +103,7 @@ pub(super) const SUITES: [Suite; 12] = [
         guests: &[],
         guest_seconds: 0,
     },
-    here("harness", "the networks of the tests, without a proxy"),
+    Suite { arguments: &[IDLE], ..here("harness", "the networks of the tests, without a proxy") },
     Suite {
         name: "service_api",
         what: "each way to a Service, from each client, under each policy",
@@ -120,7 +123,7 @@ pub(super) const SUITES: [Suite; 12] = [
         guest_seconds: 600,
     },
     Suite {
-        arguments: &["--test-threads=2"],
+        arguments: &[WAITING],
         ..here("host_sockets", "Services for processes of nodes, at their sockets")
     },
     Suite {
@@ -134,7 +137,7 @@ pub(super) const SUITES: [Suite; 12] = [
         name: "devices",
         what: "devices found, classified and fitted with programs",
         stage: Stage::Network,
-        arguments: &[],
+        arguments: &[WAITING],
         guests: &[("6.1", ATTACHING), ("6.12", ATTACHING)],
         guest_seconds: 300,
     },
@@ -154,7 +157,7 @@ pub(super) const SUITES: [Suite; 12] = [
         name: "shapes",
         what: "Services beside what network plugins do to a node",
         stage: Stage::Network,
-        arguments: &["--test-threads=2", "--skip=modules::"],
+        arguments: &[WAITING, "--skip=modules::"],
         guests: &[("6.1", MODULES_OF_6_1), ("6.12", MODULES)],
         guest_seconds: 600,
     },
