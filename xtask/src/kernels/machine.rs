@@ -32,6 +32,9 @@ const CONSOLE_LINES: usize = 200;
 /// What a guest reports before it runs the programs.
 const BOOTED: &str = "boot";
 
+/// What it reports when all of them have ended.
+const ENDED: &str = "end";
+
 /// How often to look whether the guest has ended.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -68,13 +71,17 @@ pub(super) fn boot(
         .spawn()
         .context("cannot start qemu")?;
     let limit: u32 = programs.iter().map(|program| program.limit).sum();
-    let status = wait(process, BOOT + Duration::from_secs(limit.into()))
+    let read = || -> Result<Vec<_>> {
+        let reports = fs::read_to_string(&reports).context("cannot read the guest's reports")?;
+        Ok(reports.lines().filter_map(parse).collect())
+    };
+    let has_ended = || read().is_ok_and(|reports| reports.iter().any(|it| it.name == ENDED));
+    let status = wait(process, BOOT + Duration::from_secs(limit.into()), has_ended)
         .with_context(|| end_of_console(&console))?;
-    if !status.success() {
-        bail!("qemu failed: {status}");
+    if status.is_some_and(|status| !status.success()) {
+        bail!("qemu failed: {status:?}");
     }
-    let reports = fs::read_to_string(&reports).context("cannot read the guest's reports")?;
-    let outcomes: Vec<_> = reports.lines().filter_map(parse).collect();
+    let outcomes = read()?;
     if outcomes.iter().all(|outcome| outcome.name != BOOTED) {
         bail!("the guest did not come up: {}", end_of_console(&console));
     }
@@ -102,16 +109,27 @@ pub(crate) fn end_of_console(console: &Path) -> String {
     format!("its console, from {}:\n{}\n", console.display(), end.join("\n"))
 }
 
-/// Waits for the guest's end; ends it when its time is over.
-fn wait(mut guest: Child, limit: Duration) -> Result<ExitStatus> {
+/// Waits until the guest has ended, whose status is returned then, or says that it `has_ended`; ends it then, and when
+/// its time is over.
+fn wait(
+    mut guest: Child,
+    limit: Duration,
+    has_ended: impl Fn() -> bool,
+) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = guest.try_wait().context("cannot wait for qemu")? {
-            return Ok(status);
+            return Ok(Some(status));
         }
-        if Instant::now() > deadline {
+        let (has_ended, is_late) = (has_ended(), Instant::now() > deadline);
+        if has_ended || is_late {
             guest.kill().context("cannot end qemu")?;
             let _ = guest.wait();
+        }
+        if has_ended {
+            return Ok(None);
+        }
+        if is_late {
             bail!("the guest did not end within {} s", limit.as_secs());
         }
         thread::sleep(POLL);
