@@ -8,8 +8,10 @@ mod toolchain;
 
 use std::{
     fs,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -46,30 +48,44 @@ const BUILD_SETTINGS: [&str; 8] = [
 /// If no toolchain can be had, or the programs do not build.
 pub(crate) fn build() -> Result<PathBuf> {
     let toolchain = toolchain::select()?;
-    let linker = linker::ensure(&toolchain)?;
-    report::step(format_args!("building the BPF programs with {toolchain}"));
-    with_bpf_target(toolchain.cargo().arg("build"), &toolchain, &linker).run()?;
-
-    let object = workspace::bpf_object();
-    publish(BINARY, &object)?;
-    publish(GAUGE, &workspace::gauge_object())?;
-    Ok(object)
+    build_with(&toolchain, &linker::ensure(&toolchain)?)
 }
 
-/// Builds the object of another version of the ABI, for tests of upgrades, and returns its path.
+/// The same, and besides the object of another version of the ABI, for tests of upgrades, whose path is returned: at
+/// once, as either keeps one processor busy for most of its time.
 ///
 /// # Errors
 ///
 /// If no toolchain can be had, or the programs do not build.
-pub(crate) fn build_other_abi() -> Result<PathBuf> {
+pub(crate) fn build_and_other_abi() -> Result<PathBuf> {
     let toolchain = toolchain::select()?;
     let linker = linker::ensure(&toolchain)?;
+    thread::scope(|scope| {
+        let other = scope.spawn(|| build_other_abi(&toolchain, &linker));
+        let built = build_with(&toolchain, &linker);
+        let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+        built.and(other)
+    })
+}
+
+fn build_with(toolchain: &Toolchain, linker: &Path) -> Result<PathBuf> {
+    report::step(format_args!("building the BPF programs with {toolchain}"));
+    let folder = build_folder();
+    with_bpf_target(toolchain.cargo().arg("build"), toolchain, linker, &folder).run()?;
+    let object = workspace::bpf_object();
+    publish(&folder, BINARY, &object)?;
+    publish(&folder, GAUGE, &workspace::gauge_object())?;
+    Ok(object)
+}
+
+fn build_other_abi(toolchain: &Toolchain, linker: &Path) -> Result<PathBuf> {
     report::step("building the BPF programs of another ABI version");
-    with_bpf_target(toolchain.cargo().arg("build"), &toolchain, &linker)
+    let folder = workspace::target("bpf-build-other-abi");
+    with_bpf_target(toolchain.cargo().arg("build"), toolchain, linker, &folder)
         .args(["--bin", BINARY, "--features", OTHER_ABI])
         .run()?;
     let object = workspace::target("other-abi/sixfour.bpf.o");
-    publish(BINARY, &object)?;
+    publish(&folder, BINARY, &object)?;
     Ok(object)
 }
 
@@ -85,7 +101,8 @@ pub(crate) fn lint() -> Result<()> {
         Ok(cargo_clippy) => {
             report::step(format_args!("clippy for {TARGET} with {toolchain}"));
             let linker = linker::ensure(&toolchain)?;
-            with_bpf_target(toolchain.command(cargo_clippy).arg("clippy"), &toolchain, &linker)
+            let mut clippy = toolchain.command(cargo_clippy);
+            with_bpf_target(clippy.arg("clippy"), &toolchain, &linker, &build_folder())
                 .args(["--", "-Dwarnings"])
                 .run()
         }
@@ -98,11 +115,12 @@ pub(crate) fn lint() -> Result<()> {
     }
 }
 
-/// Gives a cargo command the package, the target and the flags of the BPF programs.
+/// Gives a cargo command the package, the target, the flags and the folder of the BPF programs.
 fn with_bpf_target<'a>(
     cargo: &'a mut Command,
     toolchain: &Toolchain,
     linker: &Path,
+    folder: &Path,
 ) -> &'a mut Command {
     for name in BUILD_SETTINGS {
         let _ = cargo.env_remove(name);
@@ -120,7 +138,7 @@ fn with_bpf_target<'a>(
         .args(["--quiet", "--release", "--package", PACKAGE, "--target", TARGET])
         .args(toolchain.build_std().then_some("-Zbuild-std=core"))
         .arg("--target-dir")
-        .arg(build_folder())
+        .arg(folder)
 }
 
 /// Where the BPF programs are compiled: apart, so that two compilers do not undo each
@@ -129,10 +147,10 @@ fn build_folder() -> PathBuf {
     workspace::target("bpf-build")
 }
 
-/// Copies a binary to `object` in one step if their contents differ. An object that is left alone
+/// Copies a binary from its folder to `object` in one step if their contents differ. An object that is left alone
 /// does not make cargo compile the agent again.
-fn publish(binary: &str, object: &Path) -> Result<()> {
-    let built = build_folder().join(TARGET).join("release").join(binary);
+fn publish(folder: &Path, binary: &str, object: &Path) -> Result<()> {
+    let built = folder.join(TARGET).join("release").join(binary);
     let content = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     if !content.windows(BTF_SECTION.len()).any(|window| window == BTF_SECTION) {
         bail!("{} has no BTF: the linker ignored --btf", built.display());
@@ -141,10 +159,10 @@ fn publish(binary: &str, object: &Path) -> Result<()> {
         report::step(format_args!("{} is up to date", object.display()));
         return Ok(());
     }
-    let folder = object.parent().context("the object is in a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let place = object.parent().context("the object is in a folder")?;
+    fs::create_dir_all(place).with_context(|| format!("cannot create {}", place.display()))?;
     // Written outside the folder, which cargo watches for the agent.
-    let scratch = build_folder().join(format!("{binary}.{}", std::process::id()));
+    let scratch = folder.join(format!("{binary}.{}", std::process::id()));
     fs::write(&scratch, &content)
         .and_then(|()| fs::rename(&scratch, object))
         .with_context(|| format!("cannot write {}", object.display()))?;

@@ -52,9 +52,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut table = Table::default();
     let mut workspace = None;
     table.time("build", || {
-        let _ = bpf::build()?;
+        let other_object = if stages.contains(&Stage::Network) {
+            Some(bpf::build_and_other_abi()?)
+        } else {
+            let _ = bpf::build()?;
+            None
+        };
         report::step("building the agent");
-        workspace = Some(Workspace::build(stages.contains(&Stage::Network))?);
+        workspace = Some(Workspace::build(other_object.as_deref())?);
         Ok(Ended::Passed)
     });
     if let Some(workspace) = workspace {

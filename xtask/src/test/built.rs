@@ -37,17 +37,14 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Builds all but the BPF programs and looks which integration tests there are; an agent of another version of the
-    /// ABI, too, if it is needed.
+    /// ABI, too, if there is an object for it.
     ///
     /// # Errors
     ///
     /// If it does not build.
-    pub(super) fn build(needs_other_abi: bool) -> Result<Self> {
+    pub(super) fn build(other_object: Option<&Path>) -> Result<Self> {
         // First: what is built last lies where cargo's own commands look for it.
-        let other_abi = needs_other_abi.then(agent_of_other_abi).transpose()?;
-        if other_abi.is_some() {
-            let _ = bpf::build()?;
-        }
+        let other_abi = other_object.map(agent_of_other_abi).transpose()?;
         let sixfour = built(&[&["build", "--all-targets"], &PACKAGES[..]].concat(), BINARY)?;
         let metadata = cargo().args(["metadata", "--no-deps", "--format-version=1"]).read()?;
         let metadata: Value = serde_json::from_str(&metadata).context("reading cargo's words")?;
@@ -70,14 +67,13 @@ impl Workspace {
     }
 }
 
-/// Builds an agent of another version of the ABI, for tests of upgrades, and returns its path. It is kept apart: the
-/// agent itself is built by the same name.
+/// Builds an agent of another version of the ABI, with its `object`, for tests of upgrades, and returns its path. It is
+/// kept apart: the agent itself is built by the same name.
 ///
 /// # Errors
 ///
 /// If it does not build.
-pub(super) fn agent_of_other_abi() -> Result<PathBuf> {
-    let object = bpf::build_other_abi()?;
+fn agent_of_other_abi(object: &Path) -> Result<PathBuf> {
     report::step("building an agent of another ABI version");
     let feature = format!("proxy-agent/{}", bpf::OTHER_ABI);
     let messages = cargo()
