@@ -125,6 +125,13 @@ impl Runner {
         self
     }
 
+    /// Counts walks through flows that began from this time on, once it is known: before, the tables did not have all flows.
+    #[must_use]
+    pub fn with_all_flows_since(mut self, since: watch::Receiver<Option<Instant>>) -> Self {
+        self.walks.hear_since(since);
+        self
+    }
+
     /// How things stand, now and whenever that changes.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::Instant,
 };
 
@@ -62,12 +62,14 @@ impl Ask {
 pub(crate) struct Walks {
     sender: mpsc::Sender<Walk>,
     receiver: mpsc::Receiver<Walk>,
+    /// From when on the walked tables have all flows, once they do; from the beginning if nobody says so.
+    whole_since: Option<watch::Receiver<Option<Instant>>>,
 }
 
 impl Default for Walks {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        Self { sender, receiver }
+        Self { sender, receiver, whole_since: None }
     }
 }
 
@@ -79,12 +81,26 @@ impl Walks {
         (walker, Ask(asked))
     }
 
-    /// The next walk. It never ends.
+    /// Hears only of walks that began when the tables had all flows, which they have from the time on that is said here.
+    pub(crate) fn hear_since(&mut self, whole_since: watch::Receiver<Option<Instant>>) {
+        self.whole_since = Some(whole_since);
+    }
+
+    /// The next walk that is to be heard of. It never ends, and may be cancelled.
     pub(crate) async fn next(&mut self) -> Walk {
-        match self.receiver.recv().await {
-            Some(walk) => walk,
-            // The own sender is there.
-            None => std::future::pending().await,
+        loop {
+            match self.receiver.recv().await {
+                Some(walk) if self.has_seen_all(&walk) => return walk,
+                Some(_) => {}
+                // The own sender is there.
+                None => std::future::pending().await,
+            }
         }
+    }
+
+    /// Whether no flow may have been elsewhere when a walk began.
+    fn has_seen_all(&self, walk: &Walk) -> bool {
+        let Some(whole_since) = &self.whole_since else { return true };
+        whole_since.borrow().is_some_and(|since| since <= walk.began)
     }
 }

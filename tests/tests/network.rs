@@ -13,6 +13,7 @@ mod network {
     mod full_node_maps;
     mod icmp_errors;
     mod inherited;
+    mod kept_rows;
     mod l3_devices;
     mod lifecycle;
     mod mended;

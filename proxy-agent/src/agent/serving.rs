@@ -99,6 +99,7 @@ pub(super) async fn keep_serving(
     let (locality, detection, pod_cidrs) = locality;
     runner = serve_family(runner, &mut tasks, tables.v4)?;
     runner = serve_family(runner, &mut tasks, tables.v6)?;
+    runner = runner.with_all_flows_since(succession.whole_since());
     let left_sockets = runner.left_sockets();
     // Where another version serves, its tables are whole, and the own ones may not be.
     let found = if succession.is_pending() { Found::default() } else { runner.found() };

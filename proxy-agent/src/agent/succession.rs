@@ -5,7 +5,11 @@ use std::{convert::Infallible, mem};
 
 use anyhow::Context as _;
 use proxy_common::{Family, V4, V6};
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -19,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Succession {
     tables: Tables,
+    /// Since when the own tables have all flows, once they do.
+    whole_since: watch::Sender<Option<Instant>>,
 }
 
 /// Their tables, of each family.
@@ -40,7 +46,25 @@ impl Succession {
     /// Gives Service ports and endpoints the rows that they have in the former tables: before the own ones are taken over.
     /// What cannot be read is not carried over, which is said.
     pub(super) fn begin(object: &Object, facts: &Facts) -> Self {
-        Self { tables: Tables(open(object, facts), open(object, facts)) }
+        let succession = Self {
+            tables: Tables(open(object, facts), open(object, facts)),
+            whole_since: watch::Sender::default(),
+        };
+        succession.note_end();
+        succession
+    }
+
+    /// Since when the own tables have all flows: until then, others may be those of Service ports that have gone. Nothing while
+    /// another version serves.
+    pub(super) fn whole_since(&self) -> watch::Receiver<Option<Instant>> {
+        self.whole_since.subscribe()
+    }
+
+    /// Says that no other version serves, if none does.
+    fn note_end(&self) {
+        if !self.is_pending() {
+            let _ = self.whole_since.send_replace(Some(Instant::now()));
+        }
     }
 
     /// Whether another version serves beside this one.
@@ -78,6 +102,7 @@ impl Succession {
             warn!(error = format!("{error:#}"), "cannot remove what another version has left");
         }
         if was_pending && !self.is_pending() {
+            self.note_end();
             foreign_nat::begin(object.pins(), facts.families, tasks)?;
         }
         Ok(())
