@@ -31,4 +31,5 @@ mod network {
     mod two_versions;
     mod unread;
     mod updates;
+    mod upgrades;
 }

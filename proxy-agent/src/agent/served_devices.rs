@@ -122,6 +122,12 @@ impl ServedDevices {
         self.failed.values().map(|failed| failed.again).min()
     }
 
+    /// Has what has failed be tried again at once: what was in its way may have gone.
+    pub(super) fn hurry(&mut self) {
+        let now = Instant::now();
+        self.failed.values_mut().for_each(|failed| failed.again = now);
+    }
+
     /// Tries again what has failed long enough ago. Must not be cancelled.
     pub(super) async fn retry(&mut self, object: &mut Object) {
         let now = Instant::now();

@@ -181,6 +181,8 @@ pub(super) async fn keep_serving(
                 // A device that cannot be served for so long has nobody's flows to lose.
                 if is_synced && succession.is_pending() {
                     succession.end(object, facts, &mut tasks).await?;
+                    // The former programs may have been in the way.
+                    devices.hurry();
                 }
             }
             () = settings.changed() => settings.look(),
