@@ -13,6 +13,7 @@ mod queues;
 mod restarts;
 mod routes;
 pub(super) mod stacked;
+mod versions;
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};

@@ -20,7 +20,7 @@ use crate::uplinks::nodes;
 both_families!(a_driver_serves_without_an_agent, another_mode_takes_over);
 
 /// The links in drivers, by their names.
-fn links(agent: &Agent<'_>) -> Result<Vec<(String, LinkState)>> {
+pub(super) fn links(agent: &Agent<'_>) -> Result<Vec<(String, LinkState)>> {
     let version = Version::all(agent.pin_root())?.pop().context("there is one")?;
     let names = version.links().names()?.into_iter().filter(|name| name.contains("-xdp-"));
     let state = |name: String| {
