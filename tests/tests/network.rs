@@ -25,6 +25,7 @@ mod network {
     mod refusals;
     mod restarts;
     mod service_cidrs;
+    mod sizes;
     mod socket_errors;
     mod starts;
     mod stops;
