@@ -13,9 +13,13 @@ use proxy_common::{
 
 use super::{
     Error,
-    lookup_batch::{ENTRIES, Room, look_up},
+    lookup_batch::{Room, look_up},
     tables::of_family,
 };
+
+/// How many flows are read at once, at first. Kernels that are not preemptible (`preempt=none`, as servers' are) give the
+/// processor to nobody else meanwhile: what packets have woken waits for these, each of which is a miss of the cache.
+const AT_A_TIME: usize = 1 << 6;
 
 /// The flow table of a family, read in batches.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ impl<F: Family> FlowBatches<F> {
         if batch.is_last {
             return Ok(false);
         }
-        let mut room = ENTRIES.max(batch.keys.capacity());
+        let mut room = AT_A_TIME.max(batch.keys.capacity());
         loop {
             match self.read(batch, room) {
                 Ok(()) => return Ok(true),

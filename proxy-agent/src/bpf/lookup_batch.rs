@@ -11,9 +11,6 @@ use aya_obj::generated::bpf_cmd::BPF_MAP_LOOKUP_BATCH;
 
 use super::link::bpf;
 
-/// How many entries are read at once, at first: more than a bucket has, and no more memory than a thread's stack.
-pub(super) const ENTRIES: usize = 1 << 9;
-
 /// What `BPF_MAP_LOOKUP_BATCH` takes: `batch` of `union bpf_attr`.
 #[repr(C)]
 #[derive(Default)]

@@ -14,8 +14,11 @@ use nix::libc;
 use super::{
     Error,
     link::bpf,
-    lookup_batch::{ENTRIES, Room, look_up},
+    lookup_batch::{Room, look_up},
 };
+
+/// How many entries are read at once, at first: more than a bucket has, and no more memory than a thread's stack.
+const ENTRIES: usize = 1 << 9;
 
 /// What the commands on one element take.
 #[repr(C)]
