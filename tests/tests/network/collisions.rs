@@ -3,6 +3,8 @@
 //! Connections that would share a tuple at the backend all work.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::cluster::{Cluster, PATIENCE, PORT, TARGET, WEB, web};
@@ -21,6 +23,8 @@ both_families!(
 
 /// A second Service with the same backend.
 const OTHER: DualAddress = DualAddress::cluster_ip(11);
+/// Until when a reset has arrived: it may wait on one processor while a SYN that is sent after it goes by another.
+const ARRIVED: Duration = Duration::from_millis(200);
 /// The client's port.
 const CLIENT_PORT: u16 = 45_000;
 
@@ -77,6 +81,8 @@ fn closed_connections_give_their_port_up<F: TestFamily>() -> Result<()> {
         let mut stream = client.stay(target)?;
         let _ = stream.exchange()?;
         ensure!(stream.source().port() == CLIENT_PORT, "{target} saw {}", stream.source());
+        drop(stream);
+        thread::sleep(ARRIVED);
     }
     ensure!(agents.remove(0).stop()?.success());
     Ok(())
