@@ -54,25 +54,6 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
 }
 
-/// What a guest gets of this machine's processors.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    /// As much as any program.
-    Full,
-    /// What nobody else wants at the moment (`SCHED_IDLE`): nobody else waits for it.
-    Idle,
-}
-
-/// A boot of a guest.
-pub(crate) struct Run<'a> {
-    pub(crate) guest: &'static Guest,
-    /// Its name without spaces, which no other boot has.
-    pub(crate) name: String,
-    /// What is run, one program after the other.
-    pub(crate) programs: Vec<Program<'a>>,
-    pub(crate) share: Share,
-}
-
 /// What a boot showed.
 pub(crate) struct Boot {
     /// The release of the kernel, such as `6.1.0-56-cloud-amd64`.
@@ -85,24 +66,30 @@ pub(crate) struct Boot {
 
 /// A guest that is ready to boot.
 pub(crate) struct Prepared<'a> {
-    run: Run<'a>,
+    guest: &'static Guest,
+    programs: Vec<Program<'a>>,
     qemu: Tools,
     kernel: Kernel,
     image: PathBuf,
 }
 
 impl<'a> Prepared<'a> {
-    /// Prepares a guest with the newest kernel of its series, with `sixfour` at the path that
-    /// `SIXFOUR_BIN` names and the `tools` of this machine on `PATH`.
+    /// Prepares `guest` with the newest kernel of its series, to run `programs`, with `sixfour` at
+    /// the path that `SIXFOUR_BIN` names and the `tools` of this machine on `PATH`.
     ///
     /// # Errors
     ///
     /// If the kernel or qemu cannot be had, or the image not be built.
-    pub(crate) fn new(run: Run<'a>, sixfour: &Path, tools: &[&str]) -> Result<Self> {
+    pub(crate) fn new(
+        guest: &'static Guest,
+        programs: Vec<Program<'a>>,
+        sixfour: &Path,
+        tools: &[&str],
+    ) -> Result<Self> {
         let qemu = Tools::get()?;
-        let kernel = Kernel::newest(run.guest.series)?;
-        let image = image::build(&run, &kernel, &qemu, sixfour, tools)?;
-        Ok(Self { run, qemu, kernel, image })
+        let kernel = Kernel::newest(guest.series)?;
+        let image = image::build(guest, &kernel, &qemu, &programs, sixfour, tools)?;
+        Ok(Self { guest, programs, qemu, kernel, image })
     }
 
     /// Boots it and runs the programs; once more, if qemu has failed as it does now and then.
@@ -111,10 +98,11 @@ impl<'a> Prepared<'a> {
     ///
     /// If it does not start, or not end in time. A program that fails is an outcome, not an error.
     pub(crate) fn boot(&self) -> Result<Boot> {
-        let Self { run: Run { name, programs, .. }, qemu, kernel, image } = self;
+        let Self { guest, programs, qemu, kernel, image } = self;
+        let limit = programs.iter().map(|program| program.limit).sum();
         let boot = || {
-            report::step(format_args!("booting Linux {} ({name})", kernel.release()));
-            machine::boot(&self.run, kernel, qemu, image)
+            report::step(format_args!("booting Linux {} {}", kernel.release(), guest.parameters));
+            machine::boot(guest, kernel, qemu, image, limit)
         };
         let (mut outcomes, mut console) = boot()?;
         if machine::met_old_text(&console) {

@@ -7,17 +7,13 @@ mod stage;
 mod suites;
 mod table;
 
-use std::{
-    panic::resume_unwind,
-    thread::{self, ScopedJoinHandle},
-    time::{Duration, Instant},
-};
+use std::{panic::resume_unwind, thread, time::Instant};
 
 use anyhow::{Result, bail};
 
 use crate::{
     bpf,
-    kernels::{self, Boot, Guest, Prepared, Program, Share},
+    kernels::{self, Guest, Prepared},
     process::{Run as _, cargo, is_root},
     report,
 };
@@ -63,21 +59,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Ok(Ended::Passed)
     });
     if let Some(workspace) = workspace {
-        let both = [Stage::Network, Stage::Kernels].iter().all(|stage| stages.contains(stage));
         for stage in stages {
             match stage {
                 Stage::Unit => table.time("unit", || unit(&workspace)),
-                Stage::Network if both => thread::scope(|scope| {
-                    let packets = scope.spawn(|| in_guests(&workspace, Part::Packet));
-                    suites(stage, &workspace, &mut table);
-                    let boots = packets.join().unwrap_or_else(|panic| resume_unwind(panic));
-                    table.add_boots(boots);
-                }),
-                Stage::Packet | Stage::Network => suites(stage, &workspace, &mut table),
-                Stage::Kernels => {
-                    let part = if both { Part::Others } else { Part::All };
-                    table.add_boots(in_guests(&workspace, part));
+                Stage::Packet | Stage::Network => {
+                    for suite in SUITES.iter().filter(|suite| suite.stage == stage) {
+                        table.time(suite.name, || on_this_machine(suite, &workspace));
+                    }
                 }
+                Stage::Kernels => in_guests(&workspace, &mut table),
             }
         }
     }
@@ -103,12 +93,6 @@ fn unit(workspace: &Workspace) -> Result<Ended> {
     Ok(Ended::Passed)
 }
 
-fn suites(stage: Stage, workspace: &Workspace, table: &mut Table) {
-    for suite in SUITES.iter().filter(|suite| suite.stage == stage) {
-        table.time(suite.name, || on_this_machine(suite, workspace));
-    }
-}
-
 fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
     report::step(format_args!("{} tests: {}", suite.name, suite.what));
     cargo()
@@ -122,78 +106,38 @@ fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
     Ok(Ended::Passed)
 }
 
-/// Which suites of guests run in one boot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    All,
-    /// That of the packet stage, which takes most of a guest's time and looks at no clock but its own: beside the
-    /// network stage, whose suites leave half of the processors' time to others.
-    Packet,
-    /// The rest, which sends traffic and waits for it: alone.
-    Others,
-}
-
-impl Part {
-    fn has(self, suite: &Suite) -> bool {
-        self == Self::All || (self == Self::Packet) == (suite.stage == Stage::Packet)
-    }
-
-    /// How many times longer its suites may take than a guest that has a processor for itself.
-    const fn patience(self) -> u32 {
-        if matches!(self, Self::Packet) { 3 } else { 1 }
-    }
-}
-
-/// Runs suites in all guests that have any, and returns for each boot its name, what it showed and how long it took. The
-/// guests run side by side: each keeps little more than one processor busy.
-fn in_guests(workspace: &Workspace, part: Part) -> Vec<(String, Result<Boot>, Duration)> {
-    let prepared: Vec<_> = kernels::GUESTS
-        .iter()
-        .map(|guest| (name(guest, part), prepare(guest, part, workspace)))
-        .filter_map(|(name, guest)| Some((name, guest.transpose()?)))
-        .collect();
+/// Runs suites in all guests, with one row of the table for each boot and one for each suite in
+/// it. The guests run side by side: each keeps little more than one processor busy.
+fn in_guests(workspace: &Workspace, table: &mut Table) {
+    let prepared: Vec<_> =
+        kernels::GUESTS.iter().map(|guest| (guest.name, prepare(guest, workspace))).collect();
     thread::scope(|scope| {
         let boots: Vec<_> = prepared
             .into_iter()
             .map(|(name, guest)| {
                 let boot = move || {
                     let start = Instant::now();
-                    (name, guest.and_then(|guest| guest.boot()), start.elapsed())
+                    (guest.and_then(|guest| guest.boot()), start.elapsed())
                 };
-                scope.spawn(boot)
+                (name, scope.spawn(boot))
             })
             .collect();
-        let join = |boot: ScopedJoinHandle<'_, _>| {
-            boot.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        boots.into_iter().map(join).collect()
-    })
+        for (name, boot) in boots {
+            let (boot, time) = boot.join().unwrap_or_else(|panic| resume_unwind(panic));
+            table.add_boot(name, boot, time);
+        }
+    });
 }
 
-/// The name of a boot.
-fn name(guest: &Guest, part: Part) -> String {
-    let part = if part == Part::Packet { "-packet" } else { "" };
-    format!("{}{part}", guest.name)
-}
-
-/// Builds the suites of a guest, and its image; nothing where it has none.
-fn prepare(
-    guest: &'static Guest,
-    part: Part,
-    workspace: &Workspace,
-) -> Result<Option<Prepared<'static>>> {
+/// Builds the suites of a guest, and its image.
+fn prepare(guest: &'static Guest, workspace: &Workspace) -> Result<Prepared<'static>> {
     let mut programs = Vec::new();
-    for suite in SUITES.iter().filter(|suite| part.has(suite)) {
+    for suite in &SUITES {
         if let Some((_, arguments)) = suite.guests.iter().find(|(name, _)| *name == guest.name) {
             let path = built::integration_test(suite.name)?;
-            let limit = suite.guest_seconds * part.patience();
-            programs.push(Program { name: suite.name, path, arguments, limit });
+            let limit = suite.guest_seconds;
+            programs.push(kernels::Program { name: suite.name, path, arguments, limit });
         }
     }
-    if programs.is_empty() {
-        return Ok(None);
-    }
-    let share = if part == Part::Packet { Share::Idle } else { Share::Full };
-    let run = kernels::Run { guest, name: name(guest, part), programs, share };
-    Prepared::new(run, workspace.sixfour(), &prerequisites::guest_tools()).map(Some)
+    Prepared::new(guest, programs, workspace.sixfour(), &prerequisites::guest_tools())
 }

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Program, Run,
+    Guest, Program,
     packages::{Kernel, Tools},
 };
 use crate::{
@@ -54,13 +54,14 @@ const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 ///
 /// If a tool is missing, or a file cannot be copied.
 pub(super) fn build(
-    run: &Run<'_>,
+    guest: &Guest,
     kernel: &Kernel,
     tools: &Tools,
+    programs: &[Program<'_>],
     sixfour: &Path,
     wanted: &[&str],
 ) -> Result<PathBuf> {
-    let root = kernel.scratch(&format!("{}.image", run.name));
+    let root = kernel.scratch(&format!("{}.image", guest.name));
     if root.exists() {
         fs::remove_dir_all(&root).context("cannot remove the last image")?;
     }
@@ -78,7 +79,7 @@ pub(super) fn build(
     }
     image.add_program(sixfour, "usr/sbin/sixfour")?;
     let mut list = Vec::new();
-    for Program { name, path, arguments, limit } in &run.programs {
+    for Program { name, path, arguments, limit } in programs {
         image.add_program(path, &format!("programs/{name}"))?;
         let arguments = arguments.join(" ");
         list.push(format!("{name} {limit} /programs/{name} {arguments}\n"));
@@ -87,7 +88,7 @@ pub(super) fn build(
     // Tests find their fixtures beside their sources, by the path these have here.
     image.copy(&workspace::root().join("tests"))?;
     image.write("programs/folder", &workspace::root().join("tests").display().to_string())?;
-    image.pack(&kernel.scratch(&format!("{}.cpio", run.name)))
+    image.pack(&kernel.scratch(&format!("{}.cpio", guest.name)))
 }
 
 struct Image<'a> {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use proxy_tests::guest::WORD;
 
 use super::{
-    Outcome, Run,
+    Guest, Outcome,
     packages::{Kernel, Tools},
 };
 
@@ -38,26 +38,26 @@ const ENDED: &str = "end";
 /// How often to look whether the guest has ended.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Boots the guest of `run`, which has `kernel`, with `image`, and returns the reports of the programs, and the path of
-/// the console's log.
+/// Boots `guest`, which has `kernel`, with `image`, and returns the reports of the programs, for which it has
+/// `limit` seconds, and the path of the console's log.
 ///
 /// # Errors
 ///
 /// If qemu fails, or the guest does not end in time.
 pub(super) fn boot(
-    run: &Run<'_>,
+    guest: &Guest,
     kernel: &Kernel,
     tools: &Tools,
     image: &Path,
+    limit: u32,
 ) -> Result<(Vec<Outcome>, PathBuf)> {
-    let Run { guest, name, programs, share } = run;
-    let console = kernel.scratch(&format!("{name}.console.log"));
-    let reports = kernel.scratch(&format!("{name}.reports"));
+    let console = kernel.scratch(&format!("{}.console.log", guest.name));
+    let reports = kernel.scratch(&format!("{}.reports", guest.name));
     for file in [&console, &reports] {
         fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
     }
     let process = tools
-        .qemu(*share)?
+        .qemu()?
         .args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"])
         // Virtualisation in hardware is not there in a CI's own virtual machine, or hangs.
         .args(["-accel", "tcg", "-cpu", PROCESSOR, "-smp", "2", "-m", "2G"])
@@ -70,7 +70,6 @@ pub(super) fn boot(
         .args(["-serial", &format!("file:{}", reports.display())])
         .spawn()
         .context("cannot start qemu")?;
-    let limit: u32 = programs.iter().map(|program| program.limit).sum();
     let read = || -> Result<Vec<_>> {
         let reports = fs::read_to_string(&reports).context("cannot read the guest's reports")?;
         Ok(reports.lines().filter_map(parse).collect())

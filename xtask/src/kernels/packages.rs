@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Share;
 use crate::{
     apt::{self, Unpack},
     process::{Run as _, command, find},
@@ -148,19 +147,15 @@ impl Tools {
         Ok(self.with_libraries(&path, command(&path)))
     }
 
-    /// A command of qemu that finds its firmware, and that ends when xtask does, with a share of the processors.
+    /// A command of qemu that finds its firmware, and that ends when xtask does.
     ///
     /// # Errors
     ///
     /// If qemu is nowhere.
-    pub(super) fn qemu(&self, share: Share) -> Result<Command> {
+    pub(super) fn qemu(&self) -> Result<Command> {
         let path = self.path(Self::QEMU)?;
         let mut qemu = command("setpriv");
-        let _ = qemu.args(["--pdeathsig", "KILL"]);
-        if share == Share::Idle {
-            let _ = qemu.args(["chrt", "--idle", "0"]);
-        }
-        let _ = qemu.arg(&path);
+        let _ = qemu.args(["--pdeathsig", "KILL"]).arg(&path);
         if self.has(&path) {
             for folder in ["usr/share/seabios", "usr/share/qemu"] {
                 let _ = qemu.arg("-L").arg(self.folder.join(folder));

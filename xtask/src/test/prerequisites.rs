@@ -58,7 +58,7 @@ const fn on_demand(name: &'static str, package: &'static str, why: &'static str)
     Tool { name, package, why, stages: &[], in_guest: false }
 }
 
-const TOOLS: [Tool; 27] = [
+const TOOLS: [Tool; 26] = [
     traffic("ip", "iproute2", "namespaces and devices for tests"),
     traffic("tc", "iproute2", "queueing disciplines for tests"),
     traffic("bridge", "iproute2", "bridges for tests"),
@@ -72,7 +72,6 @@ const TOOLS: [Tool; 27] = [
     traffic("nsenter", "util-linux", "to enter namespaces"),
     traffic("setpriv", "util-linux", "to run the agent with some capabilities only"),
     traffic("unshare", "util-linux", "to make namespaces"),
-    image("chrt", "util-linux", "to let guests have what others leave of the processors"),
     Tool {
         name: "wg",
         package: "wireguard-tools",

@@ -49,16 +49,9 @@ impl Table {
         self.rows.push(Row { name: name.to_owned(), ended, time: start.elapsed() });
     }
 
-    /// Adds the rows of boots, of which each has a name, what it showed, and how long it took.
-    pub(super) fn add_boots(&mut self, boots: Vec<(String, Result<Boot>, Duration)>) {
-        for (name, boot, time) in boots {
-            self.add_boot(&name, boot, time);
-        }
-    }
-
     /// Adds a row for a boot, which took `time` with all that ran in it, and a row for each program.
     /// Where one failed, shows the end of what the guest printed.
-    fn add_boot(&mut self, guest: &str, boot: Result<Boot>, time: Duration) {
+    pub(super) fn add_boot(&mut self, guest: &str, boot: Result<Boot>, time: Duration) {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let row = |ended, time| Row { name: format!("{guest} boot"), ended, time };
         let boot = match boot {
