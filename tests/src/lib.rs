@@ -11,6 +11,7 @@
 //! * [`kube_proxy`]: the rules of the proxy that is replaced;
 //! * [`api`]: an API server for the agent, and faults on the way to it;
 //! * [`packet`]: packets for single programs, judged by a [`model`] of the NAT;
+//! * [`median`]: what something takes that was done several times;
 //! * [`cleanup`]: whatever is made is taken down again, on failure and on a
 //!   signal too.
 //!
@@ -34,6 +35,7 @@ pub mod kube_proxy;
 mod leftovers;
 pub mod load;
 pub mod manifests;
+pub mod median;
 pub mod model;
 pub mod netns;
 pub mod packet;

@@ -89,6 +89,12 @@ impl Report {
         self.rows.iter().map(|row| row.record.moved).sum()
     }
 
+    /// The longest time to an answer.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.rows.iter().map(|row| row.record.longest).max().unwrap_or_default()
+    }
+
     /// Whether every client has asked, and each request was answered once, by somebody who may, and
     /// seen once.
     #[must_use]

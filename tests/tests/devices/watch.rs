@@ -17,6 +17,7 @@ use proxy_common::device::Device;
 use proxy_common::{V4, V6};
 use proxy_tests::both_families;
 use proxy_tests::family::{IpFamily, TestFamily};
+use proxy_tests::median::median;
 use proxy_tests::netns::{Namespace, Prefix, Veth};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -26,6 +27,9 @@ use crate::node::{Hands, address, host};
 
 /// How long to wait for what must not come.
 const SILENCE: Duration = Duration::from_millis(100);
+
+/// How soon a pod must be told of.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -249,15 +253,19 @@ fn a_pair_is_a_pods_once_one_end_has_moved() -> Result<()> {
     let mut watch = Watch::start(&node)?;
     assert_eq!(watch.synced()?, []);
     let hands = Hands::new(&node)?;
+    let mut took = Vec::new();
     for round in 0..10 {
         hands.add_pair("veth1", "tmp1")?;
         let index = hands.index("veth1")?;
+        let start = Instant::now();
         hands.move_to("tmp1", &pod)?;
         let device = watch.appeared().with_context(|| format!("round {round}"))?;
+        took.push(start.elapsed());
         assert_eq!((device.index, device.name.as_str()), (index, "veth1"));
         node.netlink()?.delete("veth1")?;
         watch.gone(index)?;
     }
+    ensure!(median(&mut took) < AT_ONCE, "they were told of after {took:?}");
     Ok(())
 }
 

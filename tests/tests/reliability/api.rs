@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use proxy_tests::api::fault::{Fault, Verb, Which};
 use proxy_tests::api::kind::Kind;
 
-use super::changes::{Changes, SOON, State};
+use super::changes::{Changes, State};
 use super::distant::DistantApi;
 use super::rig::{Rig, ends_well};
 
@@ -28,20 +28,20 @@ fn the_api_is_away() -> Result<()> {
     let changes = Changes::new(&rig, objects)?;
 
     let mut agent = distant.agent(&rig).start()?;
-    changes.are_seen(State::Before, SOON)?;
+    changes.are_seen_soon(State::Before)?;
     let (load, begun) = (rig.load()?, Instant::now());
     load.note("the API goes");
     way.down();
     changes.make()?;
     thread::sleep(AWAY);
-    changes.are_seen(State::Before, SOON)?;
+    changes.are_seen_soon(State::Before)?;
     load.note("the API is back, with another state");
     way.up()?;
-    changes.are_seen(State::After, FOUND)?;
+    let _: Duration = changes.are_seen(State::After, FOUND)?;
 
     server.lose(|| -> Result<()> {
         changes.undo()?;
-        changes.are_seen(State::Before, SOON)?;
+        changes.are_seen_soon(State::Before)?;
         load.note("the API goes again, and loses what has changed last");
         way.down();
         Ok(())
@@ -52,12 +52,13 @@ fn the_api_is_away() -> Result<()> {
     }
     load.note("it is back, with versions from before");
     way.up()?;
-    changes.are_seen(State::After, FOUND)?;
+    let _: Duration = changes.are_seen(State::After, FOUND)?;
     load.note("what it has lost is seen to be gone");
     changes.undo()?;
-    changes.are_seen(State::Before, SOON)?;
+    changes.are_seen_soon(State::Before)?;
 
     let report = ends_well(load, begun)?;
+    changes.ensure_prompt(&report)?;
     ensure!(report.moved() == 0, "clients were moved, though nobody left:\n{report}");
     ensure!(agent.stop()?.success());
     Ok(())

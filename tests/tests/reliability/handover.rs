@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::changes::{Changes, SOON, State};
+use super::changes::{Changes, State};
 use super::rig::{Rig, ends_well};
 
 /// How long both run, and how long the second one does at least.
@@ -29,7 +29,7 @@ fn handed_over() -> Result<()> {
     ensure!(both_run, "the second agent has ended: {}", agent.log()?);
     // The first one's, as long as it runs.
     changes.make()?;
-    let by_the_first = changes.are_seen(State::After, SOON);
+    let by_the_first = changes.are_seen_soon(State::After);
     load.note("the first is stopped");
     first.signal(Signal::SIGTERM)?;
     ensure!(first.wait(PATIENCE)?.success(), "it does not end well");
@@ -37,11 +37,12 @@ fn handed_over() -> Result<()> {
     agent.wait_until_ready()?;
     load.note("the second is ready");
     changes.undo()?;
-    let by_the_second = changes.are_seen(State::Before, SOON);
+    let by_the_second = changes.are_seen_soon(State::Before);
     thread::sleep(QUIET);
     let report = ends_well(load, begun)?;
     by_the_first?;
     by_the_second?;
+    changes.ensure_prompt(&report)?;
     ensure!(report.moved() == 0, "clients were moved, though nobody left:\n{report}");
     ensure!(agent.stop()?.success());
     Ok(())

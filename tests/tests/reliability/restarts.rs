@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use proxy_tests::agent::Agent;
 use proxy_tests::load::Load;
 
-use super::changes::{Changes, SOON, State};
+use super::changes::{Changes, State};
 use super::rig::{Rig, ends_well};
 
 /// How long nothing happens, before an end and after a start.
@@ -46,15 +46,16 @@ fn ends_and_starts(end: End, without: Duration) -> Result<()> {
     end.meet(&mut agent, &load)?;
     changes.make()?;
     thread::sleep(without);
-    let meanwhile = changes.are_seen(State::Before, SOON);
+    let meanwhile = changes.are_seen_soon(State::Before);
     load.note("the agent is started again");
     agent.start()?;
     load.note("it is ready");
-    let afterwards = changes.are_seen(State::After, SOON);
+    let afterwards = changes.are_seen_soon(State::After);
     thread::sleep(QUIET);
     let report = ends_well(load, begun)?;
     meanwhile?;
     afterwards?;
+    changes.ensure_prompt(&report)?;
     ensure!(report.moved() == 0, "clients were moved, though nobody left:\n{report}");
     ensure!(agent.stop()?.success());
     Ok(())

@@ -89,7 +89,7 @@ fn started_without_the_api() -> Result<()> {
     ensure!(is_served(&beside).is_err(), "it needs no program");
     let early = rig.cluster.topology.late_pod(NODE, "early", 32)?;
     thread::sleep(WITHOUT);
-    changes.are_seen(State::Before, Duration::ZERO)?;
+    let _: Duration = changes.are_seen(State::Before, Duration::ZERO)?;
     ensure!(is_served(&early).is_err(), "it needs no agent");
 
     load.note("the agent is started");
@@ -102,7 +102,7 @@ fn started_without_the_api() -> Result<()> {
     is_served_within(&late, PLUGGED)?;
     detach(&rig, &agent, "beside")?;
     is_served_within(&beside, MENDED).context("what was detached since")?;
-    changes.are_seen(State::Before, Duration::ZERO)?;
+    let _: Duration = changes.are_seen(State::Before, Duration::ZERO)?;
     let log = agent.log()?;
     ensure!(log.matches(UNREAD).count() == 1, "{log}");
     ensure!(!log.contains("\"ready\"") && !log.contains(READ), "{log}");
@@ -110,11 +110,12 @@ fn started_without_the_api() -> Result<()> {
     load.note("the API is back, with another state");
     distant.way.up()?;
     agent.wait_for(READ, FOUND)?;
-    changes.are_seen(State::After, SOON)?;
+    changes.are_seen_soon(State::After)?;
     agent.wait_until_ready()?;
     ensure!(is_served(&late).is_err(), "a Service that is gone");
 
     let report = ends_well(load, begun)?;
+    changes.ensure_prompt(&report)?;
     ensure!(report.moved() == 0, "clients were moved, though nobody left:\n{report}");
     ensure!(agent.stop()?.success());
     Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use proxy_tests::agent::Agent;
 
-use super::changes::{Changes, SOON, State};
+use super::changes::{Changes, State};
 use super::rig::{Rig, ends, ends_well};
 
 /// How long nothing happens, before an end and after a start.
@@ -29,7 +29,7 @@ fn there_and_back(mode: &str) -> Result<()> {
     agent.change_abi(true)?;
     agent.start()?;
     load.note("it is ready");
-    let upgraded = changes.are_seen(State::After, SOON);
+    let upgraded = changes.are_seen_soon(State::After);
     only_its_own(&agent)?;
     thread::sleep(QUIET);
     // Its programs are where it has put them beside the others'.
@@ -43,12 +43,13 @@ fn there_and_back(mode: &str) -> Result<()> {
     agent.change_abi(false)?;
     agent.start()?;
     load.note("it is ready");
-    let rolled_back = changes.are_seen(State::Before, SOON);
+    let rolled_back = changes.are_seen_soon(State::Before);
     only_its_own(&agent)?;
     thread::sleep(QUIET);
     let report = ends_well(load, begun)?;
     upgraded?;
     rolled_back?;
+    changes.ensure_prompt(&report)?;
     ensure!(report.moved() == 0, "clients were moved, though nobody left:\n{report}");
     ensure!(agent.stop()?.success());
     Ok(())
@@ -83,11 +84,12 @@ fn killed_amid_an_upgrade(mode: &str, amid: &str, next: Next) -> Result<()> {
     agent.change_abi(next == Next::Same)?;
     agent.start()?;
     load.note(format_args!("{next:?} is ready"));
-    let seen = changes.are_seen(State::After, SOON);
+    let seen = changes.are_seen_soon(State::After);
     only_its_own(&agent)?;
     thread::sleep(QUIET);
     let report = ends(load, begun)?;
     seen?;
+    changes.ensure_prompt(&report)?;
     ensure!(report.moved() == 0, "clients were moved, though nobody left:\n{report}");
     ensure!(agent.stop()?.success());
     Ok(())
