@@ -16,6 +16,7 @@ use crate::{
     bpf::{DeviceTables, HopsTable, KernelLog, LocalityTables, Object, Pins, RouteMtus, WaysTable},
     cleanup,
     cli::{RunArgs, SocketLb},
+    config::KubeProxyConfiguration,
     devices::{Attacher, DeviceOptions, DeviceWatcher, Patterns, XdpModes},
     fast_path,
     local_clients::Detection,
@@ -23,8 +24,10 @@ use crate::{
     plan::Options,
     preflight::{self, CgroupFacts, Facts},
     runner::Runner,
+    status::{self, Servers},
 };
 
+mod configured;
 mod memory;
 mod mending;
 mod node_addresses;
@@ -39,6 +42,7 @@ mod unread;
 mod verified;
 mod ways;
 
+use configured::{ConfigFile, Updated};
 use objects::Objects;
 use served_devices::ServedDevices;
 use serving::{Opened, Parts, keep_serving};
@@ -51,12 +55,20 @@ use verified::{Verified, load};
 ///
 /// If the node lacks something, or a part cannot start.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    logging::init(&arguments.log_level, arguments.log_format);
+    // Before it is read: what changes since then is seen.
+    let file = arguments.kube_proxy.always.config.as_deref();
+    let file = file.map(|path| {
+        ConfigFile::watch(path).with_context(|| format!("cannot follow {}", path.display()))
+    });
+    let file = file.transpose()?;
+    let configuration = arguments.kube_proxy.configuration()?;
+    logging::init(&arguments.log_level(&configuration), arguments.log_format(&configuration));
     Object::check()?;
-    let node = node_name(arguments.hostname_override.as_deref())?;
-    let options = arguments.options()?;
-    let detection = arguments.local_clients.detection()?;
-    let source = Objects::new(arguments, &node)?;
+    let node = node_name(&configuration.hostname_override)?;
+    configured::apply(&arguments.kube_proxy, &configuration);
+    let options = arguments.options(&configuration);
+    let detection = configuration.detection();
+    let source = Objects::new(arguments, &configuration, &node)?;
     let patterns = Patterns::new(&arguments.exclude_device, &arguments.include_device)
         .context("the patterns of devices are too much together")?;
     let device_options = DeviceOptions {
@@ -91,7 +103,8 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let wanted = Wanted { arguments, node: &node, options, detection, device_options };
+    let wanted =
+        Wanted { arguments, configuration, node: &node, options, detection, device_options, file };
     let served = runtime.block_on(serve(wanted, source, &facts));
     // A plugin that gives credentials may hang; nobody waits for it any more.
     runtime.shutdown_background();
@@ -101,14 +114,18 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
 /// What the command line asks for.
 struct Wanted<'a> {
     arguments: &'a RunArgs,
+    configuration: KubeProxyConfiguration,
     node: &'a str,
     options: Options,
     detection: Detection,
     device_options: DeviceOptions,
+    file: Option<ConfigFile>,
 }
 
-async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
+async fn serve(mut wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Result<()> {
     let mut stopped = pin!(stop_signal().context("cannot listen to signals")?);
+    let file = wanted.file.take();
+    let mut updated = pin!(updated(file));
     // Before anything is read there or touched.
     let pins = tokio::select! {
         biased;
@@ -116,6 +133,7 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
             info!("stopped");
             return Ok(());
         }
+        updated = &mut updated => return Err(updated.into()),
         pins = pin_root::claim(&wanted.arguments.pin_root.pin_root) => pins?,
     };
     let fast_path = match fast_path::decide(wanted.arguments.fast_path) {
@@ -133,6 +151,7 @@ async fn serve(wanted: Wanted<'_>, source: Objects, facts: &Facts) -> anyhow::Re
     let stop = async {
         tokio::select! {
             () = stopped => Ok(()),
+            updated = updated => Err(updated.into()),
             error = rules.forbidden() => Err(error.into()),
         }
     };
@@ -149,7 +168,7 @@ async fn serve_with(
     facts: &Facts,
     stop: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let Wanted { arguments, node, options, detection, device_options } = wanted;
+    let Wanted { arguments, configuration, node, options, detection, device_options, .. } = wanted;
     info!(version = env!("SIXFOUR_VERSION"), node, "starting");
 
     let source_ports = &arguments.snat_port_range;
@@ -167,6 +186,19 @@ async fn serve_with(
     if arguments.socket_lb != SocketLb::Off {
         runner = runner.with_sockets();
     }
+    // As long as an update may take, and is tried again.
+    let patience = 2 * configuration.sync_period().positive().unwrap_or_default();
+    runner = runner.with_patience(patience);
+    let health = status::Health::new(runner.progress(), patience, arguments.manifests.is_none());
+    let info = status::Info::new(&arguments.report_proxy_mode, &configuration)?;
+    let mut servers = Servers::begin(configuration.status_places(), health, info)
+        .context("cannot start a thread")?;
+    let stop = async {
+        tokio::select! {
+            stopped = stop => stopped,
+            error = servers.failed() => Err(error.into()),
+        }
+    };
     let (events, publisher) = source.events(node);
     runner = runner.with_events(events.clone());
     let mut beside = JoinSet::new();
@@ -207,6 +239,14 @@ async fn take_everything_off(pin_root: &Path) {
     }
 }
 
+/// Completes when the configuration file says something else, if there is one.
+async fn updated(file: Option<ConfigFile>) -> Updated {
+    match file {
+        Some(mut file) => file.updated().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Completes at the first SIGINT or SIGTERM.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -219,10 +259,10 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// The name of the own Node: as kubelet and kube-proxy find it, in lower case.
-fn node_name(given: Option<&str>) -> anyhow::Result<String> {
+/// The name of the own Node: as kubelet and kube-proxy find it, in lower case. Without one it is the host's.
+fn node_name(given: &str) -> anyhow::Result<String> {
     let host = uname();
-    let name = given.map_or_else(|| host.nodename().to_string_lossy(), Into::into);
+    let name = if given.is_empty() { host.nodename().to_string_lossy() } else { given.into() };
     let name = name.trim().to_lowercase();
     if name.is_empty() {
         bail!("the node has no name: give it one with --hostname-override");
@@ -236,9 +276,9 @@ mod tests {
 
     #[test]
     fn a_node_has_a_name_in_lower_case() {
-        assert_eq!(node_name(Some(" Node-A ")).unwrap(), "node-a");
-        assert!(!node_name(None).unwrap().is_empty());
-        let error = node_name(Some(" ")).unwrap_err();
+        assert_eq!(node_name(" Node-A ").unwrap(), "node-a");
+        assert!(!node_name("").unwrap().is_empty());
+        let error = node_name(" ").unwrap_err();
         assert!(error.to_string().contains("--hostname-override"), "{error}");
     }
 }

@@ -5,22 +5,24 @@ use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::Glob;
-use http::Uri;
 use tracing_subscriber::filter::Targets;
 
 use crate::{
+    config::KubeProxyConfiguration,
     devices::{AttachMode, Included, XdpChoice},
     plan::{Options, Reach},
 };
 
 mod capacity;
-mod local_clients;
+mod configuration;
+mod kube_proxy;
 mod outside;
 mod socket_lb;
 
 pub use capacity::CapacityArgs;
-pub use local_clients::{DetectLocalMode, LocalClientsArgs};
-pub use outside::{FeatureGate, OutsideArgs, PrimaryNotAlone, ServedAddresses};
+pub use configuration::{CheckArgs, ConfigCommand};
+pub use kube_proxy::{AlwaysArgs, ConfigurationError, FeatureSwitch, KubeProxyArgs};
+pub use outside::OutsideArgs;
 pub use socket_lb::{Excluded, Netns, SocketLb, SocketLbCommand};
 
 /// The first port above Linux's default ephemeral range, up to the last port.
@@ -48,6 +50,9 @@ pub enum Command {
     /// Leave what begins to another proxy, once no agent runs: what is known goes on being served, until `sixfour
     /// cleanup` ends it.
     Drain(DrainArgs),
+    /// Look at configurations of kube-proxy's.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Say which pods are not served at their sockets, where those of pods are.
     #[command(subcommand)]
     SocketLb(SocketLbCommand),
@@ -77,31 +82,13 @@ pub struct DrainArgs {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Read Services, EndpointSlices, Nodes and Service CIDRs from the YAML and JSON files of this
-    /// directory, and follow its changes.
+    /// directory, and follow its changes; whatever kubeconfig a file of --config names.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "master"])]
     pub manifests: Option<PathBuf>,
-
-    /// Read them from the Kubernetes API that this kubeconfig names. Without this and --manifests,
-    /// the API and the credentials are those of the pod that this runs in.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// The address of the Kubernetes API, whatever the kubeconfig or the pod says; as in
-    /// `https://[2001:db8::1]:6443`.
-    #[arg(long, value_name = "URL")]
-    pub master: Option<Uri>,
 
     /// The maps' place.
     #[command(flatten)]
     pub pin_root: PinRoot,
-
-    /// Do what `sixfour cleanup` does, whatever else is asked for, and end.
-    #[arg(long)]
-    pub cleanup: bool,
-
-    /// The name of this node, if it is not the host's.
-    #[arg(long, value_name = "NAME")]
-    pub hostname_override: Option<String>,
 
     /// How to attach the programs to devices.
     #[arg(long, value_enum, default_value_t)]
@@ -147,9 +134,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub outside: OutsideArgs,
 
-    /// Whose clients are whose.
+    /// kube-proxy's configuration.
     #[command(flatten)]
-    pub local_clients: LocalClientsArgs,
+    pub kube_proxy: KubeProxyArgs,
 
     /// How much the tables have room for.
     #[command(flatten)]
@@ -160,28 +147,42 @@ pub struct RunArgs {
     #[arg(long, value_name = "FIRST-LAST", default_value = SOURCE_PORTS, value_parser = port_range)]
     pub snat_port_range: RangeInclusive<u16>,
 
-    /// What is logged: a level (off, error, warn, info, debug, trace), or several as TARGET=LEVEL
-    /// with commas between them.
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SIXFOUR_LOG")]
-    pub log_level: Targets,
+    /// What /proxyMode answers, for tools that want to hear the name of one of kube-proxy's modes.
+    #[arg(long, value_name = "WORD", default_value = "sixfour")]
+    pub report_proxy_mode: String,
 
-    /// How it is logged.
-    #[arg(long, value_enum, default_value_t)]
-    pub log_format: LogFormat,
+    /// What is logged: a level (off, error, warn, info, debug, trace), or several as TARGET=LEVEL
+    /// with commas between them. Without this, by the verbosity.
+    #[arg(long, value_name = "LEVEL", env = "SIXFOUR_LOG")]
+    pub log_level: Option<Targets>,
+
+    /// How it is logged. Without this, by the logging format.
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
 }
 
 impl RunArgs {
     /// What holds for all Services.
-    ///
-    /// # Errors
-    ///
-    /// If flags contradict each other.
-    pub fn options(&self) -> Result<Options, PrimaryNotAlone> {
-        Ok(Options {
+    #[must_use]
+    pub fn options(&self, configuration: &KubeProxyConfiguration) -> Options {
+        Options {
             reach: if self.socket_lb_mapped { Reach::Sockets } else { Reach::Family },
-            external_ips: self.outside.external_ips(),
-            node_ports: self.outside.node_ports()?,
-        })
+            external_ips: self.outside.external_ips(configuration.allows_external_ips()),
+            node_ports: configuration.served_node_ports(),
+        }
+    }
+
+    /// What is logged.
+    #[must_use]
+    pub fn log_level(&self, configuration: &KubeProxyConfiguration) -> Targets {
+        self.log_level.clone().unwrap_or_else(|| configuration.log_level())
+    }
+
+    /// How it is logged.
+    #[must_use]
+    pub fn log_format(&self, configuration: &KubeProxyConfiguration) -> LogFormat {
+        let said = if configuration.logs_json() { LogFormat::Json } else { LogFormat::Text };
+        self.log_format.unwrap_or(said)
     }
 }
 

@@ -4,39 +4,28 @@
 use std::{
     collections::BTreeMap,
     error::Error,
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind},
     iter::successors,
     net::SocketAddr,
     path::Path,
 };
 
-use anyhow::Context as _;
-use comfy_table::{Table, presets};
 use proxy_common::{
     Family, Port, V4, V6,
     frontend::ServiceIndex,
     name::{self, ServiceName},
 };
-use serde::Serialize;
 
 use crate::{
     bpf::{Tables, object},
-    cli::{ListArgs, Listing, Output},
+    cli::{ListArgs, Listing},
+    table::write,
 };
 
 mod backends;
 mod flows;
 mod services;
 mod shortfalls;
-
-/// A row of a listing: the fields of JSON, and the cells of the table.
-trait Row: Serialize {
-    /// The table's head.
-    const HEAD: &'static [&'static str];
-
-    /// The cells below it.
-    fn cells(&self) -> Vec<String>;
-}
 
 /// Prints a listing of both families.
 ///
@@ -83,25 +72,6 @@ fn io_kind(error: &dyn Error) -> Option<ErrorKind> {
 fn joined<R>(mut first: Vec<R>, second: Vec<R>) -> Vec<R> {
     first.extend(second);
     first
-}
-
-fn write<R: Row>(output: Output, rows: &[R]) -> anyhow::Result<()> {
-    let text = match output {
-        Output::Json => serde_json::to_string_pretty(rows)?,
-        Output::Table => {
-            let mut table = Table::new();
-            let _: &mut Table = table.load_preset(presets::NOTHING).set_header(R::HEAD);
-            for row in rows {
-                let _: &mut Table = table.add_row(row.cells());
-            }
-            table.to_string()
-        }
-    };
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever reads it has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to the standard output"),
-    }
 }
 
 /// The names of the Service ports of a family.

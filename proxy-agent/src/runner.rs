@@ -10,7 +10,10 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use self::found::Found;
+pub use self::{
+    found::Found,
+    health::{FamilyProgress, NodeState, Progress},
+};
 use self::{
     health::Health,
     tables::Tables,
@@ -216,6 +219,9 @@ impl Runner {
 
     fn reconcile(&mut self) {
         let dirty = self.store.take_dirty();
+        if !dirty.is_empty() {
+            self.note_work();
+        }
         self.rest.note(dirty.len());
         let service_cidrs = self.store.take_service_cidrs();
         let node_ports = self.take_node_port_addresses();

@@ -5,12 +5,14 @@
 mod network {
     mod api;
     mod collisions;
+    mod configuration;
     mod devices;
     mod fast_path;
     mod fast_path_refused;
     mod fragments;
     mod full_maps;
     mod full_node_maps;
+    mod health;
     mod icmp_errors;
     mod inherited;
     mod kept_rows;

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     cli::RunArgs,
+    config::KubeProxyConfiguration,
     events::{Events, Publisher},
     watch::{
         Event, Source,
@@ -29,13 +30,17 @@ pub(super) enum ObjectsError {
 }
 
 impl Objects {
-    /// What the arguments name, for the node with this name.
-    pub(super) fn new(arguments: &RunArgs, node: &str) -> anyhow::Result<Self> {
-        let RunArgs { manifests, kubeconfig, master, .. } = arguments;
-        if let Some(directory) = manifests {
+    /// What the arguments or the configuration name, for the node with this name.
+    pub(super) fn new(
+        arguments: &RunArgs,
+        configuration: &KubeProxyConfiguration,
+        node: &str,
+    ) -> anyhow::Result<Self> {
+        if let Some(directory) = &arguments.manifests {
             return Ok(Self::Manifests(Manifests::new(directory)?));
         }
-        let configuration = Configuration::new(kubeconfig.clone(), master.clone());
+        let master = arguments.kube_proxy.always.master.clone();
+        let configuration = Configuration::new(configuration.kubeconfig(), master);
         let kubernetes = Kubernetes::new(configuration, node, Timing::default())?;
         Ok(Self::Kubernetes(Box::new(kubernetes)))
     }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is answered.
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Serializer, ser::PrettyFormatter};
 
-use crate::model::ServiceName;
+use crate::{
+    http_server::{self, Answer},
+    model::ServiceName,
+};
 
 /// How many endpoints there are: kube-proxy's header, which some load balancers weigh nodes by.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
@@ -36,20 +37,18 @@ pub(super) fn answer(
     service: &ServiceName,
     local_endpoints: usize,
     service_proxy_healthy: bool,
-) -> serde_json::Result<Response<Full<Bytes>>> {
+) -> serde_json::Result<Answer> {
     let named = Named { namespace: &service.namespace, name: &service.name };
     let report = Report { service: named, local_endpoints, service_proxy_healthy };
     let mut body = Vec::new();
     let tabs = PrettyFormatter::with_indent(b"\t");
     report.serialize(&mut Serializer::with_formatter(&mut body, tabs))?;
-    let mut answer = Response::new(Full::from(body));
-    if local_endpoints == 0 || !service_proxy_healthy {
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
-    answer.headers_mut().extend([
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (WEIGHT, HeaderValue::from(local_endpoints)),
-    ]);
+    let status = if local_endpoints == 0 || !service_proxy_healthy {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    let mut answer = http_server::of_type("application/json", status, body.into());
+    let _ = answer.headers_mut().insert(WEIGHT, HeaderValue::from(local_endpoints));
     Ok(answer)
 }

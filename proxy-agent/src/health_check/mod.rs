@@ -11,7 +11,6 @@
 //! are closed, the oldest first, and what is sent with a request is not read.
 
 mod answer;
-mod connections;
 mod failing;
 mod listener;
 mod server;

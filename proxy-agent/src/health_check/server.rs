@@ -17,11 +17,13 @@ use tracing::debug;
 
 use super::{
     HealthChecks,
-    connections::Connections,
     failing::{self, Failing, ListenError, Place},
-    listener::{self, Limits, Serving},
+    listener::{self, Serving},
 };
-use crate::events::Events;
+use crate::{
+    events::Events,
+    http_server::{Connections, Limits},
+};
 
 /// Where to try to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use proxy_common::{Family, backend::Standing, frontend::ServiceIndex, service::BackendSet};
 use serde::Serialize;
 
-use super::{Names, Row, socket_address};
+use super::{Names, socket_address};
 use crate::bpf::Tables;
+use crate::table::Row;
 
 /// A backend of a Service port.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -12,8 +12,9 @@ use proxy_common::{
 };
 use serde::Serialize;
 
-use super::{Names, Row, socket_address};
+use super::{Names, socket_address};
 use crate::bpf::{Tables, clock};
+use crate::table::Row;
 
 /// A flow, as its forward entry has it.
 #[derive(Debug, Serialize)]

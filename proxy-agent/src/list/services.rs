@@ -13,8 +13,9 @@ use proxy_common::{
 };
 use serde::Serialize;
 
-use super::{Names, Row, socket_address};
+use super::{Names, socket_address};
 use crate::bpf::Tables;
+use crate::table::Row;
 
 /// A frontend.
 #[derive(Debug, Serialize)]

@@ -8,8 +8,9 @@ use proxy_common::{
 };
 use serde::Serialize;
 
-use super::{Row, named, services::FrontendRow};
+use super::{named, services::FrontendRow};
 use crate::bpf::Tables;
+use crate::table::Row;
 
 /// A frontend, or what is missing.
 #[derive(Debug, Serialize)]

@@ -18,6 +18,9 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`, in the order in which they are written, with zeros behind their prefixes.
     pub pod_cidrs: Vec<IpNet>,
+    /// Whether it is being deleted, or the cluster's autoscaler has said that it will be (the taint
+    /// `ToBeDeletedByClusterAutoscaler`): load balancers are to send it no more clients (KEP-3836).
+    pub is_leaving: bool,
 }
 
 impl Node {

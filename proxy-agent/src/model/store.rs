@@ -24,6 +24,8 @@ use super::{
 pub struct Store {
     node_name: Arc<str>,
     node: Option<Node>,
+    /// Whether the own Node has been deleted since it was last heard of.
+    node_is_gone: bool,
     services: HashMap<ServiceName, Known, RandomState>,
     /// How many of the names in `services` have a Service.
     service_count: usize,
@@ -50,6 +52,7 @@ impl Store {
         Self {
             node_name: node_name.into(),
             node: None,
+            node_is_gone: false,
             services: HashMap::default(),
             service_count: 0,
             owners: HashMap::default(),
@@ -98,7 +101,7 @@ impl Store {
             Kind::EndpointSlice => self.delete_slice(&key.name),
             // A Node that is made anew, as kubelet does, has the zone and the addresses that it
             // had: until then, what is known of it stays.
-            Kind::Node => {}
+            Kind::Node => self.node_is_gone |= *key.name.name == *self.node_name,
             Kind::ServiceCidr => {
                 let removed = self.service_cidrs.remove(&key.name.name);
                 self.service_cidrs_changed |= removed.is_some();
@@ -184,10 +187,17 @@ impl Store {
         }
     }
 
+    /// Whether there was an own Node that has been deleted: [`Self::node`] is what it was like.
+    #[must_use]
+    pub const fn node_is_gone(&self) -> bool {
+        self.node_is_gone
+    }
+
     /// Takes the own Node. Its zone decides which hints apply, so with another zone every Service
     /// may have another plan; with another address those may that admit clients by theirs. Nothing
     /// else about it matters to Services.
     fn set_node(&mut self, node: Node) {
+        self.node_is_gone = false;
         let before = self.node.replace(node).unwrap_or_default();
         let after = self.node.as_ref();
         let moved = after.is_some_and(|node| node.zone != before.zone);

@@ -106,3 +106,16 @@ fn another_address_of_the_own_node_matters_to_restricted_services_only() {
     store.apply(at(&["192.0.2.2", "192.0.2.1"]));
     assert_eq!(names(&mut store), ["ns/a"]);
 }
+
+#[test]
+fn the_own_node_is_known_when_it_is_gone() {
+    let mut store = Store::new("me");
+    store.delete(&node("other", None).key());
+    store.apply(node("me", Some("a")));
+    store.delete(&node("other", None).key());
+    assert!(!store.node_is_gone());
+    store.delete(&node("me", None).key());
+    assert!(store.node_is_gone() && store.node().is_some());
+    store.apply(node("me", Some("a")));
+    assert!(!store.node_is_gone());
+}

@@ -12,13 +12,19 @@ use proxy_common::{Family, V4, V6, family::Address as _};
 use crate::model::Node;
 
 /// At which of the node's addresses node ports are served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortAddresses {
-    /// The Node's own address of each family: what its object says, first of all.
-    #[default]
-    Primary,
+    /// The Node's own address of each family: what its object says, first of all; but in the family of this one, this
+    /// one, if there is any (kube-proxy's `bindAddress`).
+    Primary(Option<IpAddr>),
     /// All that the host has within these ranges. In a family without a range, all that it has.
     Within(Vec<IpNet>),
+}
+
+impl Default for NodePortAddresses {
+    fn default() -> Self {
+        Self::Primary(None)
+    }
 }
 
 impl NodePortAddresses {
@@ -28,7 +34,7 @@ impl NodePortAddresses {
     pub fn include_loopback<F: Family>(&self) -> bool {
         let has_loopback = |range: &IpNet| range.addr().is_loopback() || range.prefix_len() == 0;
         match self {
-            Self::Primary => true,
+            Self::Primary(_) => true,
             Self::Within(ranges) => {
                 of_family::<F>(ranges).is_none_or(|mut own| own.any(has_loopback))
             }
@@ -54,9 +60,8 @@ pub fn node_port_addresses(
     local: &BTreeSet<IpAddr>,
 ) -> BTreeSet<IpAddr> {
     match served {
-        NodePortAddresses::Primary => {
-            let own = node.map(|node| [primary::<V4>(node), primary::<V6>(node)]);
-            own.into_iter().flatten().flatten().collect()
+        NodePortAddresses::Primary(own) => {
+            [primary::<V4>(*own, node), primary::<V6>(*own, node)].into_iter().flatten().collect()
         }
         NodePortAddresses::Within(ranges) => {
             let within = [within::<V4>(ranges, local), within::<V6>(ranges, local)];
@@ -105,8 +110,9 @@ fn has_all<F: Family>(ranges: &[IpNet]) -> bool {
     of_family::<F>(ranges).is_none_or(|mut own| own.any(|range| range.prefix_len() == 0))
 }
 
-fn primary<F: Family>(node: &Node) -> Option<IpAddr> {
-    node.primary_address::<F>().map(Into::into)
+fn primary<F: Family>(own: Option<IpAddr>, node: Option<&Node>) -> Option<IpAddr> {
+    let own = own.and_then(F::Addr::from_ip);
+    own.or_else(|| node?.primary_address::<F>()).map(Into::into)
 }
 
 fn is_reachable(ip: IpAddr) -> bool {
@@ -145,7 +151,7 @@ mod tests {
             let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
             both(&NodePortAddresses::Within(ranges))
         };
-        assert_eq!(both(&NodePortAddresses::Primary), [true, true]);
+        assert_eq!(both(&NodePortAddresses::default()), [true, true]);
         for (of_v4, of_v6, included) in [
             ("0.0.0.0/0", "::/0", true),
             ("127.0.0.0/8", "::1/128", true),
@@ -170,6 +176,14 @@ mod tests {
         let expected = ips(&["192.0.2.7", "2001:db8::7"]);
         assert_eq!(node_port_addresses(&primary, Some(&node), &local), expected);
         assert_eq!(node_port_addresses(&primary, Some(&node), &ips(&[])), expected);
+        for (own, expected) in [
+            ("192.0.2.9", ["192.0.2.9", "2001:db8::7"]),
+            ("2001:db8::9", ["192.0.2.7", "2001:db8::9"]),
+        ] {
+            let primary = NodePortAddresses::Primary(Some(own.parse().unwrap()));
+            assert_eq!(node_port_addresses(&primary, Some(&node), &local), ips(&expected));
+            assert_eq!(node_port_addresses(&primary, None, &local), ips(&[own]));
+        }
     }
 
     #[test]
@@ -196,7 +210,7 @@ mod tests {
     #[test]
     fn health_checks_are_answered_everywhere_in_families_without_restriction() {
         let node_ports = ips(&["192.0.2.1", "2001:db8::1"]);
-        assert_eq!(health_check_addresses(&NodePortAddresses::Primary, &node_ports), node_ports);
+        assert_eq!(health_check_addresses(&NodePortAddresses::default(), &node_ports), node_ports);
         let within = |ranges: &[&str]| {
             let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
             health_check_addresses(&NodePortAddresses::Within(ranges), &node_ports)

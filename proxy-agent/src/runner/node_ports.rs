@@ -34,7 +34,8 @@ impl Runner {
         let local = self.local_addresses.as_mut();
         let local = local.map_or(Some(BTreeSet::new()), |local| local.borrow_and_update().clone());
         // Marks of addresses that an earlier agent has left stay until it is known which there should be.
-        let are_known = local.is_some() || self.options.node_ports == NodePortAddresses::Primary;
+        let are_known =
+            local.is_some() || matches!(self.options.node_ports, NodePortAddresses::Primary(_));
         let local = local.unwrap_or_default();
         let served = node_port_addresses(&self.options.node_ports, self.store.node(), &local);
         let answered = health_check_addresses(&self.options.node_ports, &served);

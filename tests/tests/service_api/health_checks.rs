@@ -2,7 +2,7 @@
 
 //! Health checks of load balancers through a running agent.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
@@ -30,16 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a load balancer sees: the status, the weight, and the count.
 fn check(from: &Host, at: SocketAddr) -> Result<(u16, String, Value)> {
-    let mut stream = Client::new(from).patience(PATIENCE).connect(at)?;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    let _: usize = stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    let status = head.split(' ').nth(1).unwrap_or_default().parse()?;
-    let weight =
-        head.lines().find_map(|line| line.strip_prefix("X-Load-Balancing-Endpoint-Weight: "));
-    let body: Value = serde_json::from_str(body)?;
-    Ok((status, weight.unwrap_or_default().to_owned(), body["localEndpoints"].clone()))
+    let probed = Client::new(from).patience(PATIENCE).probe(at, "/healthz")?;
+    let weight = probed.header("X-Load-Balancing-Endpoint-Weight").unwrap_or_default().to_owned();
+    let body: Value = serde_json::from_str(&probed.body)?;
+    Ok((probed.status, weight, body["localEndpoints"].clone()))
 }
 
 fn load_balancers_learn_of_local_endpoints<F: TestFamily>() -> Result<()> {

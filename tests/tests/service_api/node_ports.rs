@@ -21,6 +21,7 @@ use super::rig::{Frontend, LOCAL, NODE, NODE_PORT, OTHER_NODE, REMOTE, Rig};
 both_families!(
     the_nodes_own_find_them_at_loopback_addresses,
     they_are_served_at_the_primary_address,
+    modes_have_their_defaults,
     ranges_follow_the_nodes_addresses,
     they_follow_the_primary_address,
     ranges_of_the_other_family_do_not_count,
@@ -82,6 +83,25 @@ fn they_are_served_at_the_primary_address<F: TestFamily>() -> Result<()> {
         }
     }
     ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Where nothing is said of addresses, all of them count in kube-proxy's modes but nftables.
+fn modes_have_their_defaults<F: TestFamily>() -> Result<()> {
+    let rig = rig()?;
+    give(&rig, F::FAMILY)?;
+    for (mode, is_everywhere) in [("iptables", true), ("ipvs", true), ("nftables", false)] {
+        let mut agent = rig.agent().argument(format!("--proxy-mode={mode}")).start()?;
+        let client = Client::new(rig.outsider());
+        let at = |address: IpAddr| SocketAddr::new(address, NODE_PORT);
+        let second = at(SECOND.of(F::FAMILY));
+        for protocol in Protocol::OF_SOCKETS {
+            let _ = client.ask(protocol, at(rig.node().address(F::FAMILY)))?;
+            let is_so = || client.patience(SHORT).ask(protocol, second).is_ok() == is_everywhere;
+            ensure!(eventually(is_so), "{mode}, {protocol}: elsewhere, {is_everywhere} expected");
+        }
+        ensure!(agent.stop()?.success());
+    }
     Ok(())
 }
 

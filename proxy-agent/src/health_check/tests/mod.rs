@@ -21,9 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{HealthCheck, HealthChecks, LocalEndpoints, Server, listener::Limits};
+use super::{HealthCheck, HealthChecks, LocalEndpoints, Server};
 use crate::{
     events::{Event, Events},
+    http_server::Limits,
     model::ServiceName,
 };
 

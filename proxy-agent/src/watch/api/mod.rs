@@ -16,7 +16,7 @@ use crate::model::Kind;
 
 pub use self::{
     endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice, Hint, Hints},
-    node::{Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrSpec},
+    node::{Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrSpec, Taint},
     service::{
         ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
         ServiceStatus, SessionAffinityConfig,
@@ -50,6 +50,8 @@ pub struct Metadata {
     pub uid: Option<String>,
     /// When the object was made.
     pub creation_timestamp: Option<Time>,
+    /// When it was said that the object is to be deleted; it may be there for a while yet.
+    pub deletion_timestamp: Option<Time>,
     /// The labels that are looked at.
     pub labels: Option<Labels>,
 }

@@ -28,6 +28,15 @@ pub struct NodeSpec {
     /// At most one for each family.
     #[serde(rename = "podCIDRs")]
     pub pod_cidrs: Option<Vec<String>>,
+    /// What keeps pods away.
+    pub taints: Option<Vec<Taint>>,
+}
+
+/// What keeps pods away from a Node.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Taint {
+    /// Which it is.
+    pub key: String,
 }
 
 /// `status` of a Node.

@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// The taint by which the cluster's autoscaler says that it is about to delete a Node.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 impl Convert for api::Node {
     fn convert(&self) -> Result<Converted, Rejected> {
         let subject = Subject::new(Self::KIND, &self.metadata)?;
@@ -40,8 +43,16 @@ impl Convert for api::Node {
             }
         }
         let name = subject.key.name.name;
-        let node = Node { name, zone: zone.map(Into::into), addresses, pod_cidrs };
+        let is_leaving = self.metadata.deletion_timestamp.is_some() || self.is_to_be_deleted();
+        let node = Node { name, zone: zone.map(Into::into), addresses, pod_cidrs, is_leaving };
         Ok(Converted { event: Event::Apply(Object::Node(node)), rejected })
+    }
+}
+
+impl api::Node {
+    fn is_to_be_deleted(&self) -> bool {
+        let taints = self.spec.iter().flat_map(|spec| &spec.taints).flatten();
+        taints.into_iter().any(|taint| taint.key == TO_BE_DELETED)
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The connections that are open, at all ports together.
+//! The connections that are open, at all places of a server together.
 
 use std::{
     collections::VecDeque,
@@ -8,22 +8,22 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-/// At most so many connections. One more closes the oldest: a health check takes far less time than
-/// it takes to open as many.
+/// At most so many connections. One more closes the oldest: a request takes far less time than it
+/// takes to open as many.
 #[derive(Clone, Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     most: usize,
     /// The oldest first.
     open: Arc<Mutex<VecDeque<AbortHandle>>>,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most, open: Arc::default() }
     }
 
     /// Takes note of a connection.
-    pub(super) fn add(&self, connection: AbortHandle) {
+    pub(crate) fn add(&self, connection: AbortHandle) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|connection| !connection.is_finished());
         if open.len() >= self.most
