@@ -125,8 +125,10 @@ impl<F: Family> Bench<F> {
         outcome
     }
 
-    /// Goes on until nothing is pending, waiting where there is a pause.
+    /// Goes on until nothing is pending, waiting where there is a pause. As the runner does, it begins whether or not
+    /// something is: an agent that has read that there is nothing removes what another has left.
     pub(super) fn settle(&mut self) {
+        let _ = self.flush();
         for _ in 0..200 {
             let Some(next) = self.reconciler.next() else {
                 return;

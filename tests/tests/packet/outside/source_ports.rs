@@ -30,9 +30,9 @@ both_families!(
     two_flows_at_once_do_not_take_each_others_ports,
 );
 
-/// Four ports, and a Service whose backend is elsewhere.
-fn rig_of_four<F: Tabled>() -> Result<Rig<F>> {
-    let few = Rig::<F>::with_source_ports(61_000..=61_003)?;
+/// Three ports, of which a flow misses the last one that is free once in 400,000 times; and a Service whose backend is elsewhere.
+fn rig_of_three<F: Tabled>() -> Result<Rig<F>> {
+    let few = Rig::<F>::with_source_ports(61_000..=61_002)?;
     equip(few, &[backend::<F>(1)], Policy::default())
 }
 
@@ -48,9 +48,9 @@ fn each_masqueraded_flow_has_a_port_of_its_own<F: Tabled>() -> Result<()> {
 }
 
 fn without_a_free_port_a_flow_is_refused<F: Tabled>() -> Result<()> {
-    let rig = rig_of_four::<F>()?;
+    let rig = rig_of_three::<F>()?;
     for protocol in Protocol::ALL {
-        for port in 41_000..41_004 {
+        for port in 41_000..41_003 {
             let client = outsider::<F>(port);
             let _: Outside = Outside::open(&rig, protocol, client, node_port::<F>())?;
         }
@@ -66,16 +66,16 @@ fn without_a_free_port_a_flow_is_refused<F: Tabled>() -> Result<()> {
         }
     }
     assert_eq!(rig.count(Reason::RejectSourcePorts)?, 3);
-    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 12);
+    assert_eq!(rig.count(Reason::FlowMasqueraded)?, 9);
     Ok(())
 }
 
 /// Whoever forges senders must not be able to take all ports for longer than that.
 fn who_proves_nothing_leaves_his_port<F: Tabled>() -> Result<()> {
-    let mut rig = rig_of_four::<F>()?;
+    let mut rig = rig_of_three::<F>()?;
     for protocol in Protocol::ALL {
         let mut forged = Vec::new();
-        for port in 41_000..41_004 {
+        for port in 41_000..41_003 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
             flow.reply(&rig, &answer(protocol, flow.backend, flow.source))?;
             forged.push(flow);
@@ -83,7 +83,7 @@ fn who_proves_nothing_leaves_his_port<F: Tabled>() -> Result<()> {
         for flow in &forged {
             rig.age(&flow.masqueraded::<F>(), 2)?;
         }
-        for port in 42_000..42_004 {
+        for port in 42_000..42_003 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
             flow.works(&rig)?;
         }
@@ -98,10 +98,10 @@ fn who_proves_nothing_leaves_his_port<F: Tabled>() -> Result<()> {
 }
 
 fn who_is_there_keeps_his_port<F: Tabled>() -> Result<()> {
-    let mut rig = rig_of_four::<F>()?;
+    let mut rig = rig_of_three::<F>()?;
     for protocol in Protocol::ALL {
         let mut flows = Vec::new();
-        for port in 41_000..41_004 {
+        for port in 41_000..41_003 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
             flow.works(&rig)?;
             flows.push(flow);
@@ -123,15 +123,15 @@ fn who_is_there_keeps_his_port<F: Tabled>() -> Result<()> {
 }
 
 fn what_an_ended_flow_leaves_behind_holds_no_port<F: Tabled>() -> Result<()> {
-    let mut rig = rig_of_four::<F>()?;
+    let mut rig = rig_of_three::<F>()?;
     for protocol in Protocol::ALL {
-        for port in 41_000..41_004 {
+        for port in 41_000..41_003 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
             flow.works(&rig)?;
             // Collected, as a flow is that has ended.
             rig.tables.remove_flow(&flow.masqueraded::<F>())?;
         }
-        for port in 42_000..42_004 {
+        for port in 42_000..42_003 {
             let flow = Outside::open(&rig, protocol, outsider::<F>(port), node_port::<F>())?;
             flow.works(&rig)?;
         }
@@ -142,9 +142,9 @@ fn what_an_ended_flow_leaves_behind_holds_no_port<F: Tabled>() -> Result<()> {
 /// Long before they are forgotten: short connections would take all ports.
 fn connections_that_have_ended_leave_their_ports<F: Tabled>() -> Result<()> {
     const FIN: TcpFlags = TcpFlags::FIN;
-    let mut rig = rig_of_four::<F>()?;
+    let mut rig = rig_of_three::<F>()?;
     let mut flows = Vec::new();
-    for port in 41_000..41_004 {
+    for port in 41_000..41_003 {
         let client = outsider::<F>(port);
         let flow = Outside::open(&rig, Protocol::Tcp, client, node_port::<F>())?;
         flow.works(&rig)?;
@@ -159,7 +159,7 @@ fn connections_that_have_ended_leave_their_ports<F: Tabled>() -> Result<()> {
     for flow in [goes_on].iter().chain(&flows) {
         rig.age(&flow.masqueraded::<F>(), 2)?;
     }
-    for port in 42_000..42_003 {
+    for port in 42_000..42_002 {
         let client = outsider::<F>(port);
         Outside::open(&rig, Protocol::Tcp, client, node_port::<F>())?.works(&rig)?;
     }
