@@ -16,6 +16,7 @@ pub mod kernel_log;
 mod layouts;
 mod left_out;
 mod link;
+mod listening;
 mod locality;
 mod lock;
 mod lookup_batch;
@@ -32,6 +33,7 @@ mod settings;
 mod table;
 pub mod tables;
 mod told_sockets;
+mod traffic;
 mod verify;
 mod version;
 mod ways;
@@ -44,6 +46,7 @@ pub use former::{CarriedOver, Former, FormerTables, Pass};
 pub use hops::HopsTable;
 pub use kernel_log::KernelLog;
 pub use left_out::LeftOut;
+pub use listening::Listening;
 pub use locality::LocalityTables;
 pub use node_addresses::NodeAddressTables;
 pub use object::Object;
@@ -54,6 +57,7 @@ pub use route_mtus::RouteMtus;
 pub use settings::{ServedNetns, Settings};
 pub use tables::Tables;
 pub use told_sockets::ToldSockets;
+pub use traffic::{TrafficTable, processors};
 pub use version::Version;
 pub use ways::WaysTable;
 
@@ -130,6 +134,12 @@ pub enum Error {
     /// Many entries of a map could not be read at once.
     #[error("cannot read map {0}")]
     Batch(String, #[source] std::io::Error),
+    /// Too many listen already.
+    #[error(
+        "{} are listening already, and there is room for no more",
+        proxy_common::event::LISTENERS
+    )]
+    Listeners,
     /// A map has no room.
     #[error("map {map} is full{}", .flag.map(|flag| format!(": {flag} makes it larger")).unwrap_or_default())]
     Full {
@@ -138,6 +148,9 @@ pub enum Error {
         /// The flag that says how large it is; none if that is fixed.
         flag: Option<&'static str>,
     },
+    /// How many processors there are is not known.
+    #[error("cannot find out how many processors there are")]
+    Processors(#[source] std::io::Error),
     /// A map could not be mapped into memory.
     #[error("cannot map {0} into memory")]
     Mmap(String, #[source] std::io::Error),

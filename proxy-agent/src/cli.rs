@@ -15,13 +15,17 @@ use crate::{
 
 mod capacity;
 mod configuration;
+mod filter;
 mod kube_proxy;
+mod monitor;
 mod outside;
 mod socket_lb;
 
 pub use capacity::CapacityArgs;
 pub use configuration::{CheckArgs, ConfigCommand};
+pub use filter::{FamilyName, FilterArgs, ServicePattern};
 pub use kube_proxy::{AlwaysArgs, ConfigurationError, FeatureSwitch, KubeProxyArgs};
+pub use monitor::{MonitorArgs, Watched};
 pub use outside::OutsideArgs;
 pub use socket_lb::{Excluded, Netns, SocketLb, SocketLbCommand};
 
@@ -45,6 +49,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print what is in the kernel's tables.
     List(ListArgs),
+    /// Print new flows, and what is dropped and refused, as it happens.
+    Monitor(MonitorArgs),
     /// Remove what serves Services on this node, whichever version of Sixfour has left it.
     Cleanup(PinRoot),
     /// Leave what begins to another proxy, once no agent runs: what is known goes on being served, until `sixfour
@@ -237,6 +243,10 @@ pub struct ListArgs {
     #[arg(value_enum)]
     pub what: Listing,
 
+    /// What of it.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
     /// The maps' place.
     #[command(flatten)]
     pub pin_root: PinRoot,
@@ -249,8 +259,10 @@ pub struct ListArgs {
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listing {
-    /// Frontends with the number of their backends; and what of Services is not in the tables, and why.
+    /// Service ports: whether they are programmed, and why not; their backends, and what has been counted of them.
     Services,
+    /// Frontends with the number of their backends; and what of Services is not in the tables, and why.
+    Frontends,
     /// The backends of each Service port.
     Backends,
     /// Flows that are alive.

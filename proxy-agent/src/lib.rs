@@ -34,6 +34,7 @@ pub mod list;
 pub mod local_clients;
 pub mod logging;
 pub mod model;
+pub mod monitor;
 mod netlink;
 pub mod plan;
 pub mod preflight;

@@ -18,12 +18,13 @@ use proxy_common::{
 
 use crate::{
     bpf::{Tables, object},
-    cli::{ListArgs, Listing},
+    cli::{FilterArgs, ListArgs, Listing, PinRoot},
     table::write,
 };
 
 mod backends;
 mod flows;
+mod frontends;
 mod services;
 mod shortfalls;
 
@@ -34,23 +35,66 @@ mod shortfalls;
 /// If no agent has pinned tables there, or they cannot be read.
 pub fn print(arguments: &ListArgs) -> anyhow::Result<()> {
     let pins = object::map_directory(&arguments.pin_root.pin_root);
-    let v4 = open::<V4>(arguments, &pins)?;
-    let v6 = open::<V6>(arguments, &pins)?;
-    match arguments.what {
+    let v4 = of_interest::<V4>(arguments, &pins)?;
+    let v6 = of_interest::<V6>(arguments, &pins)?;
+    let ListArgs { what, output, filter, .. } = arguments;
+    match what {
         Listing::Services => {
-            let frontends = joined(services::rows(&v4)?, services::rows(&v6)?);
-            let missing = joined(shortfalls::rows(&v4)?, shortfalls::rows(&v6)?);
-            write(arguments.output, &shortfalls::beside(frontends, missing))
+            let rows = joined(
+                each(v4.as_ref(), filter, services::rows)?,
+                each(v6.as_ref(), filter, services::rows)?,
+            );
+            write(*output, &rows)
+        }
+        Listing::Frontends => {
+            let frontends = joined(
+                each(v4.as_ref(), filter, frontends::rows)?,
+                each(v6.as_ref(), filter, frontends::rows)?,
+            );
+            let missing = joined(
+                each(v4.as_ref(), filter, shortfalls::rows)?,
+                each(v6.as_ref(), filter, shortfalls::rows)?,
+            );
+            write(*output, &shortfalls::beside(frontends, missing))
         }
         Listing::Backends => {
-            write(arguments.output, &joined(backends::rows(&v4)?, backends::rows(&v6)?))
+            let rows = joined(
+                each(v4.as_ref(), filter, backends::rows)?,
+                each(v6.as_ref(), filter, backends::rows)?,
+            );
+            write(*output, &rows)
         }
-        Listing::Flows => write(arguments.output, &joined(flows::rows(&v4)?, flows::rows(&v6)?)),
+        Listing::Flows => {
+            let rows = joined(
+                each(v4.as_ref(), filter, flows::rows)?,
+                each(v6.as_ref(), filter, flows::rows)?,
+            );
+            write(*output, &rows)
+        }
     }
 }
 
-fn open<F: Family>(arguments: &ListArgs, pins: &Path) -> anyhow::Result<Tables<F>> {
-    let root = arguments.pin_root.pin_root.display();
+/// What is listed of a family, if it is of interest.
+fn each<F: Family, R>(
+    tables: Option<&Tables<F>>,
+    filter: &FilterArgs,
+    rows: impl FnOnce(&Tables<F>, &FilterArgs) -> anyhow::Result<Vec<R>>,
+) -> anyhow::Result<Vec<R>> {
+    tables.map_or_else(|| Ok(Vec::new()), |tables| rows(tables, filter))
+}
+
+/// The tables of a family, if it is of interest.
+fn of_interest<F: Family>(arguments: &ListArgs, pins: &Path) -> anyhow::Result<Option<Tables<F>>> {
+    arguments.filter.has_family::<F>().then(|| open(&arguments.pin_root, pins)).transpose()
+}
+
+/// Opens the tables of a family.
+///
+/// # Errors
+///
+/// If no agent has left some there, or they cannot be read.
+pub(crate) fn open<F: Family>(pin_root: &PinRoot, pins: &Path) -> anyhow::Result<Tables<F>> {
+    let root = pin_root.pin_root.display();
     Tables::open(pins).map_err(|error| {
         let text = match io_kind(&error) {
             Some(ErrorKind::NotFound) => format!("no tables below {root}: is sixfour running?"),
@@ -82,6 +126,11 @@ impl Names {
         Ok(Self(tables.names().collect::<Result<_, _>>()?))
     }
 
+    /// All of them, with their names.
+    fn named(&self) -> impl Iterator<Item = (ServiceIndex, String)> + '_ {
+        self.0.iter().map(|(index, service)| (*index, named(service)))
+    }
+
     /// `namespace/name:port`, as kube-proxy names Service ports in its logs.
     fn of(&self, index: ServiceIndex) -> String {
         self.0.get(&index).map_or_else(|| format!("#{}", index.0), named)
@@ -89,7 +138,7 @@ impl Names {
 }
 
 /// The name of a Service port, or of a Service.
-fn named(service: &ServiceName) -> String {
+pub(crate) fn named(service: &ServiceName) -> String {
     let text = |label| name::text(label).unwrap_or("?");
     let (namespace, name) = (text(&service.namespace), text(&service.name));
     match text(&service.port) {

@@ -9,7 +9,7 @@ use proxy_agent::{
     agent, check_configuration, cleanup,
     cli::{AlwaysArgs, Cli, Command, RunArgs},
     config::GoBool,
-    conntrack, drain, list, socket_lb,
+    conntrack, drain, list, monitor, socket_lb,
 };
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Cleanup(pin_root) => cleanup::run(&pin_root.pin_root),
         Command::Drain(arguments) => drain::run(&arguments),
         Command::List(arguments) => list::print(&arguments),
+        Command::Monitor(arguments) => monitor::run(&arguments),
         Command::SocketLb(command) => socket_lb::run(&command),
     };
     match result {

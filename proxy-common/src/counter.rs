@@ -110,6 +110,27 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether it says why a packet, or a call at a socket, was dropped.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_drop(self) -> bool {
+        DROPS >> self as u8 & 1 != 0
+    }
+
+    /// Whether it says why one was refused.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_reject(self) -> bool {
+        Self::is_number_of_reject(self as u8)
+    }
+
+    /// The same of the one with a number, below 64.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_number_of_reject(number: u8) -> bool {
+        REJECTS >> (number & 63) & 1 != 0
+    }
+
     /// The row of this reason's counter for a family.
     #[must_use]
     #[inline(always)]
@@ -117,6 +138,26 @@ impl Reason {
         F::INDEX * Self::COUNT + self as u32
     }
 }
+
+/// The reasons whose names begin so, as bits.
+const fn named(prefix: &str) -> u64 {
+    let (mut bits, mut place) = (0, 0);
+    while place < Reason::ALL.len() {
+        let (name, prefix) = (Reason::ALL[place].name().as_bytes(), prefix.as_bytes());
+        let mut same = 0;
+        while same < prefix.len() && same < name.len() && name[same] == prefix[same] {
+            same += 1;
+        }
+        if same == prefix.len() {
+            bits |= 1 << place;
+        }
+        place += 1;
+    }
+    bits
+}
+
+const DROPS: u64 = named("drop-");
+const REJECTS: u64 = named("reject-");
 
 /// Rows in the counters map: all reasons for both families.
 pub const ROWS: u32 = 2 * Reason::COUNT;

@@ -17,6 +17,7 @@ pub mod backend;
 pub mod clock;
 pub mod counter;
 pub mod device;
+pub mod event;
 pub mod family;
 pub mod flow;
 pub mod foreign_nat;
@@ -39,6 +40,7 @@ pub mod service_cidr;
 pub mod shortfall;
 pub mod socket;
 pub mod source_range;
+pub mod traffic;
 pub mod ways;
 
 pub use family::{Address, Family, V4, V6};

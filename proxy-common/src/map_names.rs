@@ -55,6 +55,13 @@ pub const WAYS: &str = "WAYS";
 pub const HOPS: &str = "HOPS";
 /// Where the fields of keys and values lie: see [`layout`](crate::layout).
 pub const LAYOUTS: &str = "LAYOUTS";
+/// What goes to Service ports and comes from them, per family.
+pub const TRAFFIC: &str = "TRAFFIC";
+/// Who listens to what happens.
+pub const LISTENERS: &str = "LISTENERS";
+/// What happens, for each listener.
+pub const EVENTS: [&str; crate::event::LISTENERS] =
+    ["EVENTS_0", "EVENTS_1", "EVENTS_2", "EVENTS_3"];
 /// Counters of both families.
 pub const COUNTERS: &str = "COUNTERS";
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Why a packet was dropped or refused: counted, and told to those who debug.
+//! Why a packet was dropped or refused: counted, and told to those who listen or debug.
 
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::{
     debug,
     macro_support::{Level, level_enabled},
 };
-use proxy_common::{Address, counter::Reason};
+use proxy_common::{Address, counter::Reason, event::Happening, frontend::ServiceIndex};
 
-use crate::{counter::count, family::Datapath, verdict::Verdict, work::Work};
+use crate::{
+    counter::count, family::Datapath, frame::device, telling, traffic, verdict::Verdict, work::Work,
+};
 
 /// The longest name of a reason, in bytes.
 const NAME: usize = 32;
@@ -37,8 +39,8 @@ pub(crate) fn blame<F: Datapath>(work: &mut Work<F>, reason: Reason) {
 }
 
 /// Decides about a frame, and tells what it was blamed for, if it was. That stands at the end,
-/// once: the verifier follows it from each place that calls it. The agent sets the level when it
-/// loads the programs, and below it this is nothing.
+/// once: the verifier follows it from each place that calls it. The agent sets the level of logs when it
+/// loads the programs, and below it there are none.
 #[inline(always)]
 pub(crate) fn decide<F: Datapath>(
     context: &TcContext,
@@ -48,9 +50,13 @@ pub(crate) fn decide<F: Datapath>(
         return Verdict::Pass.to_action();
     };
     work.blamed = 0;
+    work.service = ServiceIndex::REFUSE;
     let verdict = decision(context, work);
-    if level_enabled(Level::Debug) && work.blamed != 0 {
-        log(context, work);
+    if work.blamed != 0 {
+        tell(context, work);
+        if level_enabled(Level::Debug) {
+            log(context, work);
+        }
     }
     verdict.to_action()
 }
@@ -61,6 +67,20 @@ pub(crate) fn name(reason: u8) -> Option<&'static str> {
     let name = NAMES.get(usize::from(reason))?;
     // SAFETY: names in ASCII, and spaces.
     Some(unsafe { core::str::from_utf8_unchecked(name) })
+}
+
+/// Counts it at the Service port, and tells who listens.
+#[inline(never)]
+fn tell<F: Datapath>(context: &TcContext, work: &Work<F>) {
+    let happening = if Reason::is_number_of_reject(work.blamed.wrapping_sub(1)) {
+        Happening::Reject
+    } else {
+        Happening::Drop
+    };
+    traffic::ended::<F>(work.service, happening);
+    if telling::is_wanted::<F>(happening) {
+        telling::blamed(work, device(context), happening);
+    }
 }
 
 #[inline(never)]

@@ -14,6 +14,7 @@ use crate::{
     known::{self, Way},
     packet::{Parsed, Part},
     rewrite::failure,
+    traffic,
     verdict::Verdict,
     work::Work,
 };
@@ -77,6 +78,7 @@ pub(crate) fn restore<F: Datapath>(
         blame(work, failure(&work.packet));
         return Some(Verdict::Drop);
     }
+    traffic::translated::<F>(work.flow.service, work.flow.kind, context.len());
     if work.packet.part == Part::FIRST {
         fragment::remember(work, Hook::EGRESS);
     }
@@ -88,6 +90,7 @@ pub(crate) fn restore<F: Datapath>(
 fn restores<F: Datapath>(work: &mut Work<F>, found: Found<F>) -> bool {
     work.flow.to = found.flow().to;
     work.flow.kind = found.flow().kind;
+    (work.flow.service, work.service) = (found.flow().service, found.flow().service);
     if found.is_expired(work.packet.protocol, work.now) || !found.is(&work.key) {
         return false;
     }

@@ -20,7 +20,7 @@ use crate::{
     frame::{mark_request, store},
     packet::Part,
     rewrite::failure,
-    tcp,
+    tcp, traffic,
     work::Work,
 };
 
@@ -109,6 +109,7 @@ pub(crate) fn translate<F: Datapath, const FOLDS: bool>(
     let stale = work.now.since(flow.last_seen) >= PER_SECOND;
     work.flow.to = flow.to;
     work.flow.kind = kind;
+    (work.flow.service, work.service) = (flow.service, flow.service);
     (work.flow.device, work.flow.mac) = (flow.device, mac);
     let is_asked = fast::is_on()
         && kind.has(Kind::FAST)
@@ -179,6 +180,7 @@ fn send<F: Datapath>(context: &TcContext, work: &mut Work<F>, kind: Kind, mac: &
         blame(work, failure(&work.packet));
         return Follow::Drop;
     }
+    traffic::translated::<F>(work.flow.service, kind, context.len());
     if work.packet.part == Part::FIRST {
         fragment::remember(work, work.key.hook);
     }

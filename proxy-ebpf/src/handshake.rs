@@ -39,7 +39,7 @@ pub(crate) fn go_on<F: Datapath, const EGRESS: bool>(context: &TcContext, networ
         return Way::Long;
     };
     let flow = found.flow();
-    (work.flow.to, work.flow.kind) = (flow.to, flow.kind);
+    (work.flow.to, work.flow.kind, work.flow.service) = (flow.to, flow.kind, flow.service);
     let kind = flow.kind;
     let is_reply = kind.has(Kind::REPLY);
     let hook = if is_reply { kind.forward_hook() } else { kind.reply_hook() };
@@ -75,7 +75,7 @@ pub(crate) fn go_on<F: Datapath, const EGRESS: bool>(context: &TcContext, networ
         // Of TCP: it needs no place any more.
         let _: bool = confirm_both(found, other);
     }
-    known::deliver(context, network, &work.key, (&work.flow.to, kind), past)
+    known::deliver(context, network, &work.key, (&work.flow.to, kind, work.flow.service), past)
 }
 
 /// Notes that the backend has answered, and what proves that the client has seen this.

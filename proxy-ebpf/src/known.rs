@@ -25,7 +25,7 @@ use crate::{
     frame::{ETHERNET, mark_request},
     handshake, outset, passing,
     rewrite::rewrite_whole,
-    tcp,
+    tcp, traffic,
     verdict::Verdict,
     work::Work,
 };
@@ -93,7 +93,7 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
         let opens = !EGRESS && !OUTSIDE && flags == tcp::SYN && has_ended(context, found);
         return if opens { leave_key(&key, Way::Again) } else { Way::Long };
     }
-    let (to, kind) = (found.flow().to, found.flow().kind);
+    let (to, kind, service) = (found.flow().to, found.flow().kind, found.flow().service);
     let from_outside = OUTSIDE && network >= ETHERNET;
     let past = match way_past::<F, EGRESS>(context, found.flow(), from_outside) {
         Ok(past) => past,
@@ -109,7 +109,7 @@ pub(crate) fn follow<F: Datapath, const EGRESS: bool, const OUTSIDE: bool>(
     if flags & tcp::FIN != 0 && !ending::note(&key, found, &to) {
         return Way::Long;
     }
-    deliver(context, network, &key, (&to, kind), past)
+    deliver(context, network, &key, (&to, kind, service), past)
 }
 
 /// By which device and to whom packets of a flow go past the host's stack, if this one may follow them as it
@@ -143,13 +143,17 @@ pub(crate) fn deliver<F: Datapath>(
     context: &TcContext,
     network: usize,
     key: &FlowKey<F>,
-    (to, kind): (&Tuple<F>, Kind),
+    (to, kind, service): (&Tuple<F>, Kind, ServiceIndex),
     past: Option<(u32, [u8; 6])>,
 ) -> Way {
     if *to == key.tuple {
         return Way::Done;
     }
-    match (translate(context, network, key, to), past) {
+    let way = translate(context, network, key, to);
+    if way == Way::Done {
+        traffic::translated::<F>(service, kind, context.len());
+    }
+    match (way, past) {
         (Way::Done, Some((device, mac))) => send::<F>(context, device, &mac),
         (Way::Done, None) if kind.is_final() => {
             mark_request(context);

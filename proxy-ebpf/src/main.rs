@@ -74,6 +74,8 @@ mod route;
 mod sctp;
 mod socket;
 mod tcp;
+mod telling;
+mod traffic;
 mod unfold;
 mod verdict;
 mod wire;

@@ -8,7 +8,7 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use proxy_common::{
     Family, V4, V6,
@@ -16,6 +16,7 @@ use proxy_common::{
     backend::{Backend, BackendId, MAX_BACKENDS},
     counter,
     device::{Device, MAX_DEVICES, MAX_WIRES, Wire},
+    event::{BUFFER, Listeners},
     flow::{self, Flow, FlowKey, MAX_FLOWS, Waiting},
     foreign_nat::ForeignNat,
     fragment::{FragmentKey, Fragmented, MAX_FRAGMENTED},
@@ -33,6 +34,7 @@ use proxy_common::{
     shortfall::{MAX_SHORTFALLS, Shortfall},
     socket::{LeftOut, MAX_LEFT_OUT, Sent, Translation},
     source_range::{Admitted, MAX_SOURCE_RANGES, Ranged},
+    traffic::{MAX_COUNTED, Traffic},
     ways::{HOP_ROWS, Hop, WaysEpoch},
 };
 
@@ -58,6 +60,7 @@ pub(crate) struct Tables<F: Datapath> {
     pub(crate) epoch: &'static Array<Epoch>,
     pub(crate) foreign_nat: &'static Array<ForeignNat>,
     pub(crate) outsiders: &'static LruHashMap<<F as Family>::Addr, Outsider>,
+    pub(crate) traffic: &'static PerCpuArray<Traffic>,
     pub(crate) work: &'static PerCpuArray<Work<F>>,
 }
 
@@ -66,7 +69,8 @@ macro_rules! tables {
     ($family:ty, $accessor:ident: $frontends:ident, $filter:ident, $services:ident, $names:ident, $shortfalls:ident,
      $slots:ident, $backends:ident, $flows:ident, $waiting:ident, $host_addresses:ident, $node_addresses:ident,
      $fragments:ident, $service_cidrs:ident, $outsiders:ident, $source_ranges:ident, $route_mtus:ident,
-     $affinities:ident, $locality:ident, $passing:ident, $epoch:ident, $foreign_nat:ident, $work:ident) => {
+     $affinities:ident, $locality:ident, $passing:ident, $epoch:ident, $foreign_nat:ident, $traffic:ident,
+     $work:ident) => {
         #[map]
         static $frontends: HashMap<FrontendKey<$family>, Frontend> =
             HashMap::pinned(MAX_FRONTENDS, BPF_F_NO_PREALLOC);
@@ -126,6 +130,8 @@ macro_rules! tables {
         #[map]
         static $foreign_nat: Array<ForeignNat> = Array::pinned(1, BPF_F_MMAPABLE);
         #[map]
+        static $traffic: PerCpuArray<Traffic> = PerCpuArray::pinned(MAX_COUNTED, 0);
+        #[map]
         static $work: PerCpuArray<Work<$family>> = PerCpuArray::with_max_entries(1, 0);
 
         #[inline(always)]
@@ -149,6 +155,7 @@ macro_rules! tables {
                 passing: &$passing,
                 epoch: &$epoch,
                 foreign_nat: &$foreign_nat,
+                traffic: &$traffic,
                 work: &$work,
             }
         }
@@ -157,10 +164,12 @@ macro_rules! tables {
 
 tables!(V4, v4: FRONTENDS_V4, FILTER_V4, SERVICES_V4, NAMES_V4, SHORTFALLS_V4, SLOTS_V4, BACKENDS_V4,
     FLOWS_V4, WAITING_V4, HOST_ADDRS_V4, NODE_ADDRS_V4, FRAGMENTS_V4, CIDRS_V4, OUTSIDERS_V4,
-    RANGES_V4, MTUS_V4, AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, FOREIGN_NAT_V4, WORK_V4);
+    RANGES_V4, MTUS_V4, AFFINITY_V4, LOCALITY_V4, PASSING_V4, EPOCH_V4, FOREIGN_NAT_V4, TRAFFIC_V4,
+    WORK_V4);
 tables!(V6, v6: FRONTENDS_V6, FILTER_V6, SERVICES_V6, NAMES_V6, SHORTFALLS_V6, SLOTS_V6, BACKENDS_V6,
     FLOWS_V6, WAITING_V6, HOST_ADDRS_V6, NODE_ADDRS_V6, FRAGMENTS_V6, CIDRS_V6, OUTSIDERS_V6,
-    RANGES_V6, MTUS_V6, AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, FOREIGN_NAT_V6, WORK_V6);
+    RANGES_V6, MTUS_V6, AFFINITY_V6, LOCALITY_V6, PASSING_V6, EPOCH_V6, FOREIGN_NAT_V6, TRAFFIC_V6,
+    WORK_V6);
 
 /// Devices with programs, by interface index.
 #[map]
@@ -182,6 +191,20 @@ pub(crate) static HOPS: Array<Hop> = Array::pinned(HOP_ROWS, BPF_F_MMAPABLE);
 /// Counters of both families, by [`counter::Reason::row`].
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(counter::ROWS, 0);
+
+/// Who listens to what happens.
+#[map]
+pub(crate) static LISTENERS: Array<Listeners> = Array::pinned(1, BPF_F_MMAPABLE);
+
+/// What happens, for each listener.
+#[map]
+pub(crate) static EVENTS_0: RingBuf = RingBuf::pinned(BUFFER, 0);
+#[map]
+pub(crate) static EVENTS_1: RingBuf = RingBuf::pinned(BUFFER, 0);
+#[map]
+pub(crate) static EVENTS_2: RingBuf = RingBuf::pinned(BUFFER, 0);
+#[map]
+pub(crate) static EVENTS_3: RingBuf = RingBuf::pinned(BUFFER, 0);
 
 /// Each processor's budget of refusals.
 #[map]

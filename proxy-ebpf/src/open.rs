@@ -26,7 +26,7 @@ use crate::{
     frame::device,
     masquerade, node_socket,
     packet::Packet,
-    passing, tcp,
+    passing, tcp, telling, traffic,
     work::Work,
 };
 
@@ -123,6 +123,7 @@ pub(crate) fn choose<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Op
     work.frontend = frontend;
     let service = frontend.service();
     flow.service = service;
+    work.service = service;
     if service == ServiceIndex::DIRECT {
         if !packet.opens_flow() || packet.tuple.source == packet.tuple.destination {
             return Opening::Pass;
@@ -264,6 +265,8 @@ fn establish<F: Datapath>(context: &TcContext, work: &mut Work<F>) -> Opening {
                 count::<F>(Reason::SourcePortTranslated);
             }
             count::<F>(Reason::FlowCreated);
+            traffic::created::<F>(work.flow.service);
+            telling::created::<F>(device(context));
             if is_fast {
                 count::<F>(Reason::FlowFast);
             }

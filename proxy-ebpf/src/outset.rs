@@ -22,10 +22,10 @@ use crate::{
     family::Datapath,
     fast,
     flow::{self, NEW, find},
-    frame::{device, mark_request},
+    frame::{self, mark_request},
     known::{self, Way},
     maps::DEVICES,
-    masquerade, passing, queue,
+    masquerade, passing, queue, telling, traffic,
     work::Work,
 };
 
@@ -73,7 +73,7 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
         return Way::Long;
     }
     // SAFETY: a device's entry is replaced, not changed, and rarely.
-    let device = unsafe { DEVICES.get(device(context)) };
+    let device = unsafe { DEVICES.get(frame::device(context)) };
     if device.is_some_and(|device| device.bridge != 0) {
         return Way::Long;
     }
@@ -129,7 +129,12 @@ pub(crate) fn open<F: Datapath>(context: &TcContext, network: usize) -> Way {
     if !enter(work, &to, Kind(kind)) {
         return Way::Long;
     }
-    match known::translate(context, network, &work.key, &to) {
+    telling::created::<F>(frame::device(context));
+    let way = known::translate(context, network, &work.key, &to);
+    if way == Way::Done {
+        traffic::translated::<F>(service, Kind(kind), context.len());
+    }
+    match way {
         Way::Done if is_fast => known::send::<F>(context, work.flow.device, &work.flow.mac),
         Way::Done => {
             if !is_masqueraded {
@@ -168,6 +173,7 @@ fn enter<F: Datapath>(work: &mut Work<F>, to: &Tuple<F>, kind: Kind) -> bool {
         return false;
     }
     count::<F>(Reason::FlowCreated);
+    traffic::created::<F>(work.flow.service);
     if is_fast {
         count::<F>(Reason::FlowFast);
     }

@@ -29,6 +29,8 @@ use proxy_common::{
     Address, Family, Port, Protocol,
     backend::BackendId,
     counter::Reason,
+    event::Happening,
+    frontend::ServiceIndex,
     socket::{SocketAddress, Translation},
 };
 
@@ -37,6 +39,7 @@ use crate::{
     counter::count_in_process,
     family::Datapath,
     maps::{ALL_NETNS, HOST_NETNS, LEFT_OUT},
+    telling, traffic,
     verdict::CallVerdict,
 };
 
@@ -98,6 +101,45 @@ fn serves<F: Datapath>(translation: &Translation) -> bool {
             .is_some_and(|backend| backend.generation == translation.generation)
 }
 
+/// Counts, and tells, that a socket was given a backend.
+#[inline(always)]
+fn given<F: Datapath>(translation: &Translation, protocol: Protocol) {
+    count_in_process::<F>(Reason::SocketTranslated);
+    let backend = F::tables().backends.get(translation.backend.0);
+    let service = backend.map_or(ServiceIndex::REFUSE, |backend| backend.service);
+    traffic::given_in_process::<F>(service);
+    if telling::is_wanted::<F>(Happening::Socket) {
+        let (asked, given) = (&translation.asked, Some(&translation.given));
+        let reason = Reason::SocketTranslated;
+        tell::<F>(&Telling { asked, given, service, reason, protocol });
+    }
+}
+
+/// What is told of a socket.
+struct Telling<'a> {
+    asked: &'a SocketAddress,
+    given: Option<&'a SocketAddress>,
+    service: ServiceIndex,
+    reason: Reason,
+    protocol: Protocol,
+}
+
+#[inline(never)]
+fn tell<F: Datapath>(telling: &Telling<'_>) {
+    let Some(how) = Happening::of(telling.reason) else {
+        return;
+    };
+    telling::tell::<F>(how, |event| {
+        event.destination = *telling.asked;
+        if let Some(given) = telling.given {
+            event.backend = *given;
+        }
+        event.service = telling.service;
+        event.reason = telling.reason as u8;
+        event.protocol = telling.protocol;
+    });
+}
+
 /// Has a call fail, at once.
 #[inline(always)]
 fn fail<F: Datapath>(
@@ -106,6 +148,12 @@ fn fail<F: Datapath>(
     reason: Reason,
 ) -> CallVerdict {
     count_in_process::<F>(reason);
+    let service = choose::service::<F>(asked, protocol(context), Netns::of(context));
+    let how = if reason.is_reject() { Happening::Reject } else { Happening::Drop };
+    traffic::failed_in_process::<F>(service, how);
+    if telling::is_wanted::<F>(how) {
+        tell::<F>(&Telling { asked, given: None, service, reason, protocol: protocol(context) });
+    }
     if level_enabled(Level::Debug) {
         log::<F>(context, asked, reason);
     }

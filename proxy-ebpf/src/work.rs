@@ -12,7 +12,7 @@ use proxy_common::{
     Port,
     clock::Tick,
     flow::{Flow, FlowKey, Kind, Tuple},
-    frontend::Frontend,
+    frontend::{Frontend, ServiceIndex},
     passing::Epoch,
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Work<F: Datapath> {
     pub(crate) quoted: Packet<F>,
     /// The frontend that it is for, if it opens a flow.
     pub(crate) frontend: Frontend,
+    /// The Service port that it is for, as far as that is known; one before [`ServiceIndex::FIRST`] if it is for none.
+    pub(crate) service: ServiceIndex,
     /// The key of its flow at this hook.
     pub(crate) key: FlowKey<F>,
     /// The present.

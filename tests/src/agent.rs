@@ -180,6 +180,14 @@ impl Agent<'_> {
         self.spec.node.namespace().run(|| Ok(command.output()?))
     }
 
+    /// The same as it goes on, with its standard output and its errors in these files.
+    pub fn begin_command(&self, arguments: &[&str], out: File, errors: File) -> Result<Process> {
+        let mut command = self.spec.node.namespace().command(self.binary()?);
+        let _ = command.args(arguments).arg("--pin-root").arg(&self.pin_root);
+        let _ = command.stdin(Stdio::null()).stdout(out).stderr(errors);
+        Process::spawn(self.spec.node.namespace(), command)
+    }
+
     /// The running process.
     #[must_use]
     pub const fn process(&self) -> Option<&Process> {

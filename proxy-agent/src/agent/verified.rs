@@ -19,7 +19,7 @@ use crate::{
 /// How much the tables are to have room for. Some of it is rounded up: that is said.
 fn capacity(arguments: &RunArgs) -> Capacity {
     let capacity = arguments.capacity.capacity();
-    let Capacity { flows, services, backends, frontends, affinities, .. } = capacity;
+    let Capacity { flows, services, backends, frontends, affinities, counted, .. } = capacity;
     info!(
         flows = flows.entries / 2,
         half_open_or_closed = flows.places,
@@ -27,6 +27,7 @@ fn capacity(arguments: &RunArgs) -> Capacity {
         endpoints = backends - BackendId::FIRST.0,
         frontends,
         affinity = affinities,
+        counted = counted - ServiceIndex::FIRST.0,
         "the tables of each family have room for"
     );
     capacity

@@ -9,6 +9,7 @@ use proxy_common::{
     frontend::{MAX_FRONTENDS, ServiceIndex},
     map_names::{self, family_ending},
     service::{MAX_SERVICES, MAX_SLOTS},
+    traffic::MAX_COUNTED,
 };
 
 /// How many entries the tables of a family have.
@@ -26,6 +27,8 @@ pub struct Capacity {
     pub frontends: u32,
     /// Clients whose backend is remembered.
     pub affinities: u32,
+    /// Rows of Service ports whose packets are counted, reserved ones included.
+    pub counted: u32,
 }
 
 impl Default for Capacity {
@@ -37,6 +40,7 @@ impl Default for Capacity {
             slots: MAX_SLOTS,
             frontends: MAX_FRONTENDS,
             affinities: MAX_AFFINITIES,
+            counted: MAX_COUNTED,
         }
     }
 }
@@ -59,7 +63,14 @@ impl Capacity {
             slots: 2 * endpoints,
             frontends,
             affinities,
+            counted: MAX_COUNTED,
         }
+    }
+
+    /// The same with counters for so many Service ports.
+    #[must_use]
+    pub const fn counting(self, counted: u32) -> Self {
+        Self { counted: counted + ServiceIndex::FIRST.0, ..self }
     }
 
     /// The tables' names and entries.
@@ -74,6 +85,7 @@ impl Capacity {
             (map_names::SLOTS, self.slots),
             (map_names::FRONTENDS, self.frontends),
             (map_names::AFFINITY, self.affinities),
+            (map_names::TRAFFIC, self.counted),
         ];
         [family_ending::<V4>(), family_ending::<V6>()]
             .iter()

@@ -110,6 +110,7 @@ fn capacity(sizes: &BTreeMap<String, u32>, wanted: Capacity) -> Capacity {
         slots: size(map_names::SLOTS, wanted.slots),
         frontends: size(map_names::FRONTENDS, wanted.frontends),
         affinities: size(map_names::AFFINITY, wanted.affinities),
+        counted: size(map_names::TRAFFIC, wanted.counted),
     }
 }
 

@@ -23,6 +23,7 @@ use proxy_common::{
     service_cidr::Guarded,
     shortfall::Shortfall,
     source_range::{Admitted, Ranged},
+    traffic::Traffic,
 };
 
 use super::{
@@ -31,6 +32,7 @@ use super::{
     mapped::MappedArray,
     object::pinned,
     table::Table,
+    traffic::TrafficTable,
 };
 
 /// The tables of one family.
@@ -46,6 +48,7 @@ pub struct Tables<F: Family> {
     slots: MappedArray<BackendId>,
     backends: MappedArray<Backend<F>>,
     epoch: MappedArray<Epoch>,
+    traffic: TrafficTable,
 }
 
 /// The name of a family's map.
@@ -84,6 +87,7 @@ impl<F: Family> Tables<F> {
             slots: mapped::<F, _>(pins, map_names::SLOTS)?,
             backends: mapped::<F, _>(pins, map_names::BACKENDS)?,
             epoch: mapped::<F, _>(pins, map_names::EPOCH)?,
+            traffic: TrafficTable::open::<F>(pins)?,
         })
     }
 
@@ -130,13 +134,32 @@ impl<F: Family> Tables<F> {
         self.frontends.remove(key)
     }
 
-    /// Names a Service port.
+    /// Names a Service port, and has it counted from now on.
     ///
     /// # Errors
     ///
-    /// If the map cannot be written.
+    /// If a map cannot be written.
     pub fn put_name(&mut self, index: ServiceIndex, name: ServiceName) -> Result<(), Error> {
+        self.traffic.begin(index)?;
         self.names.put(index, name)
+    }
+
+    /// What has been counted of a Service port; nothing if it is beyond those that are counted.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn traffic(&self, index: ServiceIndex) -> Result<Option<Traffic>, Error> {
+        self.traffic.of(index)
+    }
+
+    /// The name of a Service port, if the row has one.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn name(&self, index: ServiceIndex) -> Result<Option<ServiceName>, Error> {
+        self.names.get(&index)
     }
 
     /// Removes the name of a Service port.

@@ -4,7 +4,9 @@
 
 use clap::{Args, value_parser};
 
-use crate::bpf::{Capacity, FlowCapacity};
+use proxy_common::traffic::Traffic;
+
+use crate::bpf::{Capacity, FlowCapacity, processors};
 
 /// How much the tables of each family have room for.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -32,6 +34,21 @@ pub struct CapacityArgs {
     /// this, by the machine's memory.
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(16..=1 << 22))]
     pub max_affinity: Option<u32>,
+
+    /// The most ports of Services of each family whose packets, flows and refusals are counted. Without this, 16,384,
+    /// or as many as 64 MiB hold, in which each processor has counters of its own.
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(0..=1 << 20))]
+    pub max_counted: Option<u32>,
+}
+
+/// What counters may take by default, in bytes, and how many Service ports of a family are counted at the most.
+const COUNTERS: usize = 64 << 20;
+const COUNTED: usize = 1 << 14;
+
+/// How many Service ports of each family are counted by default, by as many processors.
+fn counted_by(processors: usize) -> u32 {
+    let room = COUNTERS / (2 * size_of::<Traffic>() * processors.max(1));
+    u32::try_from(room.min(COUNTED)).unwrap_or(u32::MAX)
 }
 
 /// What the flags are by default.
@@ -66,11 +83,12 @@ impl CapacityArgs {
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         let info = rustix::system::sysinfo();
-        self.on(info.totalram * u64::from(info.mem_unit))
+        let processors = processors().unwrap_or(1);
+        self.on(info.totalram * u64::from(info.mem_unit), processors)
     }
 
-    /// The same on a machine with this much memory, in bytes.
-    fn on(&self, memory: u64) -> Capacity {
+    /// The same on a machine with this much memory, in bytes, and with so many processors.
+    fn on(&self, memory: u64, processors: usize) -> Capacity {
         let defaults = Defaults::of(memory);
         let services = self.max_services.unwrap_or(defaults.services);
         let endpoints = self.max_endpoints.unwrap_or(defaults.endpoints);
@@ -81,11 +99,14 @@ impl CapacityArgs {
             self.max_frontends.unwrap_or(endpoints.max(4 * services)),
             self.max_affinity.unwrap_or(defaults.affinities),
         )
+        .counting(self.max_counted.unwrap_or_else(|| counted_by(processors).min(services)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proxy_common::frontend::ServiceIndex;
+
     use super::*;
 
     const GIB: u64 = 1 << 30;
@@ -108,6 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn counters_take_so_much_memory_at_most() {
+        let table =
+            [(1, 1 << 14), (2, 1 << 14), (32, 1 << 14), (64, 1 << 13), (96, 5461), (512, 1 << 10)];
+        for (processors, counted) in table {
+            assert_eq!(counted_by(processors), counted, "{processors}");
+        }
+    }
+
+    #[test]
     fn what_is_asked_for_is_what_there_is() {
         let asked = CapacityArgs {
             max_flows: Some(3000),
@@ -115,10 +145,14 @@ mod tests {
             max_endpoints: Some(50),
             max_frontends: None,
             max_affinity: Some(20),
+            max_counted: None,
         };
-        let capacity = asked.on(GIB);
+        let capacity = asked.on(GIB, 2);
         assert_eq!(capacity.flows, FlowCapacity::of_flows(3000));
         assert_eq!((capacity.frontends, capacity.affinities), (400, 20));
+        assert_eq!(capacity.counted, capacity.services);
+        let none = CapacityArgs { max_counted: Some(0), ..asked }.on(GIB, 2);
+        assert_eq!(none.counted, ServiceIndex::FIRST.0);
         assert!(capacity.services > 100 && capacity.backends > 50 && capacity.slots == 100);
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Names, socket_address};
 use crate::bpf::Tables;
+use crate::cli::FilterArgs;
 use crate::table::Row;
 
 /// A backend of a Service port.
@@ -41,8 +42,11 @@ impl Row for BackendRow {
     }
 }
 
-/// All backends that new flows can get, by Service port.
-pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<BackendRow>> {
+/// All backends of interest that new flows can get, by Service port.
+pub(super) fn rows<F: Family>(
+    tables: &Tables<F>,
+    filter: &FilterArgs,
+) -> anyhow::Result<Vec<BackendRow>> {
     let names = Names::read(tables)?;
     let mut indices = BTreeSet::new();
     for entry in tables.frontends() {
@@ -53,14 +57,21 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<BackendR
     }
     let mut rows = Vec::new();
     for index in indices {
+        let name = names.of(index);
+        if !filter.has_service(&name) {
+            continue;
+        }
         let service = tables.service(index)?;
         let cluster = members(tables, service.cluster)?;
         let local = members(tables, service.local)?;
         for id in cluster.union(&local) {
             let backend = tables.backend(*id)?;
+            if !filter.has_address([backend.address.into()]) {
+                continue;
+            }
             let sets = [("cluster", &cluster), ("local", &local)];
             rows.push(BackendRow {
-                service: names.of(index),
+                service: name.clone(),
                 family: F::NAME,
                 backend: socket_address(backend.address, backend.port),
                 id: id.0,

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{Names, socket_address};
 use crate::bpf::{Tables, clock};
+use crate::cli::FilterArgs;
 use crate::table::Row;
 
 /// A flow, as its forward entry has it.
@@ -52,15 +53,22 @@ impl Row for FlowRow {
     }
 }
 
-/// All live flows, by client.
-pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FlowRow>> {
+/// All live flows of interest, by client.
+pub(super) fn rows<F: Family>(
+    tables: &Tables<F>,
+    filter: &FilterArgs,
+) -> anyhow::Result<Vec<FlowRow>> {
     let names = Names::read(tables)?;
     let now = clock::now();
     let mut rows = Vec::new();
     for entry in tables.flows() {
         let (key, flow) = entry?;
         if !flow.kind.has(Kind::REPLY) && !flow.is_expired(key.protocol, now) {
-            rows.push(row(&names, &key, &flow, now));
+            let row = row(&names, &key, &flow, now);
+            let addresses = [row.client, row.frontend, row.backend].map(|address| address.ip());
+            if filter.has_service(&row.service) && filter.has_address(addresses) {
+                rows.push(row);
+            }
         }
     }
     rows.sort_by(|a, b| {

@@ -1,121 +1,165 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `sixfour list services`.
+//! `sixfour list services`: whether each Service port is programmed, and what has been counted of it.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
 };
 
-use proxy_common::{
-    Family,
-    frontend::{FrontendKind, ServiceIndex},
-    service::{EmptySet, Policy},
-};
+use proxy_common::{Family, frontend::ServiceIndex, traffic::Traffic};
 use serde::Serialize;
 
-use super::{Names, socket_address};
-use crate::bpf::Tables;
-use crate::table::Row;
+use super::{Names, shortfalls};
+use crate::{bpf::Tables, cli::FilterArgs, table::Row};
 
-/// A frontend.
+/// A Service port in a family; or a Service, or what is no Service's, of which all is missing.
 #[derive(Debug, Serialize)]
-pub(super) struct FrontendRow {
-    pub(super) service: String,
-    /// Node ports are at the unspecified address, which stands for each of the node's at which
-    /// they are served.
-    frontend: SocketAddr,
-    protocol: String,
-    /// `ClusterIP`, `NodePort`, `ExternalIP` or `LoadBalancer`.
-    kind: &'static str,
-    /// How many backends serve it on this node.
-    backends: u32,
-    /// `Cluster` or `Local`.
-    internal_traffic_policy: &'static str,
-    /// `Cluster` or `Local`.
-    external_traffic_policy: &'static str,
-    /// For how many seconds after its last new flow a client stays with its backend.
-    affinity_seconds: Option<u32>,
-    /// Whose clients are served at a load balancer's address, if not all are.
-    source_ranges: Vec<String>,
-    /// What becomes of new flows, of those from outside where another policy is for these.
+pub(super) struct ServiceRow {
+    service: String,
+    family: &'static str,
+    /// `programmed`; `partly`, if something of it is not in the tables; `missing`, if nothing is.
     state: &'static str,
+    /// Why something is not in the tables.
+    problems: Vec<String>,
+    /// At how many addresses and ports it is served.
+    frontends: usize,
+    /// How many backends there are for clients anywhere, and how many of them for those that ask for one of this node.
+    backends: u32,
+    local_backends: u32,
+    /// What has been counted; nothing if it is not.
+    counters: Option<Counters>,
 }
 
-impl Row for FrontendRow {
+/// What has been counted of a Service port since it was programmed.
+#[derive(Debug, Serialize)]
+struct Counters {
+    requests: u64,
+    request_bytes: u64,
+    replies: u64,
+    reply_bytes: u64,
+    flows: u64,
+    sockets: u64,
+    rejected: u64,
+    dropped: u64,
+}
+
+impl From<Traffic> for Counters {
+    fn from(traffic: Traffic) -> Self {
+        let [requests, replies] = traffic.volumes;
+        Self {
+            requests: requests.packets,
+            request_bytes: requests.bytes,
+            replies: replies.packets,
+            reply_bytes: replies.bytes,
+            flows: traffic.flows,
+            sockets: traffic.sockets,
+            rejected: traffic.rejected,
+            dropped: traffic.dropped,
+        }
+    }
+}
+
+impl Row for ServiceRow {
     const HEAD: &'static [&'static str] = &[
-        "SERVICE", "KIND", "FRONTEND", "PROTOCOL", "BACKENDS", "POLICY", "AFFINITY", "SOURCES",
-        "STATE", "PROBLEM",
+        "SERVICE",
+        "FAMILY",
+        "STATE",
+        "FRONTENDS",
+        "BACKENDS",
+        "LOCAL",
+        "FLOWS",
+        "SOCKETS",
+        "REQUESTS",
+        "REPLIES",
+        "REJECTED",
+        "DROPPED",
+        "PROBLEM",
     ];
 
     fn cells(&self) -> Vec<String> {
+        let count = |of: fn(&Counters) -> u64| {
+            self.counters
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |counters| of(counters).to_string())
+        };
         vec![
             self.service.clone(),
-            self.kind.to_owned(),
-            self.frontend.to_string(),
-            self.protocol.clone(),
-            self.backends.to_string(),
-            match self.kind {
-                "ClusterIP" => self.internal_traffic_policy.to_owned(),
-                _ => self.external_traffic_policy.to_owned(),
-            },
-            self.affinity_seconds.map(|seconds| format!("{seconds}s")).unwrap_or_default(),
-            self.source_ranges.join(","),
+            self.family.to_owned(),
             self.state.to_owned(),
-            String::new(),
+            self.frontends.to_string(),
+            self.backends.to_string(),
+            self.local_backends.to_string(),
+            count(|counters| counters.flows),
+            count(|counters| counters.sockets),
+            count(|counters| counters.requests),
+            count(|counters| counters.replies),
+            count(|counters| counters.rejected),
+            count(|counters| counters.dropped),
+            self.problems.join("; "),
         ]
     }
 }
 
-/// All frontends of Service ports, by name.
-pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<FrontendRow>> {
+/// All Service ports of a family that are of interest, by name, and behind them what is missing of others.
+pub(super) fn rows<F: Family>(
+    tables: &Tables<F>,
+    filter: &FilterArgs,
+) -> anyhow::Result<Vec<ServiceRow>> {
     let names = Names::read(tables)?;
-    let mut ranges: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for range in tables.source_ranges() {
-        let (index, range) = range?;
-        let address: IpAddr = range.address.into();
-        ranges.entry(index).or_default().push(format!("{address}/{}", range.length));
-    }
-    for list in ranges.values_mut() {
-        list.sort();
-    }
-    let mut rows = Vec::new();
+    let missing = shortfalls::rows(tables, filter)?;
+    let mut frontends: BTreeMap<ServiceIndex, Vec<IpAddr>> = BTreeMap::new();
     for entry in tables.frontends() {
         let (key, frontend) = entry?;
-        let index = frontend.service();
-        if index < ServiceIndex::FIRST {
+        frontends.entry(frontend.service()).or_default().push(key.address.into());
+    }
+    let mut rows = Vec::new();
+    let mut told = BTreeSet::new();
+    for (index, service) in names.named() {
+        if !filter.has_service(&service) {
             continue;
         }
-        let service = tables.service(index)?;
-        let policy = service.policy;
-        let (kind, bit) = match frontend.kind() {
-            FrontendKind::ClusterIp => ("ClusterIP", Policy::INTERNAL_LOCAL),
-            FrontendKind::NodePort => ("NodePort", Policy::EXTERNAL_LOCAL),
-            FrontendKind::ExternalIp => ("ExternalIP", Policy::EXTERNAL_LOCAL),
-            FrontendKind::LoadBalancer => ("LoadBalancer", Policy::EXTERNAL_LOCAL),
+        let at = frontends.remove(&index).unwrap_or_default();
+        let row = tables.service(index)?;
+        let backends = || {
+            let slots = row.cluster.start()..row.cluster.start() + row.cluster.count();
+            slots.map(|slot| Ok(tables.backend(tables.slot(slot)?)?.address.into()))
         };
-        let set = if policy.has(bit) { service.local } else { service.cluster };
-        let local = |bit| if policy.has(bit) { "Local" } else { "Cluster" };
-        let restricted =
-            frontend.kind() == FrontendKind::LoadBalancer && policy.has(Policy::SOURCE_RANGES);
-        rows.push(FrontendRow {
-            service: names.of(index),
-            frontend: socket_address(key.address, key.port),
-            protocol: key.protocol.to_string(),
-            kind,
-            backends: set.count(),
-            internal_traffic_policy: local(Policy::INTERNAL_LOCAL),
-            external_traffic_policy: local(Policy::EXTERNAL_LOCAL),
-            affinity_seconds: Some(policy.affinity_seconds()).filter(|seconds| *seconds > 0),
-            source_ranges: ranges.get(&index).filter(|_| restricted).cloned().unwrap_or_default(),
-            state: match set.when_empty() {
-                None => "serving",
-                Some(EmptySet::Reject) => "refusing",
-                Some(EmptySet::Drop) => "dropping",
+        if !filter.address.is_empty()
+            && !filter.has_address(at.iter().copied())
+            && !filter.has_address(backends().collect::<anyhow::Result<Vec<IpAddr>>>()?)
+        {
+            continue;
+        }
+        let concerns = missing.iter().enumerate().filter(|(_, row)| row.concerns(&service));
+        let (places, problems): (Vec<_>, Vec<_>) =
+            concerns.map(|(place, row)| (place, row.problem().to_owned())).unzip();
+        told.extend(places);
+        rows.push(ServiceRow {
+            family: F::NAME,
+            state: match (at.is_empty(), problems.is_empty()) {
+                (true, _) => "missing",
+                (false, false) => "partly",
+                (false, true) => "programmed",
             },
+            problems,
+            frontends: at.len(),
+            backends: row.cluster.count(),
+            local_backends: row.local.count(),
+            counters: tables.traffic(index)?.map(Counters::from),
+            service,
         });
     }
-    rows.sort_by(|a, b| {
-        (&a.service, a.frontend, &a.protocol).cmp(&(&b.service, b.frontend, &b.protocol))
-    });
+    rows.sort_by(|a, b| a.service.cmp(&b.service));
+    let others = missing.iter().enumerate().filter(|(place, _)| !told.contains(place));
+    rows.extend(others.map(|(_, row)| ServiceRow {
+        service: row.service().to_owned(),
+        family: F::NAME,
+        state: "missing",
+        problems: vec![row.problem().to_owned()],
+        frontends: 0,
+        backends: 0,
+        local_backends: 0,
+        counters: None,
+    }));
     Ok(rows)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What of Services is not in the tables, among what `sixfour list services` says.
+//! What of Services is not in the tables, among what `sixfour list` says.
 
 use proxy_common::{
     Family, Port,
@@ -8,19 +8,19 @@ use proxy_common::{
 };
 use serde::Serialize;
 
-use super::{named, services::FrontendRow};
-use crate::bpf::Tables;
+use super::{frontends::FrontendRow, named};
 use crate::table::Row;
+use crate::{bpf::Tables, cli::FilterArgs};
 
 /// A frontend, or what is missing.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum ServiceRow {
+pub(super) enum Listed {
     Frontend(FrontendRow),
     Missing(ShortfallRow),
 }
 
-impl Row for ServiceRow {
+impl Row for Listed {
     const HEAD: &'static [&'static str] = FrontendRow::HEAD;
 
     fn cells(&self) -> Vec<String> {
@@ -80,6 +80,22 @@ impl ShortfallRow {
         }
     }
 
+    /// What it is of.
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// What is wrong.
+    pub(super) fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// Whether it is a Service port's with this name, or all of its Service's.
+    pub(super) fn concerns(&self, port: &str) -> bool {
+        let rest = port.strip_prefix(&self.service);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![String::new(); FrontendRow::HEAD.len()];
         cells[0].clone_from(&self.service);
@@ -94,12 +110,18 @@ impl ShortfallRow {
     }
 }
 
-/// All that a family's table says.
-pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<ShortfallRow>> {
+/// All that a family's table says of the Services of interest.
+pub(super) fn rows<F: Family>(
+    tables: &Tables<F>,
+    filter: &FilterArgs,
+) -> anyhow::Result<Vec<ShortfallRow>> {
     let mut rows = Vec::new();
     for entry in tables.shortfalls() {
         let (row, shortfall) = entry?;
-        rows.push((row == OTHERS, ShortfallRow::new(F::NAME, row, &shortfall)));
+        let told = ShortfallRow::new(F::NAME, row, &shortfall);
+        if filter.has_service(&told.service) && filter.address.is_empty() {
+            rows.push((row == OTHERS, told));
+        }
     }
     rows.sort_by(|(a_last, a), (b_last, b)| {
         (a_last, &a.service, a.port, &a.problem).cmp(&(b_last, &b.service, b.port, &b.problem))
@@ -108,7 +130,7 @@ pub(super) fn rows<F: Family>(tables: &Tables<F>) -> anyhow::Result<Vec<Shortfal
 }
 
 /// What is there, and behind it what is not.
-pub(super) fn beside(frontends: Vec<FrontendRow>, missing: Vec<ShortfallRow>) -> Vec<ServiceRow> {
-    let frontends = frontends.into_iter().map(ServiceRow::Frontend);
-    frontends.chain(missing.into_iter().map(ServiceRow::Missing)).collect()
+pub(super) fn beside(frontends: Vec<FrontendRow>, missing: Vec<ShortfallRow>) -> Vec<Listed> {
+    let frontends = frontends.into_iter().map(Listed::Frontend);
+    frontends.chain(missing.into_iter().map(Listed::Missing)).collect()
 }

@@ -126,6 +126,16 @@ fn look_up<F: Datapath>(asked: &SocketAddress, protocol: Protocol, netns: Netns)
     found.unwrap_or(NOTHING)
 }
 
+/// The Service port whose frontend a process names; one before [`ServiceIndex::FIRST`] if there is none.
+#[inline(always)]
+pub(super) fn service<F: Datapath>(
+    asked: &SocketAddress,
+    protocol: Protocol,
+    netns: Netns,
+) -> ServiceIndex {
+    look_up::<F>(asked, protocol, netns).service()
+}
+
 #[inline(always)]
 fn of_frontend<F: Datapath>(
     frontend: Frontend,

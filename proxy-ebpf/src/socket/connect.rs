@@ -7,9 +7,9 @@ use proxy_common::{Protocol, backend::BackendId, counter::Reason, socket::Transl
 use super::{
     Netns,
     choose::{Choice, Use, choose},
-    fail, memory, named, protocol, rename, send,
+    fail, given, memory, named, protocol, rename, send,
 };
-use crate::{counter::count_in_process, family::Datapath, flow, verdict::CallVerdict};
+use crate::{family::Datapath, flow, verdict::CallVerdict};
 
 /// Gives a socket a backend of the family `F`, at a hook of the family `H`.
 #[inline(never)]
@@ -52,6 +52,6 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
         return fail::<F>(context, &asked, Reason::DropSocketMemory);
     }
     rename::<H>(context, &translation.given);
-    count_in_process::<F>(Reason::SocketTranslated);
+    given::<F>(&translation, protocol);
     CallVerdict::Go
 }

@@ -16,9 +16,9 @@ use proxy_common::{
 use super::{
     Netns,
     choose::{Choice, Use, choose},
-    fail, memory, named, protocol, rename, serves,
+    fail, given, memory, named, protocol, rename, serves,
 };
-use crate::{counter::count_in_process, family::Datapath, flow::now, verdict::CallVerdict};
+use crate::{family::Datapath, flow::now, verdict::CallVerdict};
 
 /// Gives a datagram a backend of the family `F`, at a hook of the family `H`.
 #[inline(never)]
@@ -62,7 +62,7 @@ fn decide<H: Datapath, F: Datapath>(context: &SockAddrContext) -> CallVerdict {
     *memory::found(sent) = translation;
     let _: &mut Translation = memory::use_found(sent, now);
     rename::<H>(context, &translation.given);
-    count_in_process::<F>(Reason::SocketTranslated);
+    given::<F>(memory::found(sent), Protocol::UDP);
     CallVerdict::Go
 }
 

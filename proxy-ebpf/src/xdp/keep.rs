@@ -49,7 +49,7 @@ pub(super) fn go_on<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     };
     let flow = found.flow();
     work.now = flow::now();
-    (work.flow.to, work.flow.kind) = (flow.to, flow.kind);
+    (work.flow.to, work.flow.kind, work.flow.service) = (flow.to, flow.kind, flow.service);
     work.reply_key = FlowKey::new(flow.to.reversed(), work.key.protocol, Hook::INGRESS);
     let Some(tells) = tells(context, network, flow, &work.key, work.flags) else {
         return up::<F>(Reason::XdpUpFlow);
@@ -79,7 +79,8 @@ pub(super) fn go_on<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     if !other.answers(&work.key.tuple) || !note(work, (found, other), tells) {
         return up::<F>(Reason::XdpUpFlow);
     }
-    send(context, network, &work.key, &work.flow.to, (work.flow.device, &work.flow.mac))
+    let Flow { to, kind, service, device, mac, .. } = &work.flow;
+    send(context, network, &work.key, (to, *kind, *service), (*device, mac))
 }
 
 /// What a packet with these flags tells of its flow, if the driver can take note of it.

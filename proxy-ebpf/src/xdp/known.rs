@@ -48,10 +48,11 @@ pub(super) fn follow<F: Datapath>(context: &XdpContext, network: usize, vlan: u1
         return leave_to(HAS_TO_TELL, &key, came_by, flags);
     }
     let (to, next, mac) = (flow.to, flow.device, flow.mac);
+    let (kind, service) = (flow.kind, flow.service);
     if !found.is(&key) {
         return up::<F>(Reason::XdpUpFlow);
     }
-    send(context, network, &key, &to, (next, &mac))
+    send(context, network, &key, (&to, kind, service), (next, &mac))
 }
 
 /// Leaves a packet to what goes on with it.

@@ -8,7 +8,7 @@ use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use proxy_common::{
     Protocol,
     counter::Reason,
-    flow::{FlowKey, Kind, Queue},
+    flow::{Flow, FlowKey, Kind, Queue},
     frontend::{FrontendKind, ServiceIndex},
     service::Policy,
 };
@@ -24,7 +24,7 @@ use crate::{
     frame::is_to,
     masquerade, outset,
     packet::Part,
-    queue, tcp, wire,
+    queue, tcp, telling, traffic, wire,
     work::Work,
 };
 
@@ -75,14 +75,11 @@ pub(super) fn open<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
         return up::<F>(Reason::XdpUpNew);
     }
     count::<F>(Reason::FlowCreated);
+    traffic::created::<F>(work.flow.service);
+    telling::created::<F>(by);
     if work.flow.kind.is_folded() {
-        return send(
-            context,
-            network,
-            &work.key,
-            &work.flow.to,
-            (work.flow.device, &work.flow.mac),
-        );
+        let Flow { to, kind, service, device, mac, .. } = &work.flow;
+        return send(context, network, &work.key, (to, *kind, *service), (*device, mac));
     }
     up::<F>(Reason::XdpUpNew)
 }

@@ -12,7 +12,8 @@ use proxy_common::{
     Protocol,
     counter::Reason,
     device::{DeviceTraits, Wire},
-    flow::{FlowKey, Tuple},
+    flow::{FlowKey, Kind, Tuple},
+    frontend::ServiceIndex,
     ways::Hop,
 };
 
@@ -28,6 +29,7 @@ use crate::{
     frame::{ETHERNET, Frame, read},
     hops,
     rewrite::{addresses_difference, carry, fold, ports_difference},
+    traffic,
 };
 
 /// Where the checksum is in a header of TCP and of UDP, in bytes.
@@ -40,7 +42,7 @@ pub(super) fn send<F: Datapath>(
     context: &XdpContext,
     network: usize,
     key: &FlowKey<F>,
-    to: &Tuple<F>,
+    (to, kind, service): (&Tuple<F>, Kind, ServiceIndex),
     (next, mac): (u32, &[u8; 6]),
 ) -> u32 {
     let Some(&Hop { own, traits, .. }) = hops::used(next, mac, now()) else {
@@ -52,6 +54,7 @@ pub(super) fn send<F: Datapath>(
     if is_limited && !is_in_one_buffer(context) || F::time_to_live(context, network) <= 1 {
         return up::<F>(Reason::XdpUpUnusual);
     }
+    let length = context.length();
     let Some(network) = tag(context, network, wire.vlan) else {
         return up::<F>(Reason::XdpUpUnusual);
     };
@@ -64,6 +67,7 @@ pub(super) fn send<F: Datapath>(
         return dropped::<F>();
     }
     count::<F>(Reason::XdpSent);
+    traffic::translated::<F>(service, kind, length);
     if is_own {
         return XDP_TX;
     }

@@ -60,7 +60,9 @@ fn the_tables_can_be_listed() -> Result<()> {
     cluster.serve_web(&["web-1"])?;
     let mut agent = cluster.agent("anc-node").start()?;
     let binary = binary()?;
-    for (what, expected) in [("services", "web:tcp"), ("backends", "web:udp"), ("flows", "[")] {
+    for (what, expected) in
+        [("services", "web:tcp"), ("frontends", "web:tcp"), ("backends", "web:udp"), ("flows", "[")]
+    {
         let output = Command::new(&binary)
             .args(["list", what, "-o", "json", "--pin-root"])
             .arg(agent.pin_root())

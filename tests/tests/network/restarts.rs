@@ -55,7 +55,7 @@ fn a_killed_agent_leaves_nothing_stale<F: TestFamily>() -> Result<()> {
             let old = client.patience(Duration::from_millis(300)).ask(protocol, old);
             ensure!(old.is_err(), "{attach}: the Service that is gone leads to {old:?}");
         }
-        let services = agent.list("services")?.to_string();
+        let services = agent.list("frontends")?.to_string();
         ensure!(services.contains("/new:tcp") && services.contains("/web:tcp"), "{services}");
         ensure!(!services.contains("/old:"), "{services}");
         let pins = agent.pin_root().to_owned();
@@ -85,7 +85,7 @@ fn a_second_agent_waits_and_takes_over<F: TestFamily>() -> Result<()> {
     let waiting = "waiting until it ends";
     ensure!(eventually(|| said().contains(waiting)), "{}", said());
     // The first has not been disturbed.
-    ensure!(agent.list("services")?.to_string().contains("/web:tcp"));
+    ensure!(agent.list("frontends")?.to_string().contains("/web:tcp"));
     let refused = agent.command(&["cleanup"])?;
     let error = String::from_utf8_lossy(&refused.stderr);
     ensure!(refused.status.code() == Some(1) && error.contains("is running"), "{error}");

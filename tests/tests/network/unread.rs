@@ -90,7 +90,7 @@ fn nothing_is_taken_off_before_all_is_known<F: TestFamily>() -> Result<()> {
         let before = programs(&former)?;
         let names: Vec<_> = before.iter().map(|(name, _)| &**name).collect();
         ensure!(names == [UPLINK_INGRESS, INGRESS, INGRESS], "{way}: {names:?}");
-        let listed = former.list("services")?;
+        let listed = former.list("frontends")?;
         let rows = listed.as_array().context("a list")?;
         let names = rows.iter().filter_map(|row| row["service"].as_str()?.split(':').next());
         let services: BTreeSet<_> = names.collect();

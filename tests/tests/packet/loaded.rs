@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::util::nr_cpus;
 use proxy_agent::bpf::object::pinned;
 use proxy_agent::bpf::{
@@ -22,6 +22,7 @@ use proxy_agent::collector::{Collected, collect};
 use proxy_common::affinity::{Affinity, AffinityKey};
 use proxy_common::backend::{Backend, BackendId};
 use proxy_common::device::Device;
+use proxy_common::event::Listeners;
 use proxy_common::flow::{Flow, FlowKey};
 use proxy_common::foreign_nat::ForeignNat;
 use proxy_common::fragment::{FragmentKey, Fragmented};
@@ -32,6 +33,7 @@ use proxy_common::reject::Budget;
 use proxy_common::service::Policy;
 use proxy_common::service_cidr::{Outsider, Prefix as ServicePrefix};
 use proxy_common::source_range::{Admitted, Ranged};
+use proxy_common::traffic::Traffic;
 use proxy_common::ways::{HOP_ROWS, Hop};
 use proxy_common::{Family, Port, counter, map_names};
 use proxy_tests::scratch::Scratch;
@@ -66,6 +68,10 @@ pub(crate) struct Loaded<F: Tabled> {
     pub(crate) hops: Array<MapData, Hop>,
     pub(crate) ways: WaysTable,
     pub(crate) route_mtus: RouteMtus,
+    traffic: PerCpuArray<MapData, Traffic>,
+    pub(crate) listeners: Array<MapData, Listeners>,
+    /// What programs tell each listener.
+    pub(crate) events: Vec<RingBuf<MapData>>,
     /// The first rows that are not used yet.
     pub(crate) next_service: u32,
     pub(crate) next_backend: u32,
@@ -126,6 +132,12 @@ impl<F: Tabled> Loaded<F> {
             hops: hops.try_into()?,
             ways: WaysTable::open(pins)?,
             route_mtus: RouteMtus::open(pins)?,
+            traffic: pinned(pins, &of_family(map_names::TRAFFIC))?.try_into()?,
+            listeners: pinned(pins, map_names::LISTENERS)?.try_into()?,
+            events: map_names::EVENTS
+                .iter()
+                .map(|name| Ok(RingBuf::try_from(pinned(pins, name)?)?))
+                .collect::<Result<_>>()?,
             next_service: ServiceIndex::FIRST.0,
             next_backend: BackendId::FIRST.0,
             next_slot: 0,
@@ -135,6 +147,11 @@ impl<F: Tabled> Loaded<F> {
 
     /// Makes the tables as good as new.
     pub(crate) fn clear(&mut self) -> Result<()> {
+        let processors = nr_cpus().map_err(|(_, error)| error)?;
+        for row in 0..self.next_service {
+            let none = PerCpuValues::try_from(vec![Traffic::default(); processors])?;
+            self.traffic.set(row, none, 0)?;
+        }
         ensure!(self.next_service.max(self.next_backend).max(self.next_slot) <= ROWS, "more rows");
         let nobody = address::<F>(SocketAddr::new(F::FAMILY.unspecified(), 0));
         let frontends =
@@ -158,6 +175,10 @@ impl<F: Tabled> Loaded<F> {
         for prefix in std::mem::take(&mut self.service_cidrs) {
             self.tables.remove_service_cidr(prefix)?;
         }
+        self.listeners.set(0, Listeners::default(), 0)?;
+        for events in &mut self.events {
+            while events.next().is_some() {}
+        }
         clear(&mut self.flows)?;
         clear(&mut self.fragments)?;
         clear(&mut self.outsiders)?;
@@ -170,12 +191,20 @@ impl<F: Tabled> Loaded<F> {
         }
         // What one scenario has spent on refusals, another would miss.
         self.refill()?;
-        let processors = nr_cpus().map_err(|(_, error)| error)?;
         for row in 0..counter::ROWS {
             let zeros = PerCpuValues::try_from(vec![0; processors])?;
             self.counters.set(row, zeros, 0)?;
         }
         Ok(())
+    }
+
+    /// What has been counted of all Service ports together.
+    pub(crate) fn traffic(&self) -> Result<Traffic> {
+        let mut sum = Traffic::default();
+        for index in (ServiceIndex::FIRST.0..self.next_service).map(ServiceIndex) {
+            sum = sum.and(&self.tables.traffic(index)?.context("it is not counted")?);
+        }
+        Ok(sum)
     }
 
     /// Collects silent flows, as the agent does now and then.

@@ -79,7 +79,7 @@ fn a_service_without_room_waits_for_it<F: TestFamily>() -> Result<()> {
 
 /// What the listing says to be missing in a family, without an agent, too.
 fn missing<F: TestFamily>(agent: &Agent<'_>) -> Result<Vec<Value>> {
-    let listed = agent.list("services")?;
+    let listed = agent.list("frontends")?;
     let rows = listed.as_array().context("no array")?.iter();
     let is_missing =
         |row: &&Value| row.get("problem").is_some() && row["family"] == F::FAMILY.name();

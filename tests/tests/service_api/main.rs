@@ -5,6 +5,7 @@
 
 mod affinity;
 mod beside;
+mod counters;
 mod drivers;
 mod exhaustion;
 mod full_tables;
@@ -13,6 +14,7 @@ mod host_network;
 mod local_clients;
 mod matrix;
 mod modules;
+mod monitored;
 mod node_address;
 mod node_ports;
 mod own_backends;

@@ -98,7 +98,7 @@ fn a_thousand_endpoints_in_many_slices<F: TestFamily>() -> Result<()> {
     };
     serve(ENDPOINTS)?;
     let mut agent = cluster.agent(NODE).start()?;
-    let listed = agent.list("services")?;
+    let listed = agent.list("frontends")?;
     let client = Client::new(cluster.topology.pod("client"));
     let target = Frontend::ClusterIp.target(F::FAMILY);
     // Of a thousand that are equally likely, a third of one is missed by so many on average.

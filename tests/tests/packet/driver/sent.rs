@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use proxy_common::counter::Reason;
 use proxy_common::device::DeviceTraits;
 use proxy_common::service::Policy;
+use proxy_common::traffic::Traffic;
 use proxy_tests::both_families;
 use proxy_tests::packet::{Content, Packet, TcpFlags};
 use proxy_tests::protocol::Protocol;
@@ -41,6 +42,9 @@ fn flows_leave_from_the_driver<F: Tabled>() -> Result<()> {
         }
         ensure!(node.rig.count(Reason::XdpSent)? == before + 14, "some went up");
         ensure!(node.rig.count(Reason::FlowCreated)? == 2, "other flows");
+        let Traffic { volumes: [requests, replies], flows, .. } = node.rig.traffic()?;
+        ensure!(requests.packets + replies.packets == 14 && flows == 2, "{requests:?} {replies:?}");
+        ensure!(requests.packets > 2 && replies.packets > 2, "{requests:?} {replies:?}");
         ensure!(node.rig.count(Reason::FlowConfirmed)? == 2, "not confirmed");
         ensure!(node.rig.count(Reason::FlowMasqueraded)? == 0, "flows of the stack");
         Ok(())
