@@ -32,6 +32,7 @@ mod families;
 mod found;
 mod health;
 mod health_checks;
+mod lacking;
 mod node_ports;
 mod rest;
 mod side_by_side;
@@ -231,10 +232,12 @@ impl Runner {
         self.count_endpoints(&dirty);
         let outcomes = self.flush(&dirty);
         let started = self.started;
+        let mut lacks = Vec::new();
         for (family, outcome) in self.families.iter_mut().zip(outcomes) {
             if outcome.left_sockets {
                 self.left_sockets.send_replace(());
             }
+            lacks.push((family.name(), outcome.lacks));
             for problem in outcome.problems {
                 let (family, service) = (family.name(), problem.service);
                 let error = chain(&problem.error);
@@ -252,6 +255,9 @@ impl Runner {
                 warn!(family, error, "cannot write what belongs to no Service, will try again");
                 self.last_error = Some(format!("{family}: {error}"));
             }
+        }
+        for (family, lacks) in lacks {
+            self.tell_lacking(family, lacks);
         }
     }
 

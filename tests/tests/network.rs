@@ -27,6 +27,7 @@ mod network {
     mod refusals;
     mod restarts;
     mod service_cidrs;
+    mod service_events;
     mod sizes;
     mod socket_errors;
     mod starts;

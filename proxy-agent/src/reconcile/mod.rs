@@ -85,7 +85,7 @@ pub use crate::dataplane::Rows;
 pub use adopt::AdoptError;
 pub use family::FamilyReconciler;
 pub use ids::Exhausted;
-pub use outcome::{Conflict, Outcome, Problem, ReconcileError};
+pub use outcome::{Conflict, Lack, Outcome, Problem, ReconcileError};
 pub use service_cidrs::ServiceCidrs;
 
 #[cfg(test)]

@@ -3,18 +3,33 @@
 
 use std::error::Error;
 
-use proxy_common::{Family, frontend::FrontendKey};
+use proxy_common::{Family, frontend::FrontendKey, shortfall::Cause};
 
 use super::ids::Exhausted;
-use crate::model::ServiceName;
+use crate::{model::ServiceName, plan::PortId};
 
 /// What a pass has done.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// What failed. It stays pending.
     pub problems: Vec<Problem>,
+    /// What is newly missing.
+    pub lacks: Vec<Lack>,
     /// Whether backends have stopped serving that UDP sockets may be connected to.
     pub left_sockets: bool,
+}
+
+/// Something of a Service that is newly not in the tables, or for another reason than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The Service.
+    pub service: ServiceName,
+    /// The port of it that is concerned, if it is one.
+    pub port: Option<PortId>,
+    /// What kind of reason that is.
+    pub cause: Cause,
+    /// Why, in words, with the flag that helps.
+    pub message: String,
 }
 
 /// What failed for one Service.

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +17,11 @@ use proxy_common::{
     shortfall::{Cause, MAX_SHORTFALLS, OTHERS, Shortfall},
 };
 
-use super::{apply::apply, outcome::ReconcileError, retry::Retry};
+use super::{
+    apply::apply,
+    outcome::{Lack, ReconcileError},
+    retry::Retry,
+};
 use crate::{
     chain::chain,
     dataplane::{Dataplane, Op, name_of},
@@ -69,6 +74,8 @@ pub(super) struct Shortfalls<F: Family> {
     /// Rows whose contents are not known.
     stale: BTreeSet<u32>,
     retry: Retry,
+    /// What has newly come to be missing of Services, until it is taken.
+    news: Vec<Lack>,
 }
 
 impl<F: Family> Shortfalls<F> {
@@ -83,6 +90,7 @@ impl<F: Family> Shortfalls<F> {
             told_others: 0,
             stale: BTreeSet::new(),
             retry: Retry::default(),
+            news: Vec::new(),
         }
     }
 
@@ -146,11 +154,26 @@ impl<F: Family> Shortfalls<F> {
         if self.missing.get(&subject) == words.as_ref() {
             return;
         }
+        if let (Some(words), Subject::Attempt(service) | Subject::Contested(service, ..)) =
+            (&words, &subject)
+        {
+            self.news.push(Lack {
+                service: service.clone(),
+                port: words.port.as_ref().map(|(port, _)| *port),
+                cause: words.cause,
+                message: words.message.clone(),
+            });
+        }
         let _ = match words {
             Some(words) => self.missing.insert(subject.clone(), words),
             None => self.missing.remove(&subject),
         };
         let _ = self.changed.insert(subject);
+    }
+
+    /// What has newly come to be missing of Services since this was asked last.
+    pub(super) fn take_news(&mut self) -> Vec<Lack> {
+        mem::take(&mut self.news)
     }
 
     /// Has the table say what there is: what has changed, and at first all. `now` is on a clock that never goes back.
@@ -182,9 +205,9 @@ impl<F: Family> Shortfalls<F> {
 
     /// What is to be written, which is taken for done.
     fn difference(&mut self) -> Vec<Op<F>> {
-        let stale = std::mem::take(&mut self.stale).into_iter();
+        let stale = mem::take(&mut self.stale).into_iter();
         let mut ops: Vec<_> = stale.map(|row| Op::RemoveShortfall { row }).collect();
-        for subject in std::mem::take(&mut self.changed) {
+        for subject in mem::take(&mut self.changed) {
             match (self.missing.get(&subject), self.rows.get(&subject).copied()) {
                 (Some(words), Some(row)) => ops.push(words.put(row, &subject)),
                 (Some(_), None) => _ = self.others.insert(subject),

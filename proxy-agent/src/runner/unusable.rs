@@ -25,6 +25,11 @@ impl Runner {
         self
     }
 
+    /// Where Services are told of what they lack.
+    pub(super) fn events(&self) -> Option<&Events> {
+        self.unusable.as_ref().map(|telling| &telling.events)
+    }
+
     /// Tells Services that may have changed.
     pub(super) fn tell_unusable(&mut self, changed: &BTreeSet<ServiceName>) {
         let Some(Telling { events, told }) = &mut self.unusable else { return };

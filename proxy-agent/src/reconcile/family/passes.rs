@@ -107,6 +107,7 @@ impl<F: Family> FamilyReconciler<F> {
                 Err(failed) => self.stop(name, failed, clock(), &mut outcome),
             }
         }
+        outcome.lacks = self.shortfalls.take_news();
         outcome
     }
 

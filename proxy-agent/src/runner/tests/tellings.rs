@@ -6,13 +6,18 @@ use std::sync::atomic::AtomicBool;
 use proxy_common::Family;
 
 use super::*;
-use crate::{both_families::in_both_families, events::Events, model::ServiceCidr};
+use crate::{
+    both_families::in_both_families,
+    events::{EventType, Events},
+    model::{ObjectKey, ServiceCidr},
+};
 
 in_both_families!(
     a_family_that_is_stuck_for_a_minute_makes_the_proxy_unwell,
     what_concerns_the_whole_family_makes_the_proxy_unwell,
     services_that_cannot_be_served_leave_the_proxy_well,
     endpoints_that_are_not_served_are_told_of_once,
+    what_is_missing_is_told_of_once,
 );
 
 /// A dual-stack Service.
@@ -141,5 +146,68 @@ fn endpoints_that_are_not_served_are_told_of_once<F: Family>() {
             assert!(name.is_none_or(|name| name == "ns/a"));
             assert!(told.try_recv().is_err());
         }
+    });
+}
+
+fn what_is_missing_is_told_of_once<F>()
+where
+    F: Family<Addr: Send> + Send,
+{
+    let of = |texts: [&'static str; 2]| texts[F::INDEX as usize];
+    let (shared, bad) = (of(["10.0.0.1", "fd00::1"]), of(["10.0.0.66", "fd00::66"]));
+    let key: IpAddr = bad.parse().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let fails = move |op: &Op<F>| {
+        !over.load(Ordering::Relaxed)
+            && matches!(op, Op::PutFrontend { key: at, .. } if at.address.into() == key)
+    };
+    let (events, mut told) = Events::queued();
+    let faulty = Faulty { inner: Shared::<F>::default(), fails };
+    let runner = Runner::new("me", Options::default()).with_family(faulty).unwrap();
+    let mut told = move || {
+        let told = std::iter::from_fn(|| told.try_recv().ok());
+        let told = told.map(|event| {
+            assert_eq!(event.type_, EventType::Warning);
+            (event.regarding.service.to_string(), event.reason, event.note)
+        });
+        told.collect::<Vec<_>>()
+    };
+    run(async {
+        let bench = Bench::new(runner.with_events(events));
+        let _ = bench.sync().await;
+        assert_eq!(told(), []);
+        let _ = bench.send([service("a", &[shared]), service("b", &[shared])]).await;
+        let losers = told();
+        let (is_conflict, whose): (Vec<_>, Vec<_>) = losers
+            .iter()
+            .map(|(service, reason, told)| {
+                let says = told.contains("does not serve port 80/TCP")
+                    && told.contains(F::NAME)
+                    && told.contains("is that of ns/a");
+                (*reason == "FrontendConflict" && says, &**service)
+            })
+            .unzip();
+        assert!(!whose.is_empty() && whose.iter().all(|whose| *whose == "ns/b"), "{losers:?}");
+        assert!(is_conflict.iter().all(|is| *is), "{losers:?}");
+        // Nothing is told twice.
+        let _ = bench.send([service("b", &[shared])]).await;
+        assert_eq!(told(), []);
+        let _ = bench.send([service("c", &[bad])]).await;
+        let failed = told();
+        let [(whose, "FailedToProgram", says)] = failed.as_slice() else { panic!("{failed:?}") };
+        assert!(whose == "ns/c" && says.contains("node me does not serve all of it"), "{says}");
+        assert!(says.contains(F::NAME) && says.contains("chosen to fail"), "{says}");
+        // It is tried again and again.
+        sleep(Duration::from_mins(5)).await;
+        assert_eq!(told(), []);
+        // And is news again when it has been well.
+        is_over.store(true, Ordering::Relaxed);
+        sleep(Duration::from_mins(2)).await;
+        is_over.store(false, Ordering::Relaxed);
+        let name = ObjectName::new("ns", "c");
+        let _ = bench.send([Event::Delete(ObjectKey { kind: Kind::Service, name })]).await;
+        let _ = bench.send([service("c", &[bad])]).await;
+        assert_eq!(told(), failed);
     });
 }
