@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod configured;
+mod measures;
 mod memory;
 mod mending;
 mod node_addresses;
@@ -43,6 +44,7 @@ mod verified;
 mod ways;
 
 use configured::{ConfigFile, Updated};
+use measures::Measures;
 use objects::Objects;
 use served_devices::ServedDevices;
 use serving::{Opened, Parts, keep_serving};
@@ -179,7 +181,9 @@ async fn serve_with(
     let tables = DeviceTables::open(object.pins())?;
     let mut devices = ServedDevices::new(tables, WaysTable::open(object.pins())?, attacher);
     let (addresses, local_addresses) = watch::channel(None);
+    let measures = Measures::new(&configuration)?;
     let mut runner = Runner::new(node, options)
+        .measured_by(measures.syncs)
         .with_local_addresses(local_addresses)
         .with_source_ports(source_ports.clone())
         .giving_back(memory::give_back);
@@ -189,8 +193,9 @@ async fn serve_with(
     // As long as an update may take, and is tried again.
     let patience = 2 * configuration.sync_period().positive().unwrap_or_default();
     runner = runner.with_patience(patience);
-    let health = status::Health::new(runner.progress(), patience, arguments.manifests.is_none());
-    let info = status::Info::new(&arguments.report_proxy_mode, &configuration)?;
+    let has_nodes = arguments.manifests.is_none();
+    let health = status::Health::new(runner.progress(), patience, has_nodes, measures.health);
+    let info = status::Info::new(&arguments.report_proxy_mode, &configuration, measures.page)?;
     let mut servers = Servers::begin(configuration.status_places(), health, info)
         .context("cannot start a thread")?;
     let stop = async {

@@ -33,7 +33,15 @@ const LONGEST_HEADERS: usize = 16 * 1024;
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
 /// Why nothing is, but the connection is closed: a body cannot be written.
-pub(crate) type Failure = serde_json::Error;
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// As JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// For Prometheus.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
 /// What answers a request, at once.
 pub(crate) type Answering = dyn Fn(&Request<Incoming>) -> Result<Answer, Failure> + Send + Sync;
 

@@ -33,6 +33,7 @@ mod http_server;
 pub mod list;
 pub mod local_clients;
 pub mod logging;
+pub mod metrics;
 pub mod model;
 pub mod monitor;
 mod netlink;

@@ -33,7 +33,9 @@ mod found;
 mod health;
 mod health_checks;
 mod lacking;
+mod measured;
 mod node_ports;
+mod remote;
 mod rest;
 mod side_by_side;
 mod tables;
@@ -87,6 +89,7 @@ pub struct Runner {
     shared_ports: Option<node_ports::Shared>,
     unusable: Option<unusable::Telling>,
     rest: rest::Rest,
+    measured: Option<measured::Measured>,
     started: Instant,
 }
 
@@ -114,6 +117,7 @@ impl Runner {
             shared_ports: None,
             unusable: None,
             rest: rest::Rest::default(),
+            measured: None,
             started: Instant::now(),
         }
     }
@@ -183,9 +187,8 @@ impl Runner {
                     if count == 0 {
                         return;
                     }
-                    for event in batch.drain(..) {
-                        self.take(event);
-                    }
+                    batch.drain(..).for_each(|event| self.take(event));
+                    self.tell_queued();
                 }
                 () = sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => {}
                 () = changed(&mut self.local_addresses) => {}
@@ -204,8 +207,8 @@ impl Runner {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Apply(object) => self.store.apply(object),
-            Event::Delete(key) => self.store.delete(&key),
+            Event::Apply(object) => self.apply(object),
+            Event::Delete(key) => self.delete(&key),
             Event::Synced(kind) => {
                 if self.unsynced.remove(&kind) && self.unsynced.is_empty() {
                     info!(services = self.store.service_count(), "all sources have synced");
@@ -230,7 +233,7 @@ impl Runner {
         self.tell_shared_ports(&dirty);
         self.tell_unusable(&dirty);
         self.count_endpoints(&dirty);
-        let outcomes = self.flush(&dirty);
+        let (outcomes, took) = self.flush(&dirty);
         let started = self.started;
         let mut lacks = Vec::new();
         for (family, outcome) in self.families.iter_mut().zip(outcomes) {
@@ -259,6 +262,7 @@ impl Runner {
         for (family, lacks) in lacks {
             self.tell_lacking(family, lacks);
         }
+        self.tell_synced(&dirty, &took);
     }
 
     fn report(&mut self) {

@@ -9,6 +9,7 @@
 //! * [`agent`]: the agent on a node, fed with [`manifests`];
 //! * [`cluster`]: all of that together, with a Service;
 //! * [`kube_proxy`]: the rules of the proxy that is replaced;
+//! * [`exposition`]: pages of metrics, read;
 //! * [`api`]: an API server for the agent, and faults on the way to it;
 //! * [`packet`]: packets for single programs, judged by a [`model`] of the NAT;
 //! * [`median`]: what something takes that was done several times;
@@ -28,6 +29,7 @@ pub mod api;
 pub mod cgroup;
 pub mod cleanup;
 pub mod cluster;
+pub mod exposition;
 pub mod family;
 pub mod flood;
 pub mod guest;

@@ -19,6 +19,7 @@ mod network {
     mod l3_devices;
     mod lifecycle;
     mod mended;
+    mod metrics;
     mod migration;
     mod past_the_stack;
     mod path_mtu;

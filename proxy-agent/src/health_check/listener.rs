@@ -36,7 +36,7 @@ pub(super) async fn serve(listener: TcpListener, place: Place, serving: Serving)
         let count = endpoints.and_then(|endpoints| endpoints.in_family_of(address.ip()));
         let healthy = *healthy.borrow();
         // Where there is nothing to be told any more, the connection is about to be closed.
-        answer(&service, count.unwrap_or(0), healthy)
+        Ok(answer(&service, count.unwrap_or(0), healthy)?)
     };
     http_server::serve(listener, what, connections, limits, Arc::new(answering)).await;
 }

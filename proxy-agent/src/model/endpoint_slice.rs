@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! EndpointSlices.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use proxy_common::{Port, Protocol};
 
@@ -21,6 +27,29 @@ pub struct EndpointSlice {
     /// Addresses that it names as endpoints although no traffic may be sent there, each with what it
     /// is. They are no [`endpoints`](Self::endpoints).
     pub unusable: BTreeMap<IpAddr, &'static str>,
+    /// What made it what it is.
+    pub trigger: Trigger,
+}
+
+/// The event, as of a pod, that an EndpointSlice was last changed for. It makes no slice another one: all are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trigger {
+    /// When it happened (annotation `endpoints.kubernetes.io/last-change-trigger-time`), if that is told.
+    pub at: Option<SystemTime>,
+    /// The name of the family that the slice is of.
+    pub family: &'static str,
+}
+
+impl PartialEq for Trigger {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Trigger {}
+
+impl Hash for Trigger {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// One endpoint. What the API leaves out is filled in: ready and serving unless it says

@@ -15,7 +15,7 @@ pub mod service_cidr;
 pub mod shared;
 pub mod store;
 
-pub use endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, Hints};
+pub use endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, Hints, Trigger};
 pub use name::{ObjectName, ServiceName, ServicePortName};
 pub use node::Node;
 pub use object::{Kind, Object, ObjectKey};

@@ -69,16 +69,27 @@ pub enum Object {
 }
 
 impl Object {
+    /// Which kind of object it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Node(_) => Kind::Node,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
+        }
+    }
+
     /// How the object is found again.
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         let global = |name: &Arc<str>| ObjectName { namespace: "".into(), name: name.clone() };
-        let (kind, name) = match self {
-            Self::Service(service) => (Kind::Service, service.name.clone()),
-            Self::EndpointSlice(slice) => (Kind::EndpointSlice, slice.name.clone()),
-            Self::Node(node) => (Kind::Node, global(&node.name)),
-            Self::ServiceCidr(cidr) => (Kind::ServiceCidr, global(&cidr.name)),
+        let name = match self {
+            Self::Service(service) => service.name.clone(),
+            Self::EndpointSlice(slice) => slice.name.clone(),
+            Self::Node(node) => global(&node.name),
+            Self::ServiceCidr(cidr) => global(&cidr.name),
         };
-        ObjectKey { kind, name }
+        ObjectKey { kind: self.kind(), name }
     }
 }

@@ -63,19 +63,12 @@ impl Store {
         }
     }
 
-    /// Takes a new or a changed object.
-    pub fn apply(&mut self, mut object: Object) {
+    /// Takes a new or a changed object, and says whether it is a Service or an EndpointSlice that is another one now.
+    pub fn apply(&mut self, mut object: Object) -> bool {
         object.share(&mut self.shared);
         match object {
-            Object::Service(service) => {
-                let known = self.services.entry(service.name.clone()).or_default();
-                if known.service.as_deref() != Some(&service) {
-                    let _ = self.dirty.insert(service.name.clone());
-                    let before = known.service.replace(Box::new(service));
-                    self.service_count += usize::from(before.is_none());
-                }
-            }
-            Object::EndpointSlice(slice) => self.apply_slice(slice),
+            Object::Service(service) => return self.apply_service(service),
+            Object::EndpointSlice(slice) => return self.apply_slice(slice),
             // Only the own Node bears on what is planned.
             Object::Node(node) if node.name == self.node_name => self.set_node(node),
             Object::Node(_) => {}
@@ -84,21 +77,14 @@ impl Store {
                 let _ = self.service_cidrs.insert(cidr.name.clone(), cidr);
             }
         }
+        false
     }
 
-    /// Forgets an object, if it is known.
-    pub fn delete(&mut self, key: &ObjectKey) {
+    /// Forgets an object, if it is known, and says whether it was a Service or an EndpointSlice.
+    pub fn delete(&mut self, key: &ObjectKey) -> bool {
         match key.kind {
-            Kind::Service => {
-                if let Some(known) = self.services.get_mut(&key.name)
-                    && known.service.take().is_some()
-                {
-                    let _ = self.dirty.insert(key.name.clone());
-                    self.service_count -= 1;
-                    self.forget_if_empty(&key.name);
-                }
-            }
-            Kind::EndpointSlice => self.delete_slice(&key.name),
+            Kind::Service => return self.delete_service(&key.name),
+            Kind::EndpointSlice => return self.delete_slice(&key.name),
             // A Node that is made anew, as kubelet does, has the zone and the addresses that it
             // had: until then, what is known of it stays.
             Kind::Node => self.node_is_gone |= *key.name.name == *self.node_name,
@@ -107,6 +93,7 @@ impl Store {
                 self.service_cidrs_changed |= removed.is_some();
             }
         }
+        false
     }
 
     /// The names of the Services that have changed since the last call, gone ones included.
@@ -149,7 +136,29 @@ impl Store {
         self.node.as_ref()
     }
 
-    fn apply_slice(&mut self, slice: EndpointSlice) {
+    fn apply_service(&mut self, service: Service) -> bool {
+        let known = self.services.entry(service.name.clone()).or_default();
+        let is_new = known.service.as_deref() != Some(&service);
+        if is_new {
+            let _ = self.dirty.insert(service.name.clone());
+            let before = known.service.replace(Box::new(service));
+            self.service_count += usize::from(before.is_none());
+        }
+        is_new
+    }
+
+    fn delete_service(&mut self, name: &ServiceName) -> bool {
+        let known = self.services.get_mut(name);
+        let is_known = known.is_some_and(|known| known.service.take().is_some());
+        if is_known {
+            let _ = self.dirty.insert(name.clone());
+            self.service_count -= 1;
+            self.forget_if_empty(name);
+        }
+        is_known
+    }
+
+    fn apply_slice(&mut self, slice: EndpointSlice) -> bool {
         let owner = self.owners.insert(slice.name.clone(), slice.service.clone());
         if let Some(owner) = owner
             && owner != slice.service
@@ -157,16 +166,20 @@ impl Store {
             self.remove_from(&owner, &slice.name);
         }
         let known = self.services.entry(slice.service.clone()).or_default();
-        if known.slices.get(&slice.name) != Some(&slice) {
+        let is_new = known.slices.get(&slice.name) != Some(&slice);
+        if is_new {
             let _ = self.dirty.insert(slice.service.clone());
             let _ = known.slices.insert(slice.name.clone(), slice);
         }
+        is_new
     }
 
-    fn delete_slice(&mut self, name: &ObjectName) {
-        if let Some(owner) = self.owners.remove(name) {
-            self.remove_from(&owner, name);
+    fn delete_slice(&mut self, name: &ObjectName) -> bool {
+        let owner = self.owners.remove(name);
+        if let Some(owner) = &owner {
+            self.remove_from(owner, name);
         }
+        owner.is_some()
     }
 
     fn remove_from(&mut self, owner: &ServiceName, slice: &ObjectName) {

@@ -22,6 +22,7 @@ fn slice(name: &str, service: &str) -> Object {
         endpoints: Vec::new(),
         ports: Vec::new(),
         unusable: BTreeMap::new(),
+        trigger: crate::model::Trigger::default(),
     })
 }
 
@@ -33,16 +34,16 @@ fn node(name: &str, zone: Option<&str>) -> Object {
 #[test]
 fn only_what_changed_is_dirty() {
     let mut store = Store::new("me");
-    store.apply(service("a"));
-    store.apply(service("b"));
+    assert!(store.apply(service("a")));
+    assert!(store.apply(service("b")));
     assert_eq!(names(&mut store), ["ns/a", "ns/b"]);
-    store.apply(service("a"));
+    assert!(!store.apply(service("a")));
     assert!(names(&mut store).is_empty(), "the same object again");
-    store.apply(slice("b-1", "b"));
+    assert!(store.apply(slice("b-1", "b")));
     assert_eq!(names(&mut store), ["ns/b"]);
-    store.delete(&slice("b-1", "b").key());
+    assert!(store.delete(&slice("b-1", "b").key()));
     assert_eq!(names(&mut store), ["ns/b"]);
-    store.delete(&slice("b-1", "b").key());
+    assert!(!store.delete(&slice("b-1", "b").key()));
     assert!(names(&mut store).is_empty(), "unknown objects do not matter");
 }
 
@@ -50,21 +51,21 @@ fn only_what_changed_is_dirty() {
 fn slices_wait_for_their_service_and_outlive_it() {
     let mut store = Store::new("me");
     let name = ObjectName::new("ns", "a");
-    store.apply(slice("a-1", "a"));
-    store.apply(service("a"));
+    let _ = store.apply(slice("a-1", "a"));
+    let _ = store.apply(service("a"));
     assert_eq!(store.slices(&name).count(), 1);
-    store.delete(&service("a").key());
+    let _ = store.delete(&service("a").key());
     assert_eq!((store.service(&name), store.slices(&name).count()), (None, 1));
-    store.delete(&slice("a-1", "a").key());
+    let _ = store.delete(&slice("a-1", "a").key());
     assert!(store.services.is_empty() && store.owners.is_empty());
 }
 
 #[test]
 fn a_slice_may_move_to_another_service() {
     let mut store = Store::new("me");
-    store.apply(slice("x", "a"));
+    let _ = store.apply(slice("x", "a"));
     let _ = store.take_dirty();
-    store.apply(slice("x", "b"));
+    let _ = store.apply(slice("x", "b"));
     assert_eq!(names(&mut store), ["ns/a", "ns/b"]);
     assert_eq!(store.slices(&ObjectName::new("ns", "a")).count(), 0);
     assert_eq!(store.slices(&ObjectName::new("ns", "b")).count(), 1);
@@ -73,17 +74,17 @@ fn a_slice_may_move_to_another_service() {
 #[test]
 fn of_nodes_only_the_own_zone_matters() {
     let mut store = Store::new("me");
-    store.apply(service("a"));
+    let _ = store.apply(service("a"));
     let _ = store.take_dirty();
-    store.apply(node("other", Some("z")));
-    store.apply(node("me", None));
+    let _ = store.apply(node("other", Some("z")));
+    let _ = store.apply(node("me", None));
     assert!(names(&mut store).is_empty());
-    store.apply(node("me", Some("z")));
+    let _ = store.apply(node("me", Some("z")));
     assert_eq!(names(&mut store), ["ns/a"]);
     // One that is gone is about to come back.
-    store.delete(&node("me", None).key());
+    let _ = store.delete(&node("me", None).key());
     assert!(names(&mut store).is_empty());
-    store.apply(node("me", Some("z")));
+    let _ = store.apply(node("me", Some("z")));
     assert!(names(&mut store).is_empty());
 }
 
@@ -92,30 +93,30 @@ fn another_address_of_the_own_node_matters_to_restricted_services_only() {
     let mut store = Store::new("me");
     let Object::Service(mut restricted) = service("a") else { panic!() };
     restricted.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
-    store.apply(Object::Service(restricted));
-    store.apply(service("b"));
+    let _ = store.apply(Object::Service(restricted));
+    let _ = store.apply(service("b"));
     let _ = store.take_dirty();
     let at = |addresses: &[&str]| {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Object::Node(Node { name: "me".into(), addresses, ..Node::default() })
     };
-    store.apply(at(&["192.0.2.1"]));
+    let _ = store.apply(at(&["192.0.2.1"]));
     assert_eq!(names(&mut store), ["ns/a"]);
-    store.apply(at(&["192.0.2.1"]));
+    let _ = store.apply(at(&["192.0.2.1"]));
     assert!(names(&mut store).is_empty());
-    store.apply(at(&["192.0.2.2", "192.0.2.1"]));
+    let _ = store.apply(at(&["192.0.2.2", "192.0.2.1"]));
     assert_eq!(names(&mut store), ["ns/a"]);
 }
 
 #[test]
 fn the_own_node_is_known_when_it_is_gone() {
     let mut store = Store::new("me");
-    store.delete(&node("other", None).key());
-    store.apply(node("me", Some("a")));
-    store.delete(&node("other", None).key());
+    let _ = store.delete(&node("other", None).key());
+    let _ = store.apply(node("me", Some("a")));
+    let _ = store.delete(&node("other", None).key());
     assert!(!store.node_is_gone());
-    store.delete(&node("me", None).key());
+    let _ = store.delete(&node("me", None).key());
     assert!(store.node_is_gone() && store.node().is_some());
-    store.apply(node("me", Some("a")));
+    let _ = store.apply(node("me", Some("a")));
     assert!(!store.node_is_gone());
 }

@@ -34,7 +34,7 @@ mod tests {
     use proxy_common::{Port, Protocol, V4, V6};
 
     use super::*;
-    use crate::model::{Endpoint, EndpointPort, ObjectName, ServicePort};
+    use crate::model::{Endpoint, EndpointPort, ObjectName, ServicePort, Trigger};
 
     fn endpoint(address: &str, ready: bool, node: &str) -> Endpoint {
         Endpoint {
@@ -74,6 +74,7 @@ mod tests {
                 })
                 .to_vec(),
             unusable: BTreeMap::new(),
+            trigger: Trigger::default(),
         };
         let node = NodeContext { name: "me", ..NodeContext::default() };
         ready_here::<F>(&service, &[&slice], node)

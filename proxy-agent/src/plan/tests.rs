@@ -8,7 +8,7 @@ use proxy_common::{V4, V6, family::Address as _};
 use super::*;
 use crate::{
     both_families::in_both_families,
-    model::{Endpoint, EndpointPort, ObjectName, TrafficPolicy},
+    model::{Endpoint, EndpointPort, ObjectName, TrafficPolicy, Trigger},
 };
 
 mod outside;
@@ -52,6 +52,7 @@ fn slice(port: (&str, Protocol, u16), endpoints: Vec<Endpoint>) -> EndpointSlice
             port: Port::new(port.2),
         }],
         unusable: BTreeMap::new(),
+        trigger: Trigger::default(),
     }
 }
 

@@ -212,6 +212,12 @@ impl<F: Family> FamilyReconciler<F> {
         self.schedule.failing() + beside.into_iter().map(usize::from).sum::<usize>()
     }
 
+    /// Whether a Service has failed at the last attempt.
+    #[must_use]
+    pub fn is_failing(&self, service: &ServiceName) -> bool {
+        self.schedule.is_failing(service)
+    }
+
     /// Whether nothing can be done: several Services have failed, marks aside, and for none has
     /// anything been done in whole since; or the node's addresses have failed at the last attempt.
     /// A Service that fails by itself does not count.

@@ -85,6 +85,11 @@ impl Schedule {
         self.failing
     }
 
+    /// Whether a Service has.
+    pub(super) fn is_failing(&self, service: &ServiceName) -> bool {
+        self.waiting.get(service).is_some_and(|waiting| waiting.failures > 0)
+    }
+
     fn wait(&mut self, service: ServiceName, until: Duration, failures: u32) {
         self.stop_waiting(&service);
         self.failing += usize::from(failures > 0);

@@ -13,7 +13,10 @@ use ipnet::IpNet;
 use proxy_common::Family;
 use tracing::{info, warn};
 
-use super::rest::MANY;
+use super::{
+    remote::{Remote, Remotes},
+    rest::MANY,
+};
 use crate::{
     dataplane::{Dataplane, Referred},
     health_check::LocalEndpoints,
@@ -42,7 +45,10 @@ pub(super) trait Tables: Send {
     fn next(&self) -> Option<Duration>;
     fn pending(&self) -> usize;
     fn failing(&self) -> usize;
+    fn is_failing(&self, service: &ServiceName) -> bool;
     fn is_stuck(&self) -> bool;
+    /// How many Service ports with a Local policy have endpoints, but none on this node.
+    fn remote(&self) -> Remote;
     /// Gives back what was held for much work.
     fn rest(&mut self);
 }
@@ -61,6 +67,7 @@ pub(super) struct Reconciled<F: Family, D> {
     reconciler: FamilyReconciler<F>,
     service_cidrs: ServiceCidrs<F>,
     dataplane: D,
+    remotes: Remotes,
     /// Where a walk through the flows is asked for, if anybody walks.
     walks: Option<Ask>,
     /// Whether an earlier agent may have ended before it saw to sockets that backends had left.
@@ -89,7 +96,8 @@ impl<F: Family, D: Dataplane<F>> Reconciled<F, D> {
         }
         dataplane.rest();
         let may_have_left_sockets = ports > 0;
-        Ok(Self { reconciler, service_cidrs, dataplane, walks, may_have_left_sockets })
+        let remotes = Remotes::default();
+        Ok(Self { reconciler, service_cidrs, dataplane, remotes, walks, may_have_left_sockets })
     }
 }
 
@@ -112,6 +120,7 @@ where
             let slices: Vec<_> = store.slices(name).collect();
             plan(service, &slices, node, options)
         });
+        self.remotes.note(name, planned.as_ref().map(Remote::of).unwrap_or_default());
         self.reconciler.set(name, planned);
     }
 
@@ -179,6 +188,14 @@ where
 
     fn failing(&self) -> usize {
         self.reconciler.failing() + usize::from(self.service_cidrs.is_failing())
+    }
+
+    fn is_failing(&self, service: &ServiceName) -> bool {
+        self.reconciler.is_failing(service)
+    }
+
+    fn remote(&self) -> Remote {
+        self.remotes.total()
     }
 
     fn is_stuck(&self) -> bool {

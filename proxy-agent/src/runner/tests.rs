@@ -22,13 +22,14 @@ use crate::{
     },
     model::{
         Endpoint, EndpointPort, EndpointSlice, Hints, Node, Object, ObjectName, Service,
-        ServicePort,
+        ServicePort, Trigger,
     },
     plan,
 };
 
 mod lives;
 mod many;
+mod measured;
 mod taken_over;
 mod tellings;
 mod walks;
@@ -67,6 +68,7 @@ fn slice(service: &str, address: &str) -> Event {
             port: Port::new(8080),
         }],
         unusable: BTreeMap::new(),
+        trigger: Trigger::default(),
     }))
 }
 

@@ -14,6 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     http_server::{self, Answer, Failure},
+    metrics::HealthAnswers,
     runner::{FamilyProgress, NodeState, Progress},
 };
 
@@ -25,6 +26,7 @@ pub struct Health {
     patience: Duration,
     /// Whether objects come from a cluster, which has a Node for each machine.
     has_nodes: bool,
+    answers: HealthAnswers,
 }
 
 /// The body, in kube-proxy's order.
@@ -52,20 +54,23 @@ struct FamilyReport {
 
 impl Health {
     /// Of a proxy that has come so far, where something may be queued for this long. Without a cluster there need be no
-    /// Node.
+    /// Node. Answers are counted.
     #[must_use]
     pub const fn new(
         progress: watch::Receiver<Progress>,
         patience: Duration,
         has_nodes: bool,
+        answers: HealthAnswers,
     ) -> Self {
-        Self { progress, patience, has_nodes }
+        Self { progress, patience, has_nodes, answers }
     }
 
     /// `/livez`: whether the proxy itself is well.
     pub(super) fn livez(&self) -> Result<Answer, Failure> {
         let (now, time) = (Instant::now(), SystemTime::now());
-        answer(&report(&self.progress.borrow(), self.patience, now, time))
+        let answer = answer(&report(&self.progress.borrow(), self.patience, now, time))?;
+        self.answers.livez(answer.status().as_u16());
+        Ok(answer)
     }
 
     /// `/healthz`: the same, and whether the node is one that clients should be sent to.
@@ -79,7 +84,9 @@ impl Health {
             report.last_updated = latest(&progress.families);
         }
         drop(progress);
-        answer(&report)
+        let answer = answer(&report)?;
+        self.answers.healthz(answer.status().as_u16());
+        Ok(answer)
     }
 
     /// Until objects have been read, what was known before may hold: the node serves by it.
@@ -134,6 +141,7 @@ fn as_rfc_3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Page;
 
     const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -152,7 +160,8 @@ mod tests {
 
     fn health(node: NodeState, has_nodes: bool) -> Health {
         let progress = Progress { node, ..Progress::default() };
-        Health::new(watch::Sender::new(progress).subscribe(), PATIENCE, has_nodes)
+        let answers = HealthAnswers::new(&Page::default()).unwrap();
+        Health::new(watch::Sender::new(progress).subscribe(), PATIENCE, has_nodes, answers)
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -15,12 +16,14 @@ use super::*;
 use crate::{
     both_families::in_both_families,
     config::KubeProxyConfiguration,
+    metrics::{HealthAnswers, Page},
     runner::{FamilyProgress, NodeState, Progress},
 };
 
 in_both_families!(
     answers_are_those_of_kube_proxy,
     a_lagging_family_is_told_of,
+    metrics_count_answers,
     a_place_that_is_taken_is_tried_again,
     hostile_clients_do_not_stop_others,
 );
@@ -68,10 +71,12 @@ impl Stage {
 
     fn at(places: Places) -> Self {
         let progress = watch::Sender::new(progress(None));
-        let health = Health::new(progress.subscribe(), PATIENCE, true);
+        let page = Arc::new(Page::default());
+        let answers = HealthAnswers::new(&page).unwrap();
+        let health = Health::new(progress.subscribe(), PATIENCE, true, answers);
         let mut configuration = KubeProxyConfiguration::default();
         configuration.complete();
-        let info = Info::new("nftables", &configuration).unwrap();
+        let info = Info::new("nftables", &configuration, page).unwrap();
         let servers = Servers::begin(places, health, info).unwrap();
         Self { progress, places, servers }
     }
@@ -170,31 +175,64 @@ fn a_place_that_is_taken_is_tried_again<F: Family>() {
     assert!(stage.healthz("/livez").starts_with("HTTP/1.1 200 "));
 }
 
+fn metrics_count_answers<F: Family>() {
+    let stage = Stage::new::<F>();
+    for _ in 0..2 {
+        let _ = stage.healthz("/livez");
+    }
+    let leaving = Progress { node: NodeState::Leaving, ..progress(None) };
+    let _ = stage.progress.send_replace(leaving);
+    let _ = stage.healthz("/healthz");
+    let answer = stage.metrics("/metrics");
+    let content_type = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(content_type), "{answer}");
+    for line in ["healthz_total{code=\"503\"} 1\n", "livez_total{code=\"200\"} 2\n"] {
+        assert!(answer.contains(&format!("\nkubeproxy_proxy_{line}")), "{answer}");
+    }
+}
+
 fn hostile_clients_do_not_stop_others<F: Family>() {
     let stage = Stage::new::<F>();
-    let at = stage.places.healthz.unwrap();
-    // Those that say nothing, that say half of something, and that never read.
-    let mut held = Vec::new();
-    for number in 0..300 {
-        let mut stream = connect(at);
-        match number % 3 {
-            0 => {}
-            1 => stream.write_all(b"GET /healthz HTT").unwrap(),
-            _ => stream
-                .write_all(&b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n".repeat(100))
-                .unwrap(),
-        }
-        held.push(stream);
-        if number % 50 == 0 {
-            assert!(stage.healthz("/livez").starts_with("HTTP/1.1 200 "), "{number}");
-        }
+    for (at, path, whole) in [
+        (stage.places.healthz, "/healthz", "\"healthy\":true"),
+        (stage.places.metrics, "/metrics", "_total"),
+    ] {
+        // Something is on the page.
+        let _ = stage.healthz("/livez");
+        stage.besieged(at.unwrap(), path, whole);
     }
-    // A header without an end is refused.
-    let mut long = connect(at);
-    long.write_all(b"GET /healthz HTTP/1.1\r\nX: ").unwrap();
-    let mut answer = Vec::new();
-    while long.write_all(&[b'x'; 4096]).is_ok() {}
-    let _ = long.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
-    assert!(stage.healthz("/livez").starts_with("HTTP/1.1 200 "));
+}
+
+impl Stage {
+    /// Clients that mean no good ask for a path. Others get all of it, and so do those who ask for health.
+    fn besieged(&self, at: SocketAddr, path: &str, whole: &str) {
+        let others_are_answered = || {
+            let answer = get(at, path);
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(whole), "{answer}");
+            assert!(self.healthz("/livez").starts_with("HTTP/1.1 200 "));
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\n");
+        // Those that say nothing, that say half of something, and that never read.
+        let mut held = Vec::new();
+        for number in 0..300 {
+            let mut stream = connect(at);
+            match number % 3 {
+                0 => {}
+                1 => stream.write_all(&request.as_bytes()[..15]).unwrap(),
+                _ => stream.write_all(format!("{request}\r\n").repeat(100).as_bytes()).unwrap(),
+            }
+            held.push(stream);
+            if number % 50 == 0 {
+                others_are_answered();
+            }
+        }
+        // A header without an end is refused.
+        let mut long = connect(at);
+        long.write_all(format!("{request}X: ").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while long.write_all(&[b'x'; 4096]).is_ok() {}
+        let _ = long.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        others_are_answered();
+    }
 }

@@ -9,6 +9,7 @@ use proxy_common::{Family, Port, Protocol, family::Address as _};
 use crate::{
     model::{
         Endpoint, EndpointPort, EndpointSlice, Service, ServiceName, ServicePort, TrafficPolicy,
+        Trigger,
     },
     plan::EndpointAddress,
 };
@@ -127,6 +128,7 @@ impl Spec {
             endpoints: self.endpoints.iter().copied().map(model_endpoint::<F>).collect(),
             ports: self.ports.iter().map(endpoint_port).collect(),
             unusable: BTreeMap::new(),
+            trigger: Trigger::default(),
         }
     }
 }

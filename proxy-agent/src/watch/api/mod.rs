@@ -9,6 +9,9 @@ mod endpoint_slice;
 mod node;
 mod service;
 
+use std::time::SystemTime;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -54,6 +57,17 @@ pub struct Metadata {
     pub deletion_timestamp: Option<Time>,
     /// The labels that are looked at.
     pub labels: Option<Labels>,
+    /// The annotations that are looked at.
+    pub annotations: Option<Annotations>,
+}
+
+/// The annotations that are looked at.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// When that happened for which an `EndpointSlice` was last changed.
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub last_change_trigger_time: Option<String>,
 }
 
 /// The labels that are looked at.
@@ -75,6 +89,15 @@ pub struct Labels {
 }
 
 impl Metadata {
+    /// When that happened for which an `EndpointSlice` was last changed. What is no time is as nothing: it is measured by it,
+    /// and no more.
+    #[must_use]
+    pub fn changed_for(&self) -> Option<SystemTime> {
+        let annotations = self.annotations.as_ref()?;
+        let time: Timestamp = annotations.last_change_trigger_time.as_ref()?.parse().ok()?;
+        Some(time.into())
+    }
+
     /// The value of a label, if the object has it.
     pub fn label(&self, which: impl Fn(&Labels) -> &Option<String>) -> Option<&str> {
         self.labels.as_ref().and_then(|labels| which(labels).as_deref())

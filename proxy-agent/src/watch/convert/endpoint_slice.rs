@@ -7,7 +7,7 @@ use proxy_common::{Family, V4, V6};
 
 use super::{Convert, Converted, Reason, Rejected, Subject, address, not, service::family_of};
 use crate::{
-    model::{Endpoint, EndpointPort, EndpointSlice, Hints, Object, ServiceName},
+    model::{Endpoint, EndpointPort, EndpointSlice, Hints, Object, ServiceName, Trigger},
     watch::{
         Event,
         api::{self, Endpoint as ApiEndpoint, EndpointPort as ApiPort, Hint, Resource as _},
@@ -21,9 +21,9 @@ impl Convert for api::EndpointSlice {
         if self.metadata.label(|labels| &labels.headless).is_some() || family == "FQDN" {
             return Ok(Converted::nothing(subject.key));
         }
-        if ![V4::NAME, V6::NAME].contains(&family) {
+        let Some(family) = [V4::NAME, V6::NAME].into_iter().find(|known| *known == family) else {
             return Err(subject.reject("addressType", not(family, "IPv4, IPv6 or FQDN")));
-        }
+        };
         let service = self.metadata.label(|labels| &labels.service_name).unwrap_or_default();
         if service.is_empty() {
             let field = "metadata.labels[kubernetes.io/service-name]";
@@ -49,6 +49,7 @@ impl Convert for api::EndpointSlice {
             endpoints,
             ports,
             unusable,
+            trigger: Trigger { at: self.metadata.changed_for(), family },
         };
         Ok(Converted { event: Event::Apply(Object::EndpointSlice(slice)), rejected })
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What becomes of objects, field by field.
 
+use std::time::{Duration, SystemTime};
+
 use proxy_common::{V4, V6};
 use serde_json::{Value, json};
 
@@ -139,6 +141,25 @@ fn slice(object: &Value) -> (Option<EndpointSlice>, Vec<String>) {
         _ => None,
     };
     (slice, rejected.collect())
+}
+
+#[test]
+fn a_slice_may_tell_what_it_was_changed_for() {
+    for family in ["IPv4", "IPv6"] {
+        let trigger = |time: Value| {
+            let mut object = api_slice(family, &json!([]));
+            object["metadata"]["annotations"] =
+                json!({ "endpoints.kubernetes.io/last-change-trigger-time": time, "other": "x" });
+            slice(&object).0.unwrap().trigger
+        };
+        let told = trigger(json!("2026-11-21T00:40:43.25Z"));
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_221_643_250);
+        assert_eq!((told.at, told.family), (Some(expected), family));
+        assert_eq!(trigger(json!("2026-11-21T01:40:43.250+01:00")).at, Some(expected));
+        for none in [json!("yesterday"), json!(""), Value::Null] {
+            assert_eq!(trigger(none).at, None);
+        }
+    }
 }
 
 #[test]

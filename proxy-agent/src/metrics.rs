@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is measured, and the page on which Prometheus reads it, at `/metrics`.
+//!
+//! kube-proxy's metrics have its names, labels and buckets, wherever they mean something here; all others begin with
+//! `sixfour_`. Each file is one source of metrics; those that ask the kernel do so while the page is made, which the
+//! thread does that serves it. `docs/metrics.md` lists them all.
+
+mod build;
+mod health;
+mod page;
+mod process;
+mod rest_client;
+mod row;
+mod syncs;
+
+pub use self::{
+    build::Build, health::HealthAnswers, page::Page, process::Process, rest_client::RestClient,
+    syncs::Syncs,
+};
