@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `sixfour run`: puts the parts together and keeps them going until told to stop.
 
-use std::{future::Future, path::Path, pin::pin};
+use std::{future::Future, path::Path, pin::pin, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use rustix::system::uname;
@@ -181,9 +181,10 @@ async fn serve_with(
     let tables = DeviceTables::open(object.pins())?;
     let mut devices = ServedDevices::new(tables, WaysTable::open(object.pins())?, attacher);
     let (addresses, local_addresses) = watch::channel(None);
-    let measures = Measures::new(&configuration)?;
+    let measures = Measures::new(&configuration, &object).context("cannot measure anything")?;
+    let source = source.measured_by(measures.updates.watches());
     let mut runner = Runner::new(node, options)
-        .measured_by(measures.syncs)
+        .measured_by(measures.updates.clone())
         .with_local_addresses(local_addresses)
         .with_source_ports(source_ports.clone())
         .giving_back(memory::give_back);
@@ -194,8 +195,13 @@ async fn serve_with(
     let patience = 2 * configuration.sync_period().positive().unwrap_or_default();
     runner = runner.with_patience(patience);
     let has_nodes = arguments.manifests.is_none();
-    let health = status::Health::new(runner.progress(), patience, has_nodes, measures.health);
-    let info = status::Info::new(&arguments.report_proxy_mode, &configuration, measures.page)?;
+    let health =
+        status::Health::new(runner.progress(), patience, has_nodes, measures.health.clone());
+    let info = status::Info::new(
+        &arguments.report_proxy_mode,
+        &configuration,
+        Arc::clone(&measures.page),
+    )?;
     let mut servers = Servers::begin(configuration.status_places(), health, info)
         .context("cannot start a thread")?;
     let stop = async {
@@ -224,7 +230,8 @@ async fn serve_with(
     let tables = Opened::of(facts, object.pins())?;
     // While objects are being listed (ADR 14).
     let mut object = Verified::begin(object)?;
-    let parts = Parts { tables, devices: &mut devices, beside: &mut beside, locality, succession };
+    let (devices, beside_them) = (&mut devices, &mut beside);
+    let parts = Parts { tables, devices, beside: beside_them, locality, succession, measures };
     let served = keep_serving(source, facts, runner, watching, &mut object, parts, stop).await;
     drop(beside);
     // Rules that the fast path must not go past would not hold as long as programs are there (ADR 16).

@@ -18,6 +18,7 @@ use crate::{
     bpf::{Batch, Error, FlowBatches, Tables, clock},
     chain::chain,
     dataplane::Referred,
+    metrics::Entries,
     walks::Walker,
 };
 
@@ -36,12 +37,14 @@ const LEAST: Duration = Duration::from_secs(5);
 pub struct Collected {
     /// How many entries it has removed.
     pub removed: usize,
+    /// How many it has left.
+    pub left: usize,
     /// The rows of Service ports that the others refer to, as far as they were there when it began.
     pub referred: Referred,
 }
 
 /// Collects the silent flows of a family now and then, beside everything else, one run after the
-/// other, and tells what flows refer to. What fails is logged, and tried again in the next run.
+/// other, and tells what flows refer to, and how many entries they have. What fails is logged, and tried again in the next run.
 ///
 /// # Errors
 ///
@@ -50,6 +53,7 @@ pub async fn run<F>(
     mut tables: Tables<F>,
     mut batches: FlowBatches<F>,
     walker: Walker,
+    entries: Entries,
 ) -> Result<Infallible, JoinError>
 where
     F: Family<Addr: Send> + Send,
@@ -69,7 +73,8 @@ where
         })
         .await?;
         match collected {
-            Ok(Collected { removed, referred }) => {
+            Ok(Collected { removed, left, referred }) => {
+                entries.of_flows(F::NAME, left, removed);
                 debug!(family = F::NAME, removed, "collected silent flows");
                 walker.tell(began, referred).await;
             }
@@ -93,10 +98,11 @@ pub fn collect<F: Family>(
     batches: &FlowBatches<F>,
 ) -> Result<Collected, Error> {
     let started = clock::now();
-    let (mut batch, mut removed) = (Batch::default(), 0);
+    let (mut batch, mut seen, mut removed) = (Batch::default(), 0, 0);
     let mut referred = Referred::none_of(tables.service_rows());
     while batches.next(&mut batch)? {
         for (key, flow) in batch.entries() {
+            seen += 1;
             if !flow.is_expired(key.protocol, started) {
                 referred.add(flow.service);
                 continue;
@@ -113,5 +119,5 @@ pub fn collect<F: Family>(
         }
         thread::sleep(PAUSE);
     }
-    Ok(Collected { removed, referred })
+    Ok(Collected { removed, left: seen - removed, referred })
 }

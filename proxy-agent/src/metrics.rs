@@ -6,14 +6,32 @@
 //! thread does that serves it. `docs/metrics.md` lists them all.
 
 mod build;
+mod decisions;
+mod devices;
 mod health;
 mod page;
 mod process;
+mod programs;
 mod rest_client;
 mod row;
+mod services;
 mod syncs;
+mod tables;
+mod updates;
+mod watches;
 
 pub use self::{
-    build::Build, health::HealthAnswers, page::Page, process::Process, rest_client::RestClient,
+    build::Build,
+    decisions::Decisions,
+    devices::DeviceCounts,
+    health::HealthAnswers,
+    page::Page,
+    process::Process,
+    programs::Programs,
+    rest_client::RestClient,
+    services::Services,
     syncs::Syncs,
+    tables::{Entries, Room},
+    updates::Updates,
+    watches::Watches,
 };

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 pub use self::{
     found::Found,
     health::{FamilyProgress, NodeState, Progress},
+    status::Status,
 };
 use self::{
     health::Health,
@@ -38,6 +39,7 @@ mod node_ports;
 mod remote;
 mod rest;
 mod side_by_side;
+mod status;
 mod tables;
 mod told;
 mod unserved;
@@ -48,21 +50,6 @@ mod unusable;
 const NEEDED: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Node];
 /// How many events are taken before they are acted on, if as many are queued.
 const BATCH: usize = 4096;
-
-/// How things stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Whether all sources have said what there is.
-    pub synced: bool,
-    /// How many Services there are, those without an address in any family of the node included.
-    pub services: usize,
-    /// How many Services have something to do, now or later, counted in each family.
-    pub pending: usize,
-    /// How many of them, and of the families' Service CIDRs, have failed at the last attempt.
-    pub failing: usize,
-    /// What has failed last, as long as anything fails.
-    pub last_error: Option<String>,
-}
 
 /// Takes the events of a source, and keeps the tables of each family as they say.
 pub struct Runner {
@@ -210,6 +197,7 @@ impl Runner {
             Event::Apply(object) => self.apply(object),
             Event::Delete(key) => self.delete(&key),
             Event::Synced(kind) => {
+                self.tell_read(kind);
                 if self.unsynced.remove(&kind) && self.unsynced.is_empty() {
                     info!(services = self.store.service_count(), "all sources have synced");
                     if self.store.node().is_none() {
@@ -234,8 +222,7 @@ impl Runner {
         self.tell_unusable(&dirty);
         self.count_endpoints(&dirty);
         let (outcomes, took) = self.flush(&dirty);
-        let started = self.started;
-        let mut lacks = Vec::new();
+        let (started, mut lacks, mut failed) = (self.started, Vec::new(), Vec::new());
         for (family, outcome) in self.families.iter_mut().zip(outcomes) {
             if outcome.left_sockets {
                 self.left_sockets.send_replace(());
@@ -245,6 +232,7 @@ impl Runner {
                 let (family, service) = (family.name(), problem.service);
                 let error = chain(&problem.error);
                 warn!(family, %service, error, "cannot apply a Service, will try again");
+                failed.push(family);
                 self.last_error = Some(format!("{service} ({family}): {error}"));
             }
             if let Some(addresses) = &node_ports {
@@ -256,6 +244,7 @@ impl Runner {
             for error in family.flush_beside(started.elapsed()) {
                 let (family, error) = (family.name(), chain(&*error));
                 warn!(family, error, "cannot write what belongs to no Service, will try again");
+                failed.push(family);
                 self.last_error = Some(format!("{family}: {error}"));
             }
         }
@@ -263,28 +252,8 @@ impl Runner {
             self.tell_lacking(family, lacks);
         }
         self.tell_synced(&dirty, &took);
-    }
-
-    fn report(&mut self) {
-        let failing = self.families.iter().map(|family| family.failing()).sum();
-        if failing == 0 {
-            self.last_error = None;
-        }
-        let status = Status {
-            synced: self.unsynced.is_empty(),
-            services: self.store.service_count(),
-            pending: self.families.iter().map(|family| family.pending()).sum(),
-            failing,
-            last_error: self.last_error.clone(),
-        };
-        tell(&self.status, status);
-        self.note_health();
-        if self.unsynced.is_empty() {
-            let node = self.store.node();
-            let addresses = node.into_iter().flat_map(|node| &node.addresses);
-            tell(&self.node_addresses, Some(addresses.copied().collect()));
-            let ranges = node.map(|node| node.pod_cidrs.clone()).unwrap_or_default();
-            tell(&self.pod_cidrs, Some(ranges));
+        for family in failed {
+            self.tell_failed(family);
         }
     }
 }

@@ -4,29 +4,53 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::sync::mpsc;
 
 use crate::{
+    bpf::{Counters, Object, ProgramRuns, map_sizes},
     config::KubeProxyConfiguration,
-    metrics::{Build, HealthAnswers, Page, Process, Syncs},
+    metrics::{
+        Build, Decisions, DeviceCounts, HealthAnswers, Page, Process, Programs, Room, Updates,
+    },
 };
 
 /// The page, and what those need whose work is measured.
 pub(super) struct Measures {
     pub(super) page: Arc<Page>,
-    pub(super) syncs: Syncs,
+    pub(super) updates: Updates,
     pub(super) health: HealthAnswers,
+    pub(super) devices: DeviceCounts,
 }
 
 impl Measures {
-    /// Of an agent with this configuration.
-    pub(super) fn new(configuration: &KubeProxyConfiguration) -> anyhow::Result<Self> {
-        Self::on(Page::default(), configuration).context("cannot measure anything")
-    }
-
-    fn on(page: Page, configuration: &KubeProxyConfiguration) -> Result<Self, prometheus::Error> {
+    /// Of an agent with this configuration, these maps and programs.
+    pub(super) fn new(
+        configuration: &KubeProxyConfiguration,
+        object: &Object,
+    ) -> anyhow::Result<Self> {
+        let page = Page::default();
         page.add(Build::new(configuration)?)?;
         page.add(Process::new()?)?;
-        let (syncs, health) = (Syncs::new(&page)?, HealthAnswers::new(&page)?);
-        Ok(Self { page: Arc::new(page), syncs, health })
+        page.add(Decisions::new(Counters::open(object.pins())?)?)?;
+        page.add(Room::new(map_sizes(object.pins())?)?)?;
+        page.add(Programs::new(ProgramRuns::of(object.version()))?)?;
+        Ok(Self {
+            updates: Updates::new(&page)?,
+            health: HealthAnswers::new(&page)?,
+            devices: DeviceCounts::new(&page)?,
+            page: Arc::new(page),
+        })
+    }
+
+    /// Looks up how many events wait that are sent here, as long as anybody sends any.
+    pub(super) fn look_up_queue<T: Send + 'static>(
+        &self,
+        sender: &mpsc::Sender<T>,
+    ) -> anyhow::Result<()> {
+        let sender = sender.downgrade();
+        let waiting =
+            move || sender.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity());
+        let help = "Changes of objects that wait to be looked at";
+        self.page.look_up("sixfour_events_queued", help, waiting).context("cannot measure events")
     }
 }

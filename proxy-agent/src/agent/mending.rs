@@ -7,7 +7,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tracing::warn;
 
 use super::served_devices::ServedDevices;
-use crate::{bpf::Object, chain::chain, sockets::SocketPrograms};
+use crate::{bpf::Object, chain::chain, metrics::DeviceCounts, sockets::SocketPrograms};
 
 /// How often it is looked whether all is in place still.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
@@ -20,13 +20,19 @@ pub(super) fn looks() -> Interval {
 }
 
 /// How often something has been mended.
-#[derive(Debug, Default)]
-pub(super) struct Mended(u64);
+#[derive(Debug)]
+pub(super) struct Mended(u64, DeviceCounts);
 
 impl Mended {
+    /// Nothing yet.
+    pub(super) const fn new(counts: DeviceCounts) -> Self {
+        Self(0, counts)
+    }
+
     /// Says that something had gone, of whom, and is there again.
     pub(super) fn tell(&mut self, what: &str, whose: &str) {
         self.0 += 1;
+        self.1.mended();
         warn!(what, of = whose, mended = self.0, "had gone, and is there again");
     }
 

@@ -7,6 +7,7 @@ use crate::{
     cli::RunArgs,
     config::KubeProxyConfiguration,
     events::{Events, Publisher},
+    metrics::Watches,
     watch::{
         Event, Source,
         kubernetes::{Configuration, Kubernetes, KubernetesError, Timing},
@@ -47,6 +48,16 @@ impl Objects {
 }
 
 impl Objects {
+    /// Tells how it is with the API, if that is where they come from.
+    pub(super) fn measured_by(self, watches: Watches) -> Self {
+        match self {
+            Self::Manifests(_) => self,
+            Self::Kubernetes(kubernetes) => {
+                Self::Kubernetes(Box::new(kubernetes.measured_by(watches)))
+            }
+        }
+    }
+
     /// Where Events go: to the API that objects come from, if there is one.
     pub(super) fn events(&self, node: &str) -> (Events, Option<Publisher>) {
         match self {

@@ -14,7 +14,10 @@ use crate::{
     backoff,
     bpf::{self, DeviceTables, Object, WaysTable},
     chain::chain,
-    devices::{Attached, Attacher, DeviceEvent, Driven, DriverError, InDriver, ServedDevice},
+    devices::{
+        Attached, Attacher, DeviceEvent, Driven, DriverError, InDriver, Role, ServedDevice, Xdp,
+    },
+    metrics::DeviceCounts,
 };
 use wires::Wires;
 
@@ -115,6 +118,25 @@ impl ServedDevices {
     /// How many devices are not served as they should be.
     pub(super) fn failed(&self) -> usize {
         self.failed.len()
+    }
+
+    /// Says how many there are, of each role.
+    pub(super) fn tell(&self, counts: &DeviceCounts) {
+        let roles = Role::BY_PRECEDENCE.map(Role::name);
+        let states = roles.iter().flat_map(|role| [(*role, "served"), (*role, "failed")]);
+        let mut devices: BTreeMap<_, i64> = states.map(|state| (state, 0)).collect();
+        for device in self.served.values() {
+            let is_failed = self.failed.contains_key(&device.index);
+            let state = if is_failed { "failed" } else { "served" };
+            *devices.entry((device.programs.role.name(), state)).or_default() += 1;
+        }
+        let modes = [Xdp::Native, Xdp::Generic, Xdp::Off].map(|mode| (mode.name(), 0));
+        let mut drivers = BTreeMap::from(modes);
+        for wanted in self.driven.values() {
+            let mode = wanted.told.map_or(Xdp::Off, |in_driver| in_driver.mode);
+            *drivers.entry(mode.name()).or_default() += 1;
+        }
+        counts.set(&devices, &drivers);
     }
 
     /// When [`retry`](Self::retry) has something to do, if nothing happens before.

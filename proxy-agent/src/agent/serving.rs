@@ -14,6 +14,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    measures::Measures,
     memory,
     mending::{self, Mended},
     node_addresses,
@@ -81,6 +82,7 @@ pub(super) struct Parts<'a> {
     pub(super) beside: &'a mut JoinSet<()>,
     pub(super) locality: (LocalityTables, Detection, watch::Receiver<Option<Vec<IpNet>>>),
     pub(super) succession: Succession,
+    pub(super) measures: Measures,
 }
 
 /// Serves until told to stop, or it must not go on. What is done to a device is done before that is looked at.
@@ -95,10 +97,10 @@ pub(super) async fn keep_serving(
 ) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
     let mut tasks = JoinSet::new();
-    let Parts { tables, devices, beside, locality, mut succession } = parts;
+    let Parts { tables, devices, beside, locality, mut succession, measures } = parts;
     let (locality, detection, pod_cidrs) = locality;
-    runner = serve_family(runner, &mut tasks, tables.v4)?;
-    runner = serve_family(runner, &mut tasks, tables.v6)?;
+    runner = serve_family(runner, &mut tasks, tables.v4, &measures)?;
+    runner = serve_family(runner, &mut tasks, tables.v6, &measures)?;
     runner = runner.with_all_flows_since(succession.whole_since());
     let left_sockets = runner.left_sockets();
     // Where another version serves, its tables are whole, and the own ones may not be.
@@ -106,6 +108,7 @@ pub(super) async fn keep_serving(
     let mut unread = Unread::new(found, runner.status(), source.trouble());
     let node_addresses = runner.node_addresses();
     let (sender, events) = mpsc::channel(EVENTS);
+    measures.look_up_queue(&sender)?;
     let mut source = pin!(source.run(sender));
     let mut runner = pin!(runner.run(events));
 
@@ -139,10 +142,15 @@ pub(super) async fn keep_serving(
         }
         _ => None,
     };
-    let (mut looks, mut mended, mut is_synced) = (mending::looks(), Mended::default(), false);
+    let (mut looks, mut mended, mut is_synced) =
+        (mending::looks(), Mended::new(measures.devices.clone()), false);
     let mut watcher = watching(node_addresses::follow(object.pins(), node_addresses, beside)?)?;
     let mut settings = HostSettings::new(watcher.forwarders());
     loop {
+        // Before, devices come one after the other.
+        if is_synced {
+            devices.tell(&measures.devices);
+        }
         let retry = devices.next_retry();
         tokio::select! {
             biased;
@@ -204,6 +212,7 @@ fn serve_family<F>(
     runner: Runner,
     tasks: &mut JoinSet<Result<Infallible, JoinError>>,
     tables: Option<OfFamily<F>>,
+    measures: &Measures,
 ) -> Result<Runner, AdoptError>
 where
     F: Family<Addr: Send> + Send,
@@ -212,6 +221,6 @@ where
         return Ok(runner);
     };
     let (runner, walker) = runner.with_walked_family::<F, _>(served)?;
-    let _ = tasks.spawn(collector::run(tables, batches, walker));
+    let _ = tasks.spawn(collector::run(tables, batches, walker, measures.updates.entries()));
     Ok(runner)
 }

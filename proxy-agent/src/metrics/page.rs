@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use prometheus::{Error, Registry, TextEncoder, core::Collector};
+use prometheus::{Error, PullingGauge, Registry, TextEncoder, core::Collector};
+
+use super::row::as_float;
 
 /// For how long a page is new enough for whoever asks again: however many ask, it takes a part of a processor's time
 /// only, and it is no younger for those who ask once.
@@ -32,6 +34,21 @@ impl Page {
     /// If a family of the same name is there, or a name is none that Prometheus knows.
     pub fn add(&self, source: impl Collector + 'static) -> Result<(), Error> {
         self.registry.register(Box::new(source))
+    }
+
+    /// Has a number on the page that is looked up each time.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub fn look_up(
+        &self,
+        name: &str,
+        help: &str,
+        value: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let value = Box::new(move || as_float(value() as u64));
+        self.add(PullingGauge::new(name, help, value)?)
     }
 
     /// The page in Prometheus' text format 0.0.4, at most a tenth of a second old.

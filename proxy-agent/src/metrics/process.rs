@@ -14,7 +14,7 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-use super::row::{Is, Row};
+use super::row::{Is, Row, as_float};
 
 /// Name, kind and meaning of each, in the order in which they are [read](Process::read).
 const ROWS: [(&str, Is, &str); 8] = [
@@ -83,11 +83,6 @@ impl Collector for Process {
         let values = self.read().into_iter().flatten();
         self.rows.iter().zip(values).map(|(row, value)| row.of([([], value)])).collect()
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
-const fn as_float(value: u64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

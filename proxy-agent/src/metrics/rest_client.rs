@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
-use super::Page;
+use super::{Page, row::as_float};
 
 /// The upper bounds of times, in seconds.
 const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
@@ -99,9 +99,4 @@ impl RestClient {
     pub fn received(&self, verb: &str, host: &str, bytes: u64) {
         self.response_size.with_label_values(&[host, verb]).observe(as_float(bytes));
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
-const fn as_float(bytes: u64) -> f64 {
-    bytes as f64
 }

@@ -80,3 +80,9 @@ impl Row {
         metric
     }
 }
+
+/// A number as Prometheus has them all.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+pub(super) const fn as_float(value: u64) -> f64 {
+    value as f64
+}

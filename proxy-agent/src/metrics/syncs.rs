@@ -180,6 +180,7 @@ fn programming_buckets() -> Vec<f64> {
     bounds.chain(linear(60.0, 5.0, 12)).chain(linear(120.0, 30.0, 7)).collect()
 }
 
-fn seconds(time: SystemTime) -> f64 {
+/// Since the epoch.
+pub(super) fn seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -26,7 +26,6 @@ pub struct Allocator {
     /// Whether what has rested is free only when [`walked`](Self::walked) says so.
     waits_for_walks: bool,
     /// How many rows are given out.
-    #[cfg(test)]
     in_use: u32,
 }
 
@@ -39,7 +38,6 @@ impl Allocator {
             by_length: BTreeSet::new(),
             resting: VecDeque::new(),
             waits_for_walks: false,
-            #[cfg(test)]
             in_use: 0,
         };
         allocator.insert(rows.start, rows.end - rows.start);
@@ -94,10 +92,7 @@ impl Allocator {
         if length > count {
             self.insert(start + count, length - count);
         }
-        #[cfg(test)]
-        {
-            self.in_use += count;
-        }
+        self.in_use += count;
         Some(start)
     }
 
@@ -123,19 +118,13 @@ impl Allocator {
                 self.insert(start, end - start);
             }
         }
-        #[cfg(test)]
-        {
-            self.in_use += rows.end - rows.start;
-        }
+        self.in_use += rows.end - rows.start;
         true
     }
 
     /// Takes rows back. They rest from `now` on.
     pub fn release(&mut self, rows: Range<u32>, now: Duration) {
-        #[cfg(test)]
-        {
-            self.in_use -= rows.end - rows.start;
-        }
+        self.in_use -= rows.end - rows.start;
         self.resting.push_back((now + REST, rows));
     }
 
@@ -153,7 +142,6 @@ impl Allocator {
     }
 
     /// How many rows are given out, without those that rest.
-    #[cfg(test)]
     pub(super) const fn in_use(&self) -> u32 {
         self.in_use
     }

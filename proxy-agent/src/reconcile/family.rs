@@ -18,6 +18,7 @@ use super::{
     frontends::{Claim, Frontends, claims, without},
     ids::Ids,
     leftovers::Leftovers,
+    missing::Missing,
     node_addresses::NodeAddresses,
     outcome::{Conflict, ReconcileError},
     progress::Progress,
@@ -227,9 +228,23 @@ impl<F: Family> FamilyReconciler<F> {
     }
 
     /// How many rows are taken, without those that rest.
-    #[cfg(test)]
-    pub(super) const fn in_use(&self) -> Rows {
+    #[must_use]
+    pub const fn in_use(&self) -> Rows {
         self.ids.in_use()
+    }
+
+    /// How many frontends there are, the entries of whole addresses and of endpoints among them; those that are still to
+    /// be written, too.
+    #[must_use]
+    pub fn frontends(&self) -> usize {
+        self.frontends.len()
+    }
+
+    /// How much is not in the tables though it is wanted, because they are full, because other Services have the
+    /// frontends, and for other reasons.
+    #[must_use]
+    pub const fn missing(&self) -> Missing {
+        self.shortfalls.count()
     }
 
     /// The conflicts that have come up, or have changed, since the last call.

@@ -123,6 +123,11 @@ pub(super) fn without<'a, F: Family>(
 }
 
 impl<F: Family> Frontends<F> {
+    /// How many there are. One that is an endpoint's and somebody else's counts twice.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len() + self.direct.len()
+    }
+
     pub(super) fn new() -> Self {
         Self { keys: HashMap::default(), direct: HashMap::default() }
     }

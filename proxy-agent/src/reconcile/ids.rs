@@ -203,7 +203,6 @@ impl Ids {
     }
 
     /// How many rows are given out, without those that rest.
-    #[cfg(test)]
     pub(super) const fn in_use(&self) -> Rows {
         Rows {
             services: self.services.in_use(),

@@ -70,6 +70,7 @@ mod family;
 mod frontends;
 mod ids;
 mod leftovers;
+mod missing;
 mod node_addresses;
 mod outcome;
 mod progress;
@@ -85,6 +86,7 @@ pub use crate::dataplane::Rows;
 pub use adopt::AdoptError;
 pub use family::FamilyReconciler;
 pub use ids::Exhausted;
+pub use missing::Missing;
 pub use outcome::{Conflict, Lack, Outcome, Problem, ReconcileError};
 pub use service_cidrs::ServiceCidrs;
 

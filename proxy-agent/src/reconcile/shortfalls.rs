@@ -19,6 +19,7 @@ use proxy_common::{
 
 use super::{
     apply::apply,
+    missing::Missing,
     outcome::{Lack, ReconcileError},
     retry::Retry,
 };
@@ -61,6 +62,7 @@ fn of_family<F: Family>(map: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Shortfalls<F: Family> {
     missing: BTreeMap<Subject<F>, Words>,
+    count: Missing,
     /// What has changed since it was written.
     changed: BTreeSet<Subject<F>>,
     contested: HashMap<FrontendKey<F>, Vec<Subject<F>>>,
@@ -82,6 +84,7 @@ impl<F: Family> Shortfalls<F> {
     pub(super) fn new() -> Self {
         Self {
             missing: BTreeMap::new(),
+            count: Missing::default(),
             changed: BTreeSet::new(),
             contested: HashMap::new(),
             rows: BTreeMap::new(),
@@ -164,10 +167,16 @@ impl<F: Family> Shortfalls<F> {
                 message: words.message.clone(),
             });
         }
-        let _ = match words {
-            Some(words) => self.missing.insert(subject.clone(), words),
+        let before = match words {
+            Some(words) => {
+                *self.count.of(words.cause) += 1;
+                self.missing.insert(subject.clone(), words)
+            }
             None => self.missing.remove(&subject),
         };
+        if let Some(before) = before {
+            *self.count.of(before.cause) -= 1;
+        }
         let _ = self.changed.insert(subject);
     }
 
@@ -239,6 +248,11 @@ impl<F: Family> Shortfalls<F> {
             });
         }
         ops
+    }
+
+    /// How much is missing.
+    pub(super) const fn count(&self) -> Missing {
+        self.count
     }
 
     /// When there is something to do.

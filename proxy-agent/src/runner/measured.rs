@@ -8,7 +8,7 @@ use std::{
 
 use super::{Runner, tables::Tables};
 use crate::{
-    metrics::Syncs,
+    metrics::Updates,
     model::{Kind, Object, ObjectKey, ObjectName, ServiceName},
 };
 
@@ -19,7 +19,7 @@ const MOST: usize = 65_536;
 /// What is measured, and by what.
 #[derive(Debug)]
 pub(super) struct Measured {
-    syncs: Syncs,
+    updates: Updates,
     /// What happened before is nothing that this process was late for.
     since: SystemTime,
     /// What has changed and is not in the tables yet.
@@ -42,9 +42,9 @@ struct Change {
 impl Runner {
     /// Measures the way from changes to tables.
     #[must_use]
-    pub fn measured_by(mut self, syncs: Syncs) -> Self {
+    pub fn measured_by(mut self, updates: Updates) -> Self {
         self.measured = Some(Measured {
-            syncs,
+            updates,
             since: SystemTime::now(),
             changes: Vec::new(),
             is_queued: false,
@@ -59,6 +59,7 @@ impl Runner {
             return;
         };
         let (kind, change) = (object.kind(), Change::of(&object));
+        measured.updates.watches.told(kind);
         if self.store.apply(object) {
             measured.note(kind, change);
         }
@@ -66,6 +67,9 @@ impl Runner {
 
     pub(super) fn delete(&mut self, key: &ObjectKey) {
         let is_change = self.store.delete(key);
+        if let Some(measured) = &self.measured {
+            measured.updates.watches.told(key.kind);
+        }
         if let Some(measured) = self.measured.as_mut().filter(|_| is_change) {
             // When it went is told by nobody.
             measured
@@ -80,7 +84,7 @@ impl Runner {
         let Some(measured) = &mut self.measured else { return };
         if std::mem::take(&mut measured.is_queued) {
             for family in &self.families {
-                measured.syncs.queued(family.name());
+                measured.updates.syncs.queued(family.name());
             }
         }
     }
@@ -90,17 +94,46 @@ impl Runner {
         let Some(measured) = &mut self.measured else { return };
         let is_full = !std::mem::replace(&mut measured.is_under_way, true);
         if is_full || !dirty.is_empty() {
-            measured.syncs.begin();
+            let syncs = &measured.updates.syncs;
+            syncs.begin();
             for (family, took) in self.families.iter().zip(took) {
                 let (name, remote) = (family.name(), family.remote());
-                measured.syncs.end(name, *took, is_full);
-                measured.syncs.without_local_endpoints(name, remote.internal, remote.external);
+                syncs.end(name, *took, is_full);
+                syncs.without_local_endpoints(name, remote.internal, remote.external);
                 if !family.is_stuck() {
-                    measured.syncs.is_done(name);
+                    syncs.is_done(name);
                 }
             }
         }
         measured.tell_programmed(&self.families);
+        let Updates { services, entries, .. } = &measured.updates;
+        for family in &self.families {
+            let name = family.name();
+            services.in_family(name, family.pending(), family.failing(), family.missing());
+            let (rows, frontends) = family.in_use();
+            entries.of_services(name, rows, frontends);
+        }
+    }
+
+    /// An attempt to write something to a family's tables has failed.
+    pub(super) fn tell_failed(&self, family: &str) {
+        if let Some(measured) = &self.measured {
+            measured.updates.services.failed(family);
+        }
+    }
+
+    /// All objects of a kind have been read.
+    pub(super) fn tell_read(&self, kind: Kind) {
+        if let Some(measured) = &self.measured {
+            measured.updates.watches.synced(kind);
+        }
+    }
+
+    /// So many Services are known.
+    pub(super) fn tell_known(&self, services: usize) {
+        if let Some(measured) = &self.measured {
+            measured.updates.services.are(services);
+        }
     }
 }
 
@@ -116,8 +149,8 @@ impl Change {
 impl Measured {
     fn note(&mut self, kind: Kind, change: Option<Change>) {
         match kind {
-            Kind::Service => self.syncs.service_changed(),
-            Kind::EndpointSlice => self.syncs.endpoints_changed(),
+            Kind::Service => self.updates.syncs.service_changed(),
+            Kind::EndpointSlice => self.updates.syncs.endpoints_changed(),
             Kind::Node | Kind::ServiceCidr => return,
         }
         self.is_queued = true;
@@ -130,7 +163,7 @@ impl Measured {
         if self.changes.is_empty() {
             return;
         }
-        let (now, syncs) = (SystemTime::now(), &self.syncs);
+        let (now, syncs) = (SystemTime::now(), &self.updates.syncs);
         let families: HashMap<_, _> =
             families.iter().map(|family| (family.name(), family)).collect();
         self.changes.retain(|change| {

@@ -18,11 +18,11 @@ use super::{
     rest::MANY,
 };
 use crate::{
-    dataplane::{Dataplane, Referred},
+    dataplane::{Dataplane, Referred, Rows},
     health_check::LocalEndpoints,
     model::{ServiceName, Store},
     plan::{Options, categorize::NodeContext, plan, ready_here},
-    reconcile::{AdoptError, Conflict, FamilyReconciler, Outcome, ServiceCidrs},
+    reconcile::{AdoptError, Conflict, FamilyReconciler, Missing, Outcome, ServiceCidrs},
     walks::Ask,
 };
 
@@ -49,6 +49,10 @@ pub(super) trait Tables: Send {
     fn is_stuck(&self) -> bool;
     /// How many Service ports with a Local policy have endpoints, but none on this node.
     fn remote(&self) -> Remote;
+    /// How many rows are taken, and how many frontends there are.
+    fn in_use(&self) -> (Rows, usize);
+    /// How much is wanted and is not there.
+    fn missing(&self) -> Missing;
     /// Gives back what was held for much work.
     fn rest(&mut self);
 }
@@ -196,6 +200,14 @@ where
 
     fn remote(&self) -> Remote {
         self.remotes.total()
+    }
+
+    fn in_use(&self) -> (Rows, usize) {
+        (self.reconciler.in_use(), self.reconciler.frontends())
+    }
+
+    fn missing(&self) -> Missing {
+        self.reconciler.missing()
     }
 
     fn is_stuck(&self) -> bool {

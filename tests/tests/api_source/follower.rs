@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use proxy_agent::chain::chain;
+use proxy_agent::metrics::Watches;
 use proxy_agent::model::{Kind, Object, ObjectKey};
 use proxy_agent::watch::kubernetes::{Configuration, Kubernetes, Timing};
 use proxy_agent::watch::manifests::Manifests;
@@ -63,6 +64,18 @@ impl Follower {
     pub(crate) fn of(kubeconfig: &Path, node: &str, timing: Timing) -> Result<Self> {
         let configuration = Configuration::new(Some(kubeconfig.to_owned()), None);
         Ok(Self::start(Kubernetes::new(configuration, node, timing)?))
+    }
+
+    /// The same, and tells how it is with it.
+    pub(crate) fn measured(
+        kubeconfig: &Path,
+        node: &str,
+        timing: Timing,
+        watches: Watches,
+    ) -> Result<Self> {
+        let configuration = Configuration::new(Some(kubeconfig.to_owned()), None);
+        let source = Kubernetes::new(configuration, node, timing)?;
+        Ok(Self::start(source.measured_by(watches)))
     }
 
     fn start(source: impl Source + Send + 'static) -> Self {

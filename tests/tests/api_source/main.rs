@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod follower;
 mod lists;
+mod measured;
 mod proxies;
 mod recordings;
 mod stage;

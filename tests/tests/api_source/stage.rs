@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proxy_agent::metrics::Watches;
 use proxy_agent::watch::kubernetes::Timing;
 use proxy_tests::api::envtest::{ASSETS, ControlPlane};
 use proxy_tests::api::kind::Kind;
@@ -163,6 +164,12 @@ impl Stage {
     /// A source that follows the API through the proxy, as the Node of the recordings.
     pub(crate) fn follow(&self) -> Result<Follower> {
         Follower::of(&self.directory.path().join("kubeconfig"), recorded::NODE, self.timing)
+    }
+
+    /// The same, and tells how it is with it.
+    pub(crate) fn follow_measured(&self, watches: Watches) -> Result<Follower> {
+        let kubeconfig = self.directory.path().join("kubeconfig");
+        Follower::measured(&kubeconfig, recorded::NODE, self.timing, watches)
     }
 
     /// What a reader finds who comes now, and asks nobody but the API.

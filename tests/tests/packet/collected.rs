@@ -54,7 +54,7 @@ fn all_that_is_silent_is_collected_and_nothing_else<F: Tabled>() -> Result<()> {
     assert_eq!(rig.tables.flows().count(), 2 * FLOWS as usize + 2);
     for expected in [2 * FLOWS / SILENT, 0] {
         let (started, before) = (Instant::now(), worked()?);
-        let Collected { removed, .. } = rig.collect()?;
+        let Collected { removed, left, .. } = rig.collect()?;
         println!(
             "{} entries, {removed} silent: {:?}, {:?} of a processor",
             2 * FLOWS,
@@ -62,6 +62,7 @@ fn all_that_is_silent_is_collected_and_nothing_else<F: Tabled>() -> Result<()> {
             worked()?.saturating_sub(before),
         );
         assert_eq!(removed, expected as usize);
+        assert_eq!(left, rig.tables.flows().count());
     }
     let left = rig.tables.flows().count();
     assert_eq!(left, (2 * FLOWS - 2 * FLOWS / SILENT) as usize + 2);

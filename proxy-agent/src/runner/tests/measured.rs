@@ -12,7 +12,7 @@ use proxy_common::Family;
 use super::*;
 use crate::{
     both_families::in_both_families,
-    metrics::{Page, Syncs},
+    metrics::{Page, Updates},
     model::{ObjectKey, TrafficPolicy},
 };
 
@@ -20,6 +20,7 @@ in_both_families!(
     changes_count_until_they_are_in_the_tables,
     endpoints_elsewhere_count_for_local_policies,
     changes_are_timed_from_what_they_were_made_for,
+    what_fails_and_what_is_missing_is_told,
 );
 
 const SYNC: &str = "sync_proxy_rules";
@@ -39,14 +40,19 @@ impl Measured {
         let fails_now = move |_: &Op<F>| is_failing.load(Ordering::Relaxed);
         let faulty = Faulty { inner: Shared::<F>::default(), fails: fails_now };
         let runner = Runner::new("me", Options::default()).with_family(faulty).unwrap();
-        let bench = Bench::new(runner.measured_by(Syncs::new(&page).unwrap()));
+        let bench = Bench::new(runner.measured_by(Updates::new(&page).unwrap()));
         Self { bench, page, fails }
+    }
+
+    fn text(&self) -> String {
+        // For so long a page is told again.
+        std::thread::sleep(Duration::from_millis(100));
+        String::from_utf8(self.page.text().unwrap().to_vec()).unwrap()
     }
 
     /// The values of kube-proxy's metrics, of a family where they are one's.
     fn values<F: Family>(&self) -> BTreeMap<String, String> {
-        std::thread::sleep(Duration::from_millis(100));
-        let text = String::from_utf8(self.page.text().unwrap().to_vec()).unwrap();
+        let text = self.text();
         let family = format!("ip_family=\"{}\"", F::NAME);
         let values = text.lines().filter_map(|line| {
             let (name, value) = line.strip_prefix("kubeproxy_")?.rsplit_once(' ')?;
@@ -205,5 +211,44 @@ fn changes_are_timed_from_what_they_were_made_for<F: Family<Addr: Send> + Send>(
         sleep(Duration::from_secs(5)).await;
         let _ = measured.bench.send([]).await;
         assert_eq!(timed().unwrap().0, 2);
+    });
+}
+
+fn what_fails_and_what_is_missing_is_told<F: Family<Addr: Send> + Send>() {
+    run(async {
+        let measured = Measured::new::<F>();
+        let [service_ip, endpoint, _] = addresses::<F>();
+        let _ = measured.bench.sync().await;
+        // Services that wait and that fail, attempts that have failed, and what is missing.
+        let told = || {
+            let text = measured.text();
+            let family = format!("ip_family=\"{}\"", F::NAME);
+            let value = |name: &str, labels: &str| {
+                let start = format!("sixfour_{name}{{{labels}{family}}} ");
+                let value = text.lines().find_map(|line| line.strip_prefix(&start));
+                value.unwrap_or_else(|| panic!("no {start} in {text}")).parse::<u32>().unwrap()
+            };
+            let counts = ["services_pending", "services_failing", "apply_failures_total"];
+            let causes = ["full", "contested", "failing"];
+            let missing = causes.map(|cause| value("shortfalls", &format!("cause=\"{cause}\",")));
+            (counts.map(|name| value(name, "")), missing)
+        };
+        assert_eq!(told(), ([0, 0, 0], [0, 0, 0]));
+        let _ = measured.bench.send([service("a", &[service_ip]), slice("a", endpoint)]).await;
+        assert_eq!(told(), ([0, 0, 0], [0, 0, 0]));
+        let _ = measured.bench.send([service("b", &[service_ip])]).await;
+        let (_, missing) = told();
+        assert_eq!(missing, [0, 1, 0], "another one has its frontend");
+        measured.fails.store(true, Ordering::Relaxed);
+        let _ = measured.bench.send([gone(Kind::EndpointSlice, "a-1")]).await;
+        let ([pending, failing, failed], missing) = told();
+        assert!(pending >= 1 && failing >= 1 && failed >= 1 && missing[2] >= 1, "{:?}", told());
+        measured.fails.store(false, Ordering::Relaxed);
+        sleep(Duration::from_secs(30)).await;
+        let _ = measured.bench.send([gone(Kind::Service, "b")]).await;
+        sleep(Duration::from_secs(30)).await;
+        let ([pending, failing, attempts], missing) = told();
+        assert_eq!((pending, failing, missing), (0, 0, [0, 0, 0]), "{:?}", told());
+        assert!(attempts >= failed);
     });
 }

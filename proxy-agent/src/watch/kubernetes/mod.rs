@@ -48,7 +48,7 @@ use super::{
     Event, Source,
     api::{EndpointSlice, Node, Service, ServiceCidr},
 };
-use crate::model::ObjectName;
+use crate::{metrics::Watches, model::ObjectName};
 
 /// How many events of Services may wait to be looked at.
 const SERVICES: usize = 64;
@@ -115,6 +115,13 @@ impl Kubernetes {
     #[must_use]
     pub fn client(&self) -> Client {
         self.connection.client()
+    }
+
+    /// Tells how it is with each kind of objects.
+    #[must_use]
+    pub fn measured_by(mut self, watches: Watches) -> Self {
+        self.troubles.tell(watches);
+        self
     }
 
     /// Why the API cannot be followed, as long as that is so of some kind of objects.

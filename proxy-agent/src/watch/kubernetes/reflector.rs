@@ -106,6 +106,9 @@ impl<K: Convert> Reflector<K> {
     async fn follow(&mut self) {
         loop {
             let step = self.course.step();
+            if let Step::Stream(_) | Step::Pages(_) = step {
+                self.trouble.list();
+            }
             let done = match &step {
                 Step::Stream(ask) => self.stream(ask).await,
                 Step::Pages(ask) => self.pages(ask).await,

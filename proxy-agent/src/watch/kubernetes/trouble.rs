@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::failure::Failure;
-use crate::model::Kind;
+use crate::{metrics::Watches, model::Kind};
 
 /// What goes wrong with any kind.
 #[derive(Clone, Debug, Default)]
@@ -19,9 +19,15 @@ pub(super) struct Troubles {
     last: watch::Sender<Option<String>>,
     /// Tells those who wait that a kind can be followed again.
     ended: Arc<Notify>,
+    /// Where it is told how it is with each kind, if anywhere.
+    watches: Option<Watches>,
 }
 
 impl Troubles {
+    pub(super) fn tell(&mut self, watches: Watches) {
+        self.watches = Some(watches);
+    }
+
     pub(super) fn last(&self) -> watch::Receiver<Option<String>> {
         self.last.subscribe()
     }
@@ -49,8 +55,18 @@ impl Trouble {
         }
     }
 
+    /// All objects are asked for.
+    pub(super) fn list(&self) {
+        if let Some(watches) = &self.all.watches {
+            watches.listed(self.kind);
+        }
+    }
+
     /// Something has gone wrong that keeps the agent from knowing what is new.
     pub(super) fn begin(&mut self, failure: &Failure) {
+        if let Some(watches) = &self.all.watches {
+            watches.failed(self.kind);
+        }
         let (kind, topic) = (self.kind, failure.topic());
         let _ = self.all.last.send_replace(Some(failure.to_string()));
         if self.topic.as_ref() == Some(&topic) {
@@ -74,6 +90,9 @@ impl Trouble {
 
     /// The API tells what is new.
     pub(super) fn end(&mut self) {
+        if let Some(watches) = &self.all.watches {
+            watches.followed(self.kind, true);
+        }
         if self.topic.take().is_some() {
             let _ = self.all.last.send_replace(None);
             self.all.ended.notify_waiters();
