@@ -3,6 +3,7 @@
 
 pub(crate) mod built;
 pub(crate) mod prerequisites;
+mod promtool;
 mod stage;
 mod suites;
 mod table;
@@ -44,6 +45,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("the stage `{stage}` needs root: run this as root, or with `--stage unit` alone");
     }
     prerequisites::ensure(&stages)?;
+    if stages.contains(&Stage::Network) {
+        promtool::ensure()?;
+    }
 
     let mut table = Table::default();
     let mut workspace = None;
@@ -102,6 +106,7 @@ fn on_this_machine(suite: &Suite, workspace: &Workspace) -> Result<Ended> {
         .args(suite.arguments)
         .env("SIXFOUR_BIN", workspace.sixfour())
         .envs(workspace.other_abi().map(|agent| ("SIXFOUR_OTHER_ABI_BIN", agent)))
+        .envs(promtool::unpacked().map(|promtool| ("SIXFOUR_PROMTOOL", promtool)))
         .run()?;
     Ok(Ended::Passed)
 }
