@@ -181,7 +181,8 @@ async fn serve_with(
     let tables = DeviceTables::open(object.pins())?;
     let mut devices = ServedDevices::new(tables, WaysTable::open(object.pins())?, attacher);
     let (addresses, local_addresses) = watch::channel(None);
-    let measures = Measures::new(&configuration, &object).context("cannot measure anything")?;
+    let measures = Measures::new(&configuration, arguments.metrics_services, &object)
+        .context("cannot measure anything")?;
     let source = source.measured_by(measures.updates.watches());
     let mut runner = Runner::new(node, options)
         .measured_by(measures.updates.clone())

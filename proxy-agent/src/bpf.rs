@@ -5,6 +5,7 @@ mod apply;
 mod batches;
 mod capacity;
 pub mod clock;
+mod counted_services;
 mod counters;
 pub mod device_tables;
 mod embedded;
@@ -43,6 +44,7 @@ mod ways;
 
 pub use batches::{Batch, FlowBatches};
 pub use capacity::{Capacity, FlowCapacity};
+pub use counted_services::{CountedServices, Namespaced};
 pub use counters::Counters;
 pub use device_tables::DeviceTables;
 pub use foreign_nat::ForeignNatTable;

@@ -157,6 +157,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "WORD", default_value = "sixfour")]
     pub report_proxy_mode: String,
 
+    /// Of how many Services /metrics has series of their own: packets, bytes, flows, refusals. Those that have some keep
+    /// them; 0 is for none.
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    pub metrics_services: usize,
+
     /// What is logged: a level (off, error, warn, info, debug, trace), or several as TARGET=LEVEL
     /// with commas between them. Without this, by the verbosity.
     #[arg(long, value_name = "LEVEL", env = "SIXFOUR_LOG")]

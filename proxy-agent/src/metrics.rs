@@ -17,6 +17,7 @@ mod row;
 mod services;
 mod syncs;
 mod tables;
+mod traffic;
 mod updates;
 mod watches;
 
@@ -32,6 +33,7 @@ pub use self::{
     services::Services,
     syncs::Syncs,
     tables::{Entries, Room},
+    traffic::Traffic,
     updates::Updates,
     watches::Watches,
 };

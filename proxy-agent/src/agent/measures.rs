@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use proxy_common::{V4, V6};
 use tokio::sync::mpsc;
 
 use crate::{
     bpf::{Counters, Object, ProgramRuns, map_sizes},
     config::KubeProxyConfiguration,
     metrics::{
-        Build, Decisions, DeviceCounts, HealthAnswers, Page, Process, Programs, Room, Updates,
+        Build, Decisions, DeviceCounts, HealthAnswers, Page, Process, Programs, Room, Traffic,
+        Updates,
     },
 };
 
@@ -23,9 +25,10 @@ pub(super) struct Measures {
 }
 
 impl Measures {
-    /// Of an agent with this configuration, these maps and programs.
+    /// Of an agent with this configuration, these maps and programs, and of so many Services each at the most.
     pub(super) fn new(
         configuration: &KubeProxyConfiguration,
+        services: usize,
         object: &Object,
     ) -> anyhow::Result<Self> {
         let page = Page::default();
@@ -34,6 +37,11 @@ impl Measures {
         page.add(Decisions::new(Counters::open(object.pins())?)?)?;
         page.add(Room::new(map_sizes(object.pins())?)?)?;
         page.add(Programs::new(ProgramRuns::of(object.version()))?)?;
+        let families = vec![
+            Traffic::of_family::<V4>(object.pins())?,
+            Traffic::of_family::<V6>(object.pins())?,
+        ];
+        page.add(Traffic::new(services, families)?)?;
         Ok(Self {
             updates: Updates::new(&page)?,
             health: HealthAnswers::new(&page)?,

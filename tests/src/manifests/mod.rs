@@ -17,7 +17,7 @@ use crate::topology::{Node, pod_cidr};
 pub use service::{Endpoint, Service};
 
 /// The namespace of all objects, as in the recorded cluster.
-const NAMESPACE: &str = "anc";
+pub const NAMESPACE: &str = "anc";
 
 /// A directory of manifests; it goes when this is dropped.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use proxy_tests::cluster::{Cluster, PORT, WEB, eventually, web};
 use proxy_tests::exposition::Page;
 use proxy_tests::family::{DualAddress, IpFamily};
-use proxy_tests::manifests::Endpoint;
+use proxy_tests::manifests::{Endpoint, NAMESPACE};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::NodeSpec;
 use proxy_tests::traffic::Client;
@@ -34,6 +34,72 @@ fn send(cluster: &Cluster, to: SocketAddr, count: usize) -> Result<()> {
 /// How much some metrics have grown.
 fn grown(before: &Page, after: &Page, name: &str, labels: [(&str, &str); 2]) -> Option<f64> {
     Some(after.value(name, &labels)? - before.value(name, &labels)?)
+}
+
+/// Of the Services that were asked: a connection, and datagrams that are dropped.
+fn of_services(before: &Page, after: &Page) -> Result<()> {
+    for (family, refused) in IpFamily::ALL.into_iter().zip([3.0, 5.0]) {
+        let of = |what: &str, service: &str, direction: &[(&str, &str)]| {
+            let labels =
+                [("ip_family", family.name()), ("namespace", NAMESPACE), ("service", service)];
+            let labels: Vec<_> = labels.iter().chain(direction).copied().collect();
+            let name = format!("sixfour_service_{what}_total");
+            Some(after.value(&name, &labels)? - before.value(&name, &labels)?)
+        };
+        ensure!(of("flows", "web", &[]) == Some(1.0), "{:?}", of("flows", "web", &[]));
+        for direction in ["request", "reply"] {
+            let direction = [("direction", direction)];
+            let (packets, bytes) =
+                (of("packets", "web", &direction), of("bytes", "web", &direction));
+            ensure!(packets >= Some(2.0) && bytes > packets.map(|packets| 50.0 * packets));
+        }
+        ensure!(
+            of("drops", "local", &[]) == Some(refused + 1.0),
+            "{:?}",
+            of("drops", "local", &[])
+        );
+        for (what, service) in
+            [("rejects", "web"), ("drops", "web"), ("flows", "local"), ("sockets", "local")]
+        {
+            ensure!(of(what, service, &[]) == Some(0.0), "{what} of {service}");
+        }
+    }
+    ensure!(after.value("sixfour_services_without_series", &[]) == Some(0.0));
+    Ok(())
+}
+
+#[test]
+fn series_are_of_so_many_services() -> Result<()> {
+    let cluster = Cluster::of(NodeSpec::bridge(NODE))?;
+    let services = ["one", "two", "three"];
+    for (name, host) in services.into_iter().zip(20..) {
+        cluster.manifests.apply(&web(DualAddress::cluster_ip(host), name))?;
+    }
+    let mut agent = cluster.agent(NODE).argument("--metrics-services=2").start()?;
+    let shown = || -> Result<(Vec<bool>, Option<f64>)> {
+        let page = metrics(&cluster)?;
+        let has = |name: &&str| {
+            let of = |family: IpFamily| {
+                [("ip_family", family.name()), ("namespace", NAMESPACE), ("service", *name)]
+            };
+            let flows = |family| page.value("sixfour_service_flows_total", &of(family)).is_some();
+            let both = IpFamily::ALL.map(flows);
+            ensure!(both[0] == both[1], "in one family only");
+            Ok(both[0])
+        };
+        let shown = services.iter().map(has).collect::<Result<_>>()?;
+        Ok((shown, page.value("sixfour_services_without_series", &[])))
+    };
+    let (first, without) = shown()?;
+    ensure!(first.iter().filter(|is| **is).count() == 2 && without == Some(1.0), "{first:?}");
+    // One that has none gets those of one that goes.
+    let place = first.iter().position(|is| *is).unwrap_or_default();
+    cluster.manifests.remove(services[place])?;
+    let expected: Vec<_> = (0..services.len()).map(|other| other != place).collect();
+    let is_next = || shown().is_ok_and(|shown| shown == (expected.clone(), Some(0.0)));
+    ensure!(eventually(is_next), "{:?}", shown());
+    ensure!(agent.stop()?.success());
+    Ok(())
 }
 
 #[test]
@@ -87,6 +153,7 @@ fn what_the_programs_do_is_counted() -> Result<()> {
             ensure!(after.value(&name, &[of("", "")[0]]) == Some(0.0), "{name}");
         }
     }
+    of_services(&before, &after)?;
     for (role, served) in [("workload", 4.0), ("uplink", 1.0), ("tunnel", 0.0)] {
         let devices = |state| after.value("sixfour_devices", &[("role", role), ("state", state)]);
         ensure!(devices("served") == Some(served), "{role}: {:?}", devices("served"));
