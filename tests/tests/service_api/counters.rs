@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use proxy_tests::agent::Agent;
 use proxy_tests::both_families;
-use proxy_tests::cluster::{PORT, WEB, web};
+use proxy_tests::cluster::{PORT, WEB, eventually, web};
 use proxy_tests::family::{DualAddress, IpFamily, TestFamily};
 use proxy_tests::protocol::Protocol;
 use proxy_tests::topology::{NodeSpec, TopologySpec};
@@ -147,7 +147,7 @@ fn each_packet_is_counted_once<F: TestFamily>() -> Result<()> {
         let dropped = outsider.patience(SHORT).ask(Protocol::Udp, node_port);
         Ok(dropped.is_err() && since.counted::<F>(&agent)?[5] > 0)
     };
-    ensure!((0..20).any(|_| is_dropped().is_ok_and(|is| is)), "nothing is dropped");
+    ensure!(eventually(|| is_dropped().is_ok_and(|is| is)), "nothing is dropped");
     ensure!(agent.stop()?.success());
     Ok(())
 }
