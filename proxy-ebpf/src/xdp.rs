@@ -62,14 +62,19 @@ fn ethertype(context: &XdpContext, at: usize) -> Option<u16> {
     read::<u16, _>(context, at).map(u16::from_be)
 }
 
-/// Handles a packet of a family, one step after the other, as the stack of each has no room for the next.
+/// Handles a packet of a family, one step after the other, as the stack of each has no room for the next: Linux 6.1
+/// rounds what each function takes of it up to 32 bytes, newer kernels to 16.
 #[inline(always)]
 fn handle<F: Datapath>(context: &XdpContext, network: usize, vlan: u16) -> u32 {
-    match known::follow::<F>(context, network, vlan) {
-        known::MAY_OPEN => open::open::<F>(context, network),
+    let action = match known::follow::<F>(context, network, vlan) {
+        known::MAY_OPEN => match open::open::<F>(context, network) {
+            open::OPENED => open::opened::<F>(),
+            action => action,
+        },
         known::HAS_TO_TELL => keep::go_on::<F>(context, network),
         action => action,
-    }
+    };
+    if action == send::GOES_ON { send::go_on::<F>(context, network) } else { action }
 }
 
 /// Leaves a frame to the host's stack, for a reason.

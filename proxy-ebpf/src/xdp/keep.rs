@@ -10,7 +10,7 @@ use proxy_common::{
     flow::{Flow, FlowKey, Hook, Kind, Seen},
 };
 
-use super::{known::is_on_way, send::send, up};
+use super::{known::is_on_way, send::GOES_ON, up};
 use crate::{
     confirm::confirm_both,
     ending, endless,
@@ -38,7 +38,7 @@ enum Tells {
     End,
 }
 
-/// Takes note of a packet, whose key is [`Work::key`], and sends it on.
+/// Takes note of a packet, whose key is [`Work::key`].
 #[inline(never)]
 pub(super) fn go_on<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     let Some(work) = Work::<F>::get() else {
@@ -79,8 +79,7 @@ pub(super) fn go_on<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     if !other.answers(&work.key.tuple) || !note(work, (found, other), tells) {
         return up::<F>(Reason::XdpUpFlow);
     }
-    let Flow { to, kind, service, device, mac, .. } = &work.flow;
-    send(context, network, &work.key, (to, *kind, *service), (*device, mac))
+    GOES_ON
 }
 
 /// What a packet with these flags tells of its flow, if the driver can take note of it.

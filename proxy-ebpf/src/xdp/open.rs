@@ -8,12 +8,12 @@ use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use proxy_common::{
     Protocol,
     counter::Reason,
-    flow::{Flow, FlowKey, Kind, Queue},
+    flow::{FlowKey, Kind, Queue},
     frontend::{FrontendKind, ServiceIndex},
     service::Policy,
 };
 
-use super::{send::send, up};
+use super::{send::GOES_ON, up};
 use crate::{
     choice::{self, share},
     claim::Entered,
@@ -28,6 +28,9 @@ use crate::{
     work::Work,
 };
 
+/// What [`open`] says instead of an action if it has opened a flow, and [`opened`] comes next.
+pub(super) const OPENED: u32 = 19;
+
 /// Why a packet of no flow may not open one here, if so.
 #[inline(always)]
 pub(super) fn may_open<F: Datapath>(key: &FlowKey<F>, flags: u8) -> Option<Reason> {
@@ -38,7 +41,7 @@ pub(super) fn may_open<F: Datapath>(key: &FlowKey<F>, flags: u8) -> Option<Reaso
     (!opens).then_some(Reason::XdpUpFlow)
 }
 
-/// Opens a flow for a packet that has none, and sends it on. [`Work::key`] is its key.
+/// Opens a flow for a packet that has none. [`Work::key`] is its key.
 #[inline(never)]
 pub(super) fn open<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     let Some(work) = Work::<F>::get() else {
@@ -74,14 +77,21 @@ pub(super) fn open<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
     if work.entered == 0 {
         return up::<F>(Reason::XdpUpNew);
     }
+    OPENED
+}
+
+/// Counts the flow that [`open`] has opened, and tells of it.
+#[inline(never)]
+pub(super) fn opened<F: Datapath>() -> u32 {
+    let Some(work) = Work::<F>::get() else {
+        return up::<F>(Reason::XdpUpNew);
+    };
     count::<F>(Reason::FlowCreated);
     traffic::created::<F>(work.flow.service);
-    telling::created::<F>(by);
-    if work.flow.kind.is_folded() {
-        let Flow { to, kind, service, device, mac, .. } = &work.flow;
-        return send(context, network, &work.key, (to, *kind, *service), (*device, mac));
+    if let Some((by, _)) = wire::device(work.came_by) {
+        telling::created::<F>(by);
     }
-    up::<F>(Reason::XdpUpNew)
+    if work.flow.kind.is_folded() { GOES_ON } else { up::<F>(Reason::XdpUpNew) }
 }
 
 /// Chooses a backend for [`Work::flow`], for a client behind a device of the stack.

@@ -12,7 +12,7 @@ use proxy_common::{
     Protocol,
     counter::Reason,
     device::{DeviceTraits, Wire},
-    flow::{FlowKey, Kind, Tuple},
+    flow::{Flow, FlowKey, Kind, Tuple},
     frontend::ServiceIndex,
     ways::Hop,
 };
@@ -30,11 +30,25 @@ use crate::{
     hops,
     rewrite::{addresses_difference, carry, fold, ports_difference},
     traffic,
+    work::Work,
 };
 
 /// Where the checksum is in a header of TCP and of UDP, in bytes.
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
+
+/// What a step says instead of an action if the packet is to be sent on by [`go_on`].
+pub(super) const GOES_ON: u32 = 18;
+
+/// Sends a packet, whose key is [`Work::key`], on as [`Work::flow`] says.
+#[inline(never)]
+pub(super) fn go_on<F: Datapath>(context: &XdpContext, network: usize) -> u32 {
+    let Some(work) = Work::<F>::get() else {
+        return up::<F>(Reason::XdpUpFlow);
+    };
+    let Flow { to, kind, service, device, mac, .. } = &work.flow;
+    send(context, network, &work.key, (to, *kind, *service), (*device, mac))
+}
 
 /// Gives a packet where it leads to, and sends it on by a device to the next hop with this MAC address.
 #[inline(always)]
