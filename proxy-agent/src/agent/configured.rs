@@ -6,10 +6,14 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Error,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -64,7 +68,7 @@ fn tell(arguments: &KubeProxyArgs, configuration: &KubeProxyConfiguration) {
 pub(super) struct ConfigFile {
     path: PathBuf,
     read: Vec<u8>,
-    events: mpsc::UnboundedReceiver<()>,
+    events: mpsc::Receiver<()>,
     _watcher: RecommendedWatcher,
 }
 
@@ -75,9 +79,13 @@ impl ConfigFile {
     ///
     /// If it cannot be read, or the kernel lets nobody watch it.
     pub(super) fn watch(path: &Path) -> anyhow::Result<Self> {
-        let (told, events) = mpsc::unbounded_channel();
-        let mut watcher = notify::recommended_watcher(move |_| {
-            let _ = told.send(());
+        let (told, events) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| !may_be_finished(&event)) {
+                return;
+            }
+            // One that has not been looked at yet is as good as two.
+            let _ = told.try_send(());
         })?;
         for directory in directories(path)? {
             watcher.watch(&directory, RecursiveMode::NonRecursive)?;
@@ -90,13 +98,29 @@ impl ConfigFile {
     /// Completes when the file holds something else. One that is gone, as it is while it is replaced, is waited for.
     pub(super) async fn updated(&mut self) -> Updated {
         while self.events.recv().await.is_some() {
-            while self.events.try_recv().is_ok() {}
             if fs::read(&self.path).is_ok_and(|now| now != self.read) {
                 return Updated(self.path.clone());
             }
         }
         std::future::pending().await
     }
+}
+
+/// Whether a file may have been written whole, exchanged or removed. Who reads one, as this process does to compare,
+/// does none of this, and who has begun to write is not done before it closes the file.
+fn may_be_finished(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(_))
+        | EventKind::Remove(_) => true,
+        EventKind::Create(_) => !event.paths.iter().all(|path| is_begun(path)),
+        _ => event.need_rescan(),
+    }
+}
+
+/// Whether what is new there is a file to be written to, not a link.
+fn is_begun(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|new| new.is_file() && new.nlink() == 1)
 }
 
 /// Where something happens when the file changes: in its own directory, or where a ConfigMap's links lead.
@@ -110,9 +134,9 @@ fn directories(path: &Path) -> Result<BTreeSet<PathBuf>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::symlink, time::Duration};
+    use std::{fs::File, io::Write as _, os::unix::fs::symlink, time::Duration};
 
-    use tokio::time::timeout;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -134,6 +158,45 @@ mod tests {
         fs::write(directory.path().join("beside"), "two").unwrap();
         assert!(!is_updated(&mut file, SILENCE).await, "it says the same");
         fs::write(&path, "two").unwrap();
+        assert!(is_updated(&mut file, SOON).await);
+    }
+
+    /// Else each comparison asked for the next.
+    #[tokio::test]
+    async fn to_read_is_no_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.conf");
+        fs::write(&path, "one").unwrap();
+        let mut file = ConfigFile::watch(&path).unwrap();
+        for _ in 0..3 {
+            assert_eq!(fs::read(&path).unwrap(), b"one");
+        }
+        sleep(SILENCE).await;
+        assert!(file.events.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_writes_may_take_its_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.conf");
+        fs::write(&path, "one").unwrap();
+        let mut file = ConfigFile::watch(&path).unwrap();
+        for replaced in [false, true] {
+            if replaced {
+                fs::remove_file(&path).unwrap();
+                assert!(!is_updated(&mut file, SILENCE).await, "it is gone");
+            }
+            let mut writer = File::create(&path).unwrap();
+            assert!(!is_updated(&mut file, SILENCE).await, "it is empty, {replaced}");
+            writer.write_all(b"one").unwrap();
+            drop(writer);
+            assert!(!is_updated(&mut file, SILENCE).await, "it says the same, {replaced}");
+        }
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(b"tw").unwrap();
+        assert!(!is_updated(&mut file, SILENCE).await, "there is more to come");
+        writer.write_all(b"o").unwrap();
+        drop(writer);
         assert!(is_updated(&mut file, SOON).await);
     }
 
