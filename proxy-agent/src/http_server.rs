@@ -2,14 +2,21 @@
 //! HTTP servers that everybody may reach who reaches the node: bounded in time, in size and in connections. What is
 //! sent with a request is not read.
 
-use std::{fmt, future::ready, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::ready,
+    io,
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::net::sockopt::set_ipv6_v6only;
+use rustix::{io::Errno, net::sockopt::set_ipv6_v6only};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
@@ -62,12 +69,12 @@ impl Default for Limits {
     }
 }
 
-/// Who listens at `::`.
+/// Who listens at `0.0.0.0` and at `::`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unspecified {
     /// Both families, as Go's `tcp` has it.
     Both,
-    /// IPv6 alone, as Go's `tcp6` has it.
+    /// The address's own family alone, as Go's `tcp4` and `tcp6` have it.
     Own,
 }
 
@@ -77,18 +84,33 @@ pub(crate) enum Unspecified {
 ///
 /// Those of the kernel: above all, somebody else listens there, or the node has no such address.
 pub(crate) fn listen(address: SocketAddr, unspecified: Unspecified) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(at) => {
-            let socket = TcpSocket::new_v6()?;
-            let takes_both = unspecified == Unspecified::Both && at.ip().is_unspecified();
-            set_ipv6_v6only(&socket, !takes_both)?;
-            socket
+    let takes_both = unspecified == Unspecified::Both && address.ip().is_unspecified();
+    if takes_both && address.is_ipv4() {
+        match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()), true) {
+            Err(error) if is_without_ipv6(&error) => {}
+            bound => return bound?.listen(BACKLOG),
         }
+    }
+    bind(address, takes_both)?.listen(BACKLOG)
+}
+
+fn bind(address: SocketAddr, takes_both: bool) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        let socket = TcpSocket::new_v6()?;
+        set_ipv6_v6only(&socket, !takes_both)?;
+        socket
     };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
+}
+
+/// Whether the node has no IPv6, or not even the protocol.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let codes = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// Serves everybody who connects. With it end all its connections.

@@ -34,7 +34,7 @@ fn cluster() -> Result<Cluster> {
 /// Of a Node that is well, is to be deleted, is well again, and has gone.
 fn load_balancers_learn_of_the_node<F: TestFamily>() -> Result<()> {
     let cluster = cluster()?;
-    let mut agent = cluster.agent(NODE).argument("--healthz-bind-address=::").start()?;
+    let mut agent = cluster.agent(NODE).start()?;
     let outsider = Client::new(cluster.topology.outsider(OUTSIDER)).patience(PATIENCE);
     let node = cluster.topology.node(NODE);
     let at = SocketAddr::new(node.host().address(F::FAMILY), HEALTHZ_PORT);
